@@ -1,0 +1,227 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <initializer_list>
+#include <iterator>
+#include <string>
+#include <type_traits>
+
+#include "eigennorm/core/error.hpp"
+
+/// \file
+/// How axes are named: `over(1, 2)`, `over_last(2)`, `all_but(0)`, `no_axes`, and the vocabulary of
+/// the layers, `channels_on(1)`, `samples_on(0)`, `outputs_on(0)`, `whole_tensor`.
+///
+/// Axis numbers are logical: axis 0 is the first dimension as the user writes it, whatever the storage order, and
+/// -1 is the last one. They are resolved when a layer meets its input, because only then is the rank known.
+
+namespace eigennorm {
+
+/// The largest rank that a layer accepts.
+constexpr int max_rank = 8;
+
+namespace core {
+
+template <typename... Ts>
+constexpr bool all_integers = (std::is_integral_v<std::decay_t<Ts>> && ...);
+
+/// At most `max_rank` integers, in place.
+class ShortList {
+ public:
+  ShortList() = default;
+
+  template <typename Iterator>
+  ShortList(Iterator first, Iterator last, const char* owner) {
+    for (; first != last; ++first) {
+      if (size_ == max_rank) {
+        fail(std::string(owner) + ": expected at most " + std::to_string(max_rank) + " entries, got more");
+      }
+      values_[static_cast<std::size_t>(size_++)] = static_cast<std::int64_t>(*first);
+    }
+  }
+
+  int size() const { return size_; }
+  const std::int64_t* begin() const { return values_.data(); }
+  const std::int64_t* end() const { return values_.data() + size_; }
+  std::int64_t operator[](int i) const { return values_[static_cast<std::size_t>(i)]; }
+
+ private:
+  std::array<std::int64_t, max_rank> values_{};
+  int size_ = 0;
+};
+
+}  // namespace core
+
+/// A set of axes of a tensor whose rank is not known yet.
+class AxisSet {
+ public:
+  /// The empty set.
+  AxisSet() = default;
+
+  /// The axes as bits, for a tensor of `rank` axes. Fails, in the name of `owner`, where an axis is out of range or named twice.
+  std::uint32_t mask(int rank, const std::string& owner) const {
+    if (kind_ == Kind::last) {
+      const std::int64_t count = list_[0];
+      if (count < 0 || count > rank) {
+        fail(owner + ": works over the last " + std::to_string(count) + " axes, got an input of " +
+             std::to_string(rank));
+      }
+      return ((1U << count) - 1U) << (rank - count);
+    }
+    std::uint32_t named = 0;
+    for (const std::int64_t given : list_) {
+      const std::int64_t axis = given < 0 ? given + rank : given;
+      if (axis < 0 || axis >= rank) {
+        fail(owner + ": axis " + std::to_string(given) + " expected in an input that has " + std::to_string(rank) +
+             " axes (" + std::to_string(-rank) + " to " + std::to_string(rank - 1) + ")");
+      }
+      if ((named >> axis & 1U) != 0) {
+        fail(owner + ": expected different axes, got axis " + std::to_string(axis) + " twice in " +
+             core::list_text(list_.begin(), list_.end()));
+      }
+      named |= 1U << axis;
+    }
+    return kind_ == Kind::these ? named : ((1U << rank) - 1U) & ~named;
+  }
+
+  /// As error texts show it: "axis 1", "axes [1, 2]", "the last 2 axes".
+  std::string text() const {
+    if (kind_ == Kind::last) {
+      return list_[0] == 1 ? std::string("the last axis") : "the last " + std::to_string(list_[0]) + " axes";
+    }
+    const std::string but = kind_ == Kind::all_but ? "all axes but " : "";
+    if (list_.size() == 1) return but + (but.empty() ? "axis " : "") + std::to_string(list_[0]);
+    return but + (but.empty() ? "axes " : "") + core::list_text(list_.begin(), list_.end());
+  }
+
+ private:
+  enum class Kind { these, last, all_but };
+
+  AxisSet(Kind kind, core::ShortList list) : kind_(kind), list_(list) {}
+
+  template <typename First, typename... Rest>
+  friend AxisSet over(const First& first, Rest... rest);
+  friend AxisSet over_last(std::int64_t count);
+  template <typename... Axes>
+  friend AxisSet all_but(Axes... axes);
+  friend AxisSet all_but(const AxisSet& axes);
+  friend AxisSet join(const AxisSet& a, const AxisSet& b);
+
+  Kind kind_ = Kind::these;
+  core::ShortList list_;
+};
+
+/// These axes: `over(1)`, `over(-2, -1)`, or those in one range of integers, such as a `std::vector<int>`.
+template <typename First, typename... Rest>
+AxisSet over(const First& first, Rest... rest) {
+  if constexpr (core::all_integers<First, Rest...>) {
+    const std::initializer_list<std::int64_t> list{static_cast<std::int64_t>(first), static_cast<std::int64_t>(rest)...};
+    return {AxisSet::Kind::these, core::ShortList(list.begin(), list.end(), "over")};
+  } else {
+    static_assert(sizeof...(Rest) == 0, "over() takes axis numbers, or one range of them.");
+    return {AxisSet::Kind::these, core::ShortList(std::begin(first), std::end(first), "over")};
+  }
+}
+
+/// The last `count` axes.
+inline AxisSet over_last(std::int64_t count) {
+  const std::initializer_list<std::int64_t> list{count};
+  return {AxisSet::Kind::last, core::ShortList(list.begin(), list.end(), "over_last")};
+}
+
+/// Every axis but these; `all_but()` is the whole tensor.
+template <typename... Axes>
+AxisSet all_but(Axes... axes) {
+  static_assert(core::all_integers<Axes...>, "all_but() takes axis numbers or a set made by over().");
+  const std::initializer_list<std::int64_t> list{static_cast<std::int64_t>(axes)...};
+  return {AxisSet::Kind::all_but, core::ShortList(list.begin(), list.end(), "all_but")};
+}
+
+/// Every axis but those of a set made by `over()`.
+inline AxisSet all_but(const AxisSet& axes) {
+  if (axes.kind_ != AxisSet::Kind::these) fail("all_but: expected axes listed by over(), got " + axes.text());
+  return {AxisSet::Kind::all_but, axes.list_};
+}
+
+/// Both of two listed sets; an axis in both is an error when the set meets its tensor.
+inline AxisSet join(const AxisSet& a, const AxisSet& b) {
+  if (a.kind_ != AxisSet::Kind::these || b.kind_ != AxisSet::Kind::these) {
+    fail("join: expected axes listed by over(), got " + a.text() + " and " + b.text());
+  }
+  std::array<std::int64_t, 2 * max_rank> both{};
+  auto* end = std::copy(a.list_.begin(), a.list_.end(), both.data());
+  end = std::copy(b.list_.begin(), b.list_.end(), end);
+  return {AxisSet::Kind::these, core::ShortList(both.data(), end, "join")};
+}
+
+/// The empty set.
+inline const AxisSet no_axes{};
+
+/// Where the channels are.
+struct Channels {
+  AxisSet axes;
+};
+/// Where the samples are: the axes that InstanceNorm and GroupNorm keep apart beside the channels.
+struct Samples {
+  AxisSet axes;
+};
+/// Where the outputs of a weight tensor are.
+struct Outputs {
+  AxisSet axes;
+};
+/// One norm for a whole weight tensor.
+struct WholeTensor {};
+
+/// The channel axis of BatchNorm, MeanOnlyBatchNorm, GroupNorm and InstanceNorm: 1 in NCHW, -1 in NHWC.
+inline Channels channels_on(std::int64_t axis) { return {over(axis)}; }
+/// The sample axes of InstanceNorm and GroupNorm; any number of them, none included.
+template <typename... Axes>
+Samples samples_on(Axes... axes) {
+  if constexpr (sizeof...(Axes) == 0) {
+    return {no_axes};
+  } else {
+    return {over(axes...)};
+  }
+}
+/// The output axis of WeightNorm: 0 in PyTorch's layout (outputs, inputs).
+inline Outputs outputs_on(std::int64_t axis) { return {over(axis)}; }
+/// WeightNorm with one norm, and one g, for the whole tensor.
+inline constexpr WholeTensor whole_tensor{};
+
+/// The extents of the feature axes, in logical order: an integer, a list `{28, 28}`, or a range of integers. One number
+/// stands for the product where there are several feature axes.
+class Extents {
+ public:
+  template <typename Integer, typename = std::enable_if_t<std::is_integral_v<Integer>>>
+  Extents(Integer count) : Extents({static_cast<std::int64_t>(count)}) {}  // NOLINT(google-explicit-constructor)
+
+  Extents(std::initializer_list<std::int64_t> extents)
+      : list_(extents.begin(), extents.end(), "Extents") {}
+
+  template <typename Range, typename = decltype(std::begin(std::declval<const Range&>())),
+            typename = std::enable_if_t<!std::is_same_v<Range, Extents>>>
+  Extents(const Range& extents)  // NOLINT(google-explicit-constructor)
+      : list_(std::begin(extents), std::end(extents), "Extents") {}
+
+  int size() const { return list_.size(); }
+  const std::int64_t* begin() const { return list_.begin(); }
+  const std::int64_t* end() const { return list_.end(); }
+
+  /// How many features they are.
+  std::int64_t product() const {
+    std::int64_t product = 1;
+    for (const std::int64_t extent : list_) product *= extent;
+    return product;
+  }
+
+  std::string text() const {
+    return size() == 1 ? std::to_string(*begin()) : core::list_text(begin(), end());
+  }
+
+ private:
+  core::ShortList list_;
+};
+
+}  // namespace eigennorm

@@ -1,0 +1,102 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "eigennorm/core/view.hpp"
+
+/// \file
+/// Which tensors of a call may share memory, and which strides a tensor may have.
+
+namespace eigennorm::core {
+
+/// The axes that move at all, widest stride first.
+struct Spread {
+  struct Step {
+    std::int64_t stride, reach;  // reach: the stride times the last index
+  };
+  int rank = 0;
+  std::array<Step, max_rank> steps{};
+  std::int64_t reach = 0;  // of all axes together: the offset of the last element
+
+  Spread(const Shape& shape, const Strides& strides) {
+    for (int axis = 0; axis < shape.rank; ++axis) {
+      if (shape[axis] < 2) continue;
+      const std::int64_t stride = strides[static_cast<std::size_t>(axis)];
+      steps[static_cast<std::size_t>(rank++)] = {stride, stride * (shape[axis] - 1)};
+      reach += stride * (shape[axis] - 1);
+    }
+    std::sort(steps.begin(), steps.begin() + rank, [](Step a, Step b) { return a.stride > b.stride; });
+  }
+};
+
+/// Fails, in the name of `owner`, unless all strides are positive.
+inline void check_strides(const Shape& shape, const Strides& strides, const std::string& owner, const char* role) {
+  for (int axis = 0; axis < shape.rank; ++axis) {
+    const std::int64_t stride = strides[static_cast<std::size_t>(axis)];
+    if (shape[axis] > 1 && stride < 1) {
+      fail(owner + ": expected positive strides, got " + std::to_string(stride) + " on axis " + std::to_string(axis) +
+           " of " + role);
+    }
+  }
+}
+
+/// Fails unless every element of a tensor that is written has its own place. Strides that nest are asked for (each wider
+/// than all narrower axes together reach), which every Block, Map or Tensor of distinct elements in practice has.
+inline void check_distinct(const Shape& shape, const Strides& strides, const std::string& owner, const char* role) {
+  const Spread spread(shape, strides);
+  std::int64_t reach = 0;
+  for (int i = spread.rank - 1; i >= 0; --i) {
+    const Spread::Step step = spread.steps[static_cast<std::size_t>(i)];
+    if (step.stride <= reach) {
+      fail(owner + ": expected an output whose elements do not overlap each other, got " + role + " with strides " +
+           list_text(strides.begin(), strides.begin() + shape.rank) + " and shape " + shape.text());
+    }
+    reach += step.reach;
+  }
+}
+
+enum class Overlap { none, same, partial };
+
+/// Whether `offset` is a sum of the strides from `i` on, each taken fewer times, either way, than its extent.
+inline bool is_difference(const Spread& spread, int i, std::int64_t offset, std::int64_t reach) {
+  if (i == spread.rank) return offset == 0;
+  const auto [stride, step_reach] = spread.steps[static_cast<std::size_t>(i)];
+  const std::int64_t rest = reach - step_reach;  // what the narrower axes reach
+  const std::int64_t last = step_reach / stride;
+  const std::int64_t nearest = offset / stride;
+  const std::int64_t slack = rest / stride + 1;
+  for (std::int64_t times = std::max(-last, nearest - slack); times <= std::min(last, nearest + slack); ++times) {
+    const std::int64_t left = offset - times * stride;
+    if (left >= -rest && left <= rest && is_difference(spread, i + 1, left, rest)) return true;
+  }
+  return false;
+}
+
+/// How the elements of two views of one shape, at least one of them with distinct elements, share memory. Exact where
+/// the strides are equal (two blocks of one matrix); `partial` where they differ and the address ranges meet.
+template <typename A, typename B>
+Overlap overlap(const View<A>& a, const View<B>& b) {
+  static_assert(sizeof(A) == sizeof(B));
+  if (a.shape.size() == 0) return Overlap::none;
+  const Spread spread_a(a.shape, a.strides);
+  const Spread spread_b(b.shape, b.strides);
+  const auto first_a = reinterpret_cast<std::uintptr_t>(a.data);
+  const auto first_b = reinterpret_cast<std::uintptr_t>(b.data);
+  const auto bytes_a = static_cast<std::uintptr_t>(spread_a.reach + 1) * sizeof(A);
+  const auto bytes_b = static_cast<std::uintptr_t>(spread_b.reach + 1) * sizeof(B);
+  if (first_a + bytes_a <= first_b || first_b + bytes_b <= first_a) return Overlap::none;
+  for (int axis = 0; axis < a.shape.rank; ++axis) {
+    const auto i = static_cast<std::size_t>(axis);
+    if (a.shape[axis] > 1 && a.strides[i] != b.strides[i]) return Overlap::partial;
+  }
+  if (first_a == first_b) return Overlap::same;
+  const std::uintptr_t bytes = first_a < first_b ? first_b - first_a : first_a - first_b;
+  if (bytes % sizeof(A) != 0) return Overlap::partial;
+  const auto offset = static_cast<std::int64_t>(bytes / sizeof(A));
+  return is_difference(spread_a, 0, offset, spread_a.reach) ? Overlap::partial : Overlap::none;
+}
+
+}  // namespace eigennorm::core

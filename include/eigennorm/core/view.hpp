@@ -1,0 +1,218 @@
+#pragma once
+
+#include <Eigen/Core>
+#include <array>
+#include <cstdint>
+#include <string>
+#include <type_traits>
+#include <unsupported/Eigen/CXX11/Tensor>
+
+#include "eigennorm/core/axes.hpp"
+#include "eigennorm/core/error.hpp"
+
+/// \file
+/// The door: any Eigen object whose values lie in memory becomes a View (pointer, shape, strides). Behind it there are no
+/// Eigen types any more.
+
+namespace eigennorm {
+
+/// Storage order of a view. `any` is a vector's: it has one axis that matters.
+enum class Order { row_major, column_major, any };
+
+/// Extents of a tensor in logical order.
+struct Shape {
+  int rank = 0;
+  std::array<std::int64_t, max_rank> extents{};
+
+  std::int64_t operator[](int axis) const { return extents[static_cast<std::size_t>(axis)]; }
+  std::int64_t& operator[](int axis) { return extents[static_cast<std::size_t>(axis)]; }
+
+  std::int64_t size() const {
+    std::int64_t size = 1;
+    for (int axis = 0; axis < rank; ++axis) size *= (*this)[axis];
+    return size;
+  }
+
+  std::string text() const { return core::list_text(extents.begin(), extents.begin() + rank); }
+
+  friend bool operator==(const Shape& a, const Shape& b) { return a.rank == b.rank && a.extents == b.extents; }
+  friend bool operator!=(const Shape& a, const Shape& b) { return !(a == b); }
+};
+
+using Strides = std::array<std::int64_t, max_rank>;
+
+/// Where a tensor's values are: element (i0, i1, ...) is `data[i0 * strides[0] + i1 * strides[1] + ...]`. Not owning.
+template <typename T>
+struct View {
+  T* data = nullptr;
+  Shape shape;
+  Strides strides{};
+  Order order = Order::any;
+};
+
+namespace core {
+
+template <typename Derived>
+std::true_type derives_from_dense(const Eigen::DenseBase<Derived>*);
+std::false_type derives_from_dense(const void*);
+
+/// What the library knows of an Eigen class. The general case is an expression: its values are in no memory.
+template <typename T, typename = void>
+struct Door {
+  static constexpr bool direct = false;
+};
+
+/// Matrix, Array, Map, Ref, Block and the like: rank 2, always.
+template <typename Dense>
+struct Door<Dense, std::enable_if_t<decltype(derives_from_dense(std::declval<Dense*>()))::value>> {
+  static constexpr bool direct = (int(Dense::Flags) & int(Eigen::DirectAccessBit)) != 0;
+  static constexpr int rank = 2;
+  static constexpr bool vector = Dense::IsVectorAtCompileTime;
+  static constexpr Order order = vector ? Order::any : Dense::IsRowMajor ? Order::row_major : Order::column_major;
+  using Plain = typename Dense::PlainObject;
+
+  static Shape shape(const Dense& x) {
+    Shape shape;
+    shape.rank = 2;
+    shape[0] = x.rows();
+    shape[1] = x.cols();
+    return shape;
+  }
+  static Strides strides(const Dense& x) {
+    const std::int64_t inner = x.innerStride();
+    const std::int64_t outer = x.outerStride();
+    return Dense::IsRowMajor ? Strides{outer, inner} : Strides{inner, outer};
+  }
+  static Plain plain(const Dense& x) {
+    Plain y;
+    y.resize(x.rows(), x.cols());
+    return y;
+  }
+};
+
+template <typename Tensor>
+struct TensorDoor {
+  static constexpr bool direct = true;
+  static constexpr int rank = Tensor::NumDimensions;
+  static constexpr Order order = rank == 1                                      ? Order::any
+                                 : int(Tensor::Layout) == int(Eigen::RowMajor) ? Order::row_major
+                                                                                : Order::column_major;
+
+  static Shape shape(const Tensor& x) {
+    Shape shape;
+    shape.rank = rank;
+    for (int axis = 0; axis < rank; ++axis) shape[axis] = static_cast<std::int64_t>(x.dimension(static_cast<std::size_t>(axis)));
+    return shape;
+  }
+  static Strides strides(const Tensor& x) {
+    Strides strides{};
+    std::int64_t stride = 1;
+    for (int i = 0; i < rank; ++i) {
+      const auto axis = static_cast<std::size_t>(int(Tensor::Layout) == int(Eigen::RowMajor) ? rank - 1 - i : i);
+      strides[axis] = stride;
+      stride *= static_cast<std::int64_t>(x.dimension(axis));
+    }
+    return strides;
+  }
+};
+
+template <typename T, int Rank, int Options, typename Index>
+struct Door<Eigen::Tensor<T, Rank, Options, Index>> : TensorDoor<Eigen::Tensor<T, Rank, Options, Index>> {
+  using Plain = Eigen::Tensor<T, Rank, Options, Index>;
+  static Plain plain(const Plain& x) { return Plain(x.dimensions()); }
+};
+
+template <typename T, typename Sizes, int Options, typename Index>
+struct Door<Eigen::TensorFixedSize<T, Sizes, Options, Index>>
+    : TensorDoor<Eigen::TensorFixedSize<T, Sizes, Options, Index>> {
+  using Plain = Eigen::TensorFixedSize<T, Sizes, Options, Index>;
+  static Plain plain(const Plain&) { return Plain(); }
+};
+
+template <typename PlainOrConst, int Options, template <class> class MakePointer>
+struct Door<Eigen::TensorMap<PlainOrConst, Options, MakePointer>>
+    : TensorDoor<Eigen::TensorMap<PlainOrConst, Options, MakePointer>> {
+  using Plain = std::remove_const_t<PlainOrConst>;
+  static Plain plain(const Eigen::TensorMap<PlainOrConst, Options, MakePointer>& x) {
+    if constexpr (std::is_constructible_v<Plain, decltype(x.dimensions())>) {
+      return Plain(x.dimensions());
+    } else {
+      return Plain();
+    }
+  }
+};
+
+template <typename X>
+using DoorOf = Door<std::remove_cv_t<std::remove_reference_t<X>>>;
+
+/// The element type of an Eigen object, without const.
+template <typename X>
+using Element = std::remove_const_t<typename std::remove_reference_t<X>::Scalar>;
+
+/// The owning object in which the returning form of a verb gives its result.
+template <typename X>
+using Plain = typename DoorOf<X>::Plain;
+
+/// Data may be of the layer's own type, or 16-bit where that is float.
+template <typename T, typename Scalar>
+constexpr bool is_storage_of =
+    std::is_same_v<T, Scalar> ||
+    (std::is_same_v<Scalar, float> && (std::is_same_v<T, Eigen::half> || std::is_same_v<T, Eigen::bfloat16>));
+
+template <typename X, typename Scalar>
+constexpr void check_input() {
+  static_assert(DoorOf<X>::direct,
+                "EigenNorm needs an Eigen object whose values are in memory (Matrix, Array, Map, Ref, Block, Tensor, "
+                "TensorMap, TensorFixedSize); evaluate the expression into one first.");
+  if constexpr (DoorOf<X>::direct) {
+    static_assert(DoorOf<X>::rank >= 1 && DoorOf<X>::rank <= max_rank, "EigenNorm works on tensors of rank 1 to 8.");
+    static_assert(is_storage_of<Element<X>, Scalar>,
+                  "The elements must be of the layer's Scalar type, or Eigen::half or Eigen::bfloat16 with a layer of float.");
+  }
+}
+
+template <typename X, typename Y>
+constexpr bool same_order() {
+  return DoorOf<X>::order == DoorOf<Y>::order || DoorOf<X>::order == Order::any || DoorOf<Y>::order == Order::any;
+}
+
+/// Checks `Y`, a second tensor of a call whose first is `X`.
+template <typename X, typename Y, typename Scalar>
+constexpr void check_partner() {
+  check_input<Y, Scalar>();
+  if constexpr (DoorOf<X>::direct && DoorOf<Y>::direct) {
+    static_assert(std::is_same_v<Element<X>, Element<Y>>, "The tensors of one call must have the same element type.");
+    static_assert(same_order<X, Y>(), "The tensors of one call must have the same storage order.");
+  }
+}
+
+template <typename Y>
+constexpr bool is_writable() {
+  if constexpr (DoorOf<Y>::direct) {
+    return !std::is_const_v<std::remove_pointer_t<decltype(std::declval<std::remove_reference_t<Y>&>().data())>>;
+  } else {
+    return true;  // an expression: already refused by check_input
+  }
+}
+
+/// As `check_partner`, for a tensor that is written.
+template <typename X, typename Y, typename Scalar>
+constexpr void check_output() {
+  check_partner<X, Y, Scalar>();
+  static_assert(is_writable<Y>(), "The output is const: EigenNorm cannot write into it.");
+}
+
+template <typename X>
+auto view(X&& x) {
+  using Bare = std::remove_reference_t<X>;
+  using Pointer = decltype(x.data());
+  View<std::remove_pointer_t<Pointer>> view;
+  view.data = x.data();
+  view.shape = DoorOf<Bare>::shape(x);
+  view.strides = DoorOf<Bare>::strides(x);
+  view.order = DoorOf<Bare>::order;
+  return view;
+}
+
+}  // namespace core
+}  // namespace eigennorm

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+
+#include "eigennorm/normalization.hpp"
+
+/// \file
+/// GroupNorm.
+
+namespace eigennorm {
+
+/// Group normalization (Wu & He 2018): the channels of each sample in groups, each by its mean and variance over the
+/// group's channels and all positions.
+///
+///     y = scale[c] * (x - mean[n, g]) / sqrt(variance[n, g] + eps) + shift[c]        g = c / (channels / groups)
+///
+/// **Shapes.** x, y, dy, dx: any rank; channels on axis 1 (default) or any other, samples on axis 0 (default) or any number
+/// of axes. scale and shift: one value for each channel. One group: LayerNorm over all but the samples, with parameters per
+/// channel. As many groups as channels: InstanceNorm.
+///
+/// **Errors.** Groups that do not divide the channels.
+///
+/// \code
+/// #include <eigennorm/eigennorm.hpp>
+///
+/// int main() {
+///   Eigen::Tensor<float, 4, Eigen::RowMajor> x(2, 6, 6, 8);   // N, H, W, C
+///   x.setRandom();
+///   eigennorm::GroupNorm<float> layer(4, 8, eigennorm::channels_on(-1));
+///   auto y = layer.forward(x);
+/// }
+/// \endcode
+template <typename Scalar>
+class GroupNorm : public Normalization<Scalar> {
+ public:
+  GroupNorm(std::int64_t groups, std::int64_t channels, Channels axis = channels_on(1), Samples samples = samples_on(0),
+            double epsilon = 1e-5)
+      : Normalization<Scalar>(Geometry{all_but(samples.axes), axis.axes, channels, checked(groups), "GroupNorm", "channels"},
+                              Statistic::mean_variance, epsilon) {}
+
+ private:
+  static std::int64_t checked(std::int64_t groups) {
+    if (groups < 1) fail("GroupNorm: expected at least one group, got " + std::to_string(groups));
+    return groups;
+  }
+};
+
+}  // namespace eigennorm

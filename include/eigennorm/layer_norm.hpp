@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+
+#include "eigennorm/normalization.hpp"
+
+/// \file
+/// LayerNorm.
+
+namespace eigennorm {
+
+/// Layer normalization (Ba, Kiros & Hinton 2016): each sample by the mean and variance of its own features.
+///
+///     y = scale[i] * (x[i] - mean) / sqrt(variance + eps) + shift[i]
+///
+/// mean and variance over the feature axes; the variance is biased, eps inside the root.
+///
+/// **Shapes.** x, y, dy, dx: any rank; the features are the last axis, the last few, or any set. scale and shift: one value
+/// for each feature, in logical order, last axis fastest.
+///
+/// | layer | normalizes over |
+/// |---|---|
+/// | `LayerNorm<float>(768)` | the last axis, of 768 |
+/// | `LayerNorm<float>({28, 28})` | the last two axes together |
+/// | `LayerNorm<float>(96, over(1))` | axis 1: channels first, as in ConvNeXt |
+///
+/// `use_scale(false)` and `use_shift(false)` leave either out. The same in training and inference; no running statistics.
+///
+/// \code
+/// #include <eigennorm/eigennorm.hpp>
+///
+/// int main() {
+///   const Eigen::MatrixXf tokens = Eigen::MatrixXf::Random(6, 16);   // one token a row
+///   eigennorm::LayerNorm<float> layer(16);
+///   const Eigen::MatrixXf y = layer.forward(tokens);
+///   const Eigen::MatrixXf dx = layer.backward(tokens, y);
+/// }
+/// \endcode
+template <typename Scalar>
+class LayerNorm : public Normalization<Scalar> {
+ public:
+  /// Over the last axes, as many as `extents` has.
+  explicit LayerNorm(std::initializer_list<std::int64_t> extents, double epsilon = 1e-5) : LayerNorm(Extents(extents), epsilon) {}
+  explicit LayerNorm(const Extents& extents, double epsilon = 1e-5) : LayerNorm(extents, over_last(extents.size()), epsilon) {}
+
+  /// Over any axes.
+  LayerNorm(Extents extents, AxisSet axes, double epsilon = 1e-5)
+      : Normalization<Scalar>(Geometry{axes, axes, extents, 0, "LayerNorm"}, Statistic::mean_variance, epsilon) {}
+};
+
+}  // namespace eigennorm

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+
+#include "eigennorm/normalization.hpp"
+
+/// \file
+/// RMSNorm.
+
+namespace eigennorm {
+
+/// Root mean square normalization (Zhang & Sennrich 2019): LayerNorm without the mean.
+///
+///     y = scale[i] * x[i] / sqrt(mean(x^2) + eps)
+///
+/// Shapes and axes as LayerNorm. A scale but no shift by default; `use_shift(true)` adds one.
+///
+/// \code
+/// #include <eigennorm/eigennorm.hpp>
+///
+/// int main() {
+///   const Eigen::MatrixXf tokens = Eigen::MatrixXf::Random(6, 16);
+///   eigennorm::RMSNorm<float> layer(16);
+///   const Eigen::MatrixXf y = layer.forward(tokens);
+/// }
+/// \endcode
+template <typename Scalar>
+class RMSNorm : public Normalization<Scalar> {
+ public:
+  /// Over the last axes, as many as `extents` has.
+  explicit RMSNorm(std::initializer_list<std::int64_t> extents, double epsilon = 1e-5) : RMSNorm(Extents(extents), epsilon) {}
+  explicit RMSNorm(const Extents& extents, double epsilon = 1e-5) : RMSNorm(extents, over_last(extents.size()), epsilon) {}
+
+  /// Over any axes.
+  RMSNorm(Extents extents, AxisSet axes, double epsilon = 1e-5)
+      : Normalization<Scalar>(Geometry{axes, axes, extents, 0, "RMSNorm"}, Statistic::mean_square, epsilon) {
+    this->use_shift(false);
+  }
+};
+
+}  // namespace eigennorm

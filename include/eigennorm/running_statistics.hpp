@@ -1,0 +1,120 @@
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <string>
+
+#include "eigennorm/core/error.hpp"
+#include "eigennorm/core/statistics.hpp"
+#include "eigennorm/core/wide.hpp"
+#include "eigennorm/parameter.hpp"
+
+/// \file
+/// Statistics that training leaves for evaluation.
+
+namespace eigennorm {
+
+/// How a new batch enters a running value. Made by `momentum_of_new`, `momentum_kept` or `cumulative`: never a bare number,
+/// because one half of the field gives the weight of the new value and the other half that of the old one.
+class Averaging {
+ public:
+  /// The weight of the next batch's value, after `batches` batches.
+  double weight_of_new(std::int64_t batches) const {
+    return kind_ == Kind::cumulative ? 1 / (static_cast<double>(batches) + 1) : kind_ == Kind::of_new ? momentum_ : 1 - momentum_;
+  }
+  /// The weight of the old value.
+  double weight_of_old(std::int64_t batches) const {
+    return kind_ == Kind::kept ? momentum_ : 1 - weight_of_new(batches);
+  }
+
+  /// Fails, in the name of `owner`, unless the momentum is in [0, 1].
+  void check(const std::string& owner) const {
+    if (!(momentum_ >= 0 && momentum_ <= 1)) {
+      fail(owner + ": expected a momentum from 0 to 1, got " + std::to_string(momentum_));
+    }
+  }
+
+ private:
+  enum class Kind { of_new, kept, cumulative };
+  Averaging(Kind kind, double momentum) : kind_(kind), momentum_(momentum) {}
+  friend Averaging momentum_of_new(double momentum);
+  friend Averaging momentum_kept(double momentum);
+  friend Averaging cumulative();
+
+  Kind kind_;
+  double momentum_;
+};
+
+/// running = (1 - m) * running + m * batch (PyTorch, mlpack, flashlight).
+inline Averaging momentum_of_new(double momentum) { return {Averaging::Kind::of_new, momentum}; }
+/// running = m * running + (1 - m) * batch (Keras, Flax, ONNX).
+inline Averaging momentum_kept(double momentum) { return {Averaging::Kind::kept, momentum}; }
+/// The plain average of all batches so far.
+inline Averaging cumulative() { return {Averaging::Kind::cumulative, 0}; }
+
+/// Which variance of a batch enters the running one.
+enum class Estimator {
+  unbiased,  ///< divided by m - 1: PyTorch, and the paper's m / (m - 1)
+  biased,    ///< divided by m: Keras, Flax, ONNX
+};
+
+/// A mean and a variance for each feature. The variance is empty where sigma is not a statistic.
+template <typename Scalar>
+struct Estimate {
+  Vector<Scalar> mean, variance;
+};
+
+/// The statistics by which a layer evaluates, and how training moves them. Two switches make the four states of a layer:
+///
+/// | update | use_in_forward | |
+/// |---|---|---|
+/// | true | false | training (the default) |
+/// | false | false | training whose statistics are only observed, see PopulationStatistics |
+/// | false | true | frozen: fine-tuning with fixed statistics, `freeze()` |
+/// | true | true | fixed statistics in use while they go on moving |
+///
+/// A batch that would make any running value NaN or infinite moves none and is counted in `rejected_batches`.
+/// Values start at mean 0 and variance 1. Ioffe & Szegedy 2015, section 3.1.
+///
+/// \code
+/// #include <eigennorm/eigennorm.hpp>
+///
+/// int main() {
+///   eigennorm::BatchNorm<float> layer(3);
+///   layer.running->averaging = eigennorm::momentum_kept(0.99);        // Keras
+///   layer.running->estimator = eigennorm::Estimator::biased;
+///   const Eigen::MatrixXf x = Eigen::MatrixXf::Random(32, 3);
+///   layer.forward(x);
+///   layer.freeze();
+///   return layer.running->batches == 1 ? 0 : 1;
+/// }
+/// \endcode
+template <typename Scalar>
+struct RunningStatistics {
+  /// For `features` features: mean 0, variance 1; no variance for Statistic::mean.
+  explicit RunningStatistics(std::int64_t features, Statistic statistic = Statistic::mean_variance)
+      : mean(Vector<Scalar>::Zero(features)),
+        variance(Vector<Scalar>::Ones(statistic == Statistic::mean ? 0 : features)) {}
+
+  Vector<Scalar> mean, variance;
+  std::int64_t batches = 0;           ///< that moved the values; empty and rejected ones are not counted
+  std::int64_t rejected_batches = 0;  ///< that would have made a value NaN or infinite
+
+  Averaging averaging = momentum_of_new(0.1);
+  Estimator estimator = Estimator::unbiased;
+  bool update = true;           ///< forward moves the values
+  bool use_in_forward = false;  ///< forward and backward take these values instead of the batch's
+
+  /// Takes over mean and variance; counters and settings stay. Fails where the sizes differ.
+  void assign(const Estimate<Scalar>& estimate) {
+    if (estimate.mean.size() != mean.size() || estimate.variance.size() != variance.size()) {
+      fail("RunningStatistics::assign: expected " + std::to_string(mean.size()) + " means and " +
+           std::to_string(variance.size()) + " variances, got " + std::to_string(estimate.mean.size()) + " and " +
+           std::to_string(estimate.variance.size()));
+    }
+    mean = estimate.mean;
+    variance = estimate.variance;
+  }
+};
+
+}  // namespace eigennorm
