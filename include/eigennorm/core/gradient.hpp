@@ -324,7 +324,7 @@ class Backward {
   /// One position of features that lie side by side.
   void add_row(const Tile& tile, std::int64_t position, std::array<PieceSums<Scalar>, feature_lanes>& sums) const {
     Scalar xhat[feature_lanes];
-    Scalar dy[feature_lanes];
+    Scalar dy[feature_lanes] = {};  // load fills what is read, which g++ 12 does not see
     const Offsets offsets = partition_.features.reduced.at(position);
     const std::int64_t group = tile.base.group + offsets.group;
     // The lanes are the run here: they follow each other in memory.
@@ -343,7 +343,6 @@ class Backward {
   kernels::Sums<Scalar> piece_sums(const Tile& tile, std::int64_t first, std::int64_t n) const {
     Scalar xhat[kernels::block_size];
     Scalar dy[kernels::block_size];
-    std::fill(dy, dy + n, Scalar(0));  // the runs below fill it again, but compilers cannot see that they cover it
     const Loop& positions = partition_.features.reduced;
     const Axis fastest = positions.fastest();
     positions.for_each_run(first, first + n, [&](const Offsets& offsets, std::int64_t position, std::int64_t length) {
