@@ -40,7 +40,7 @@ class GroupNorm : public Normalization<Scalar> {
 
  private:
   static std::int64_t checked(std::int64_t groups) {
-    if (groups < 1) fail("GroupNorm: expected at least one group, got " + std::to_string(groups));
+    if (groups < 1) core::fail_with({"GroupNorm: expected at least one group, got ", groups});
     return groups;
   }
 };

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <type_traits>
 
 #include "eigennorm/normalization.hpp"
 
@@ -43,6 +44,10 @@ class LayerNorm : public Normalization<Scalar> {
   /// Over the last axes, as many as `extents` has.
   explicit LayerNorm(std::initializer_list<std::int64_t> extents, double epsilon = 1e-5) : LayerNorm(Extents(extents), epsilon) {}
   explicit LayerNorm(const Extents& extents, double epsilon = 1e-5) : LayerNorm(extents, over_last(extents.size()), epsilon) {}
+
+  /// Two integers are no extent and eps: write `LayerNorm({28, 28})`, or eps as a floating-point number.
+  template <typename Integer, typename = std::enable_if_t<std::is_integral_v<Integer>>>
+  LayerNorm(const Extents&, Integer) = delete;
 
   /// Over any axes.
   LayerNorm(Extents extents, AxisSet axes, double epsilon = 1e-5)

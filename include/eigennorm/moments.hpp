@@ -3,12 +3,11 @@
 #include <cstdint>
 #include <string>
 
-#include "eigennorm/core/gradient.hpp"
+#include "eigennorm/kernels/job.hpp"
 #include "eigennorm/core/partition.hpp"
-#include "eigennorm/core/statistics.hpp"
-#include "eigennorm/core/transform.hpp"
-#include "eigennorm/core/wide.hpp"
+#include "eigennorm/kernels/wide.hpp"
 #include "eigennorm/parameter.hpp"
+#include "eigennorm/running_statistics.hpp"
 
 /// \file
 /// What one forward leaves for its backward.
@@ -19,6 +18,8 @@ template <typename Scalar>
 class Normalization;
 template <typename Scalar>
 class PopulationStatistics;
+
+#include "eigennorm/kernels/strict_begin.inl"
 
 /// The statistics that one `forward` used, numbered logically over the kept axes (last one fastest): for each group the
 /// mean, to twice the precision of Scalar, and rstd = 1 / sigma. No copy of x. A layer holds its own; pass another through
@@ -65,17 +66,21 @@ class Moments {
 
   enum class Source { none, batch, running };
 
-  /// Makes room. Allocates only where the sizes change.
-  void prepare(const core::Partition& partition, const Shape& shape, Order order, core::Roles roles, Statistic statistic,
-               std::int64_t cut, bool with_variance) {
+  /// Makes room. Allocates only where the sizes change, and everything before it changes anything.
+  void prepare(const kernels::Partition& partition, const Shape& shape, Order order, Statistic statistic, std::int64_t cut, bool with_variance) {
     const std::int64_t groups = partition.groups.kept.size;
-    high_.resize(groups);
-    low_.resize(groups);
-    rstd_.resize(groups);
-    variance_.resize(with_variance ? groups : 0);
+    if (rstd_.size() != groups || variance_.size() != (with_variance ? groups : 0)) {
+      Vector<Scalar> high(groups), low(groups), rstd(groups);
+      Vector<Wide<Scalar>> variance(with_variance ? groups : 0);
+      high_.swap(high);
+      low_.swap(low);
+      rstd_.swap(rstd);
+      variance_.swap(variance);
+    }
     shape_ = shape;
     order_ = order;
-    roles_ = roles;
+    averaged_axes_ = partition.averaged_axes;
+    feature_axes_ = partition.feature_axes;
     statistic_ = statistic;
     cut_ = cut;
     count_ = partition.count;
@@ -84,22 +89,37 @@ class Moments {
     kept_samples_ = partition.kept_samples;
   }
 
-  core::MomentsSink<Scalar> sink() {
+  /// A feature's mean and biased variance: those of its group, averaged over the samples where it has several.
+  MeanAndVariance<Wide<Scalar>> batch_statistics(const kernels::Offsets& feature) const {
+    using W = Wide<Scalar>;
+    kernels::WideSum<Scalar> mean, variance;
+    for (std::int64_t i = 0; i < kept_samples_.size; ++i) {
+      const std::int64_t group = feature.group + kept_samples_.at(i).group;
+      mean.add(static_cast<W>(high_[group]) + static_cast<W>(low_[group]));
+      if (variance_.size() > 0) variance.add(variance_[group]);
+    }
+    const W samples = static_cast<W>(kept_samples_.size);
+    return {mean.total() / samples, variance.total() / samples};
+  }
+
+  kernels::MomentsSink<Scalar> sink() {
     return {high_.data(), low_.data(), rstd_.data(), variance_.size() == 0 ? nullptr : variance_.data()};
   }
-  core::MomentsSource<Scalar> source() const { return {high_.data(), low_.data(), rstd_.data()}; }
+  kernels::MomentsSource<Scalar> source() const { return {high_.data(), low_.data(), rstd_.data()}; }
 
   Source source_ = Source::none;
   Shape shape_;
   Order order_ = Order::any;
-  core::Roles roles_;
+  std::uint32_t averaged_axes_ = 0, feature_axes_ = 0;
   Statistic statistic_ = Statistic::mean_variance;
   std::int64_t cut_ = 0;  // the geometry's number of groups
   std::int64_t count_ = 0;
   bool features_kept_ = false;
-  core::Loop kept_features_, kept_samples_;
+  kernels::Loop kept_features_, kept_samples_;
   Vector<Scalar> high_, low_, rstd_;
   Vector<Wide<Scalar>> variance_;
 };
+
+#include "eigennorm/kernels/strict_end.inl"
 
 }  // namespace eigennorm

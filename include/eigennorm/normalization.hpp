@@ -2,8 +2,8 @@
 
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <optional>
-#include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -15,9 +15,9 @@
 #include "eigennorm/core/gradient.hpp"
 #include "eigennorm/core/overlap.hpp"
 #include "eigennorm/core/partition.hpp"
-#include "eigennorm/core/statistics.hpp"
 #include "eigennorm/core/transform.hpp"
 #include "eigennorm/core/view.hpp"
+#include "eigennorm/kernels/dispatch.hpp"
 #include "eigennorm/moments.hpp"
 #include "eigennorm/parameter.hpp"
 #include "eigennorm/running_statistics.hpp"
@@ -27,12 +27,25 @@
 
 namespace eigennorm {
 
-/// Where a call runs, and where it keeps its moments. `{device}` and `{device, &moments}` convert to it.
+/// Where a call runs, and where it keeps its moments: a device, `{device}`, `{device, &moments}` or `{{}, &moments}`.
 template <typename Scalar>
 struct Context {
+  Context() = default;
+  Context(Device where, Moments<Scalar>* keep = nullptr) : device(where), moments(keep) {}  // NOLINT(google-explicit-constructor)
+  template <typename Pool, typename = std::enable_if_t<std::is_convertible_v<const Pool&, Device>>>
+  Context(const Pool& pool, Moments<Scalar>* keep = nullptr) : Context(Device(pool), keep) {}  // NOLINT(google-explicit-constructor)
+
   Device device;                       ///< default: the calling thread
   Moments<Scalar>* moments = nullptr;  ///< null: the layer's own
 };
+
+namespace core {
+
+/// Whether an argument is a tensor, and not where a call runs.
+template <typename T, typename Scalar>
+using IfTensor = std::enable_if_t<!std::is_convertible_v<const std::decay_t<T>&, Context<Scalar>>>;
+
+}  // namespace core
 
 /// A trainable normalization: `y = scale * (x - mu) / sigma + shift`.
 ///
@@ -87,13 +100,15 @@ class Normalization {
   /// With scale 1 and shift 0. Fails unless there is at least one feature, and where `geometry.groups` do not divide them.
   Normalization(const Geometry& geometry, Statistic statistic, double epsilon)
       : eps(epsilon), geometry_(geometry), statistic_(statistic) {
-    const std::string name = geometry.name;
+    std::int64_t product = 1;
     for (const std::int64_t extent : geometry.extents) {
-      if (extent < 1) fail(name + ": expected at least one of the " + geometry.noun + ", got " + geometry.extents.text());
+      if (extent < 1 || product > std::numeric_limits<std::int64_t>::max() / extent) {
+        core::fail_with({name(), ": expected a number of ", geometry.noun, " from 1 to 2^63, got ", geometry.extents.text()});
+      }
+      product *= extent;
     }
-    if (geometry.groups < 0 || (geometry.groups > 0 && features() % geometry.groups != 0)) {
-      fail(name + ": expected a number of groups that divides " + geometry.extents.text() + " " + geometry.noun + ", got " +
-           std::to_string(geometry.groups));
+    if (geometry.groups < 0 || (geometry.groups > 0 && product % geometry.groups != 0)) {
+      core::fail_with({name(), ": expected a number of groups that divides ", product, " ", geometry.noun, ", got ", geometry.groups});
     }
     use_scale(true);
     use_shift(true);
@@ -122,25 +137,26 @@ class Normalization {
   /// y = scale * (x - mu) / sigma + shift by the batch's statistics (the running ones where frozen).
   template <typename X>
   core::Plain<X> forward(const X& x, Context<Scalar> context = {}) {
-    core::check_input<X, Scalar>();
-    core::Plain<X> y = core::DoorOf<X>::plain(x);
-    forward(x, y, context);
-    return y;
+    if constexpr (core::check_input<X, Scalar>()) {
+      core::Plain<X> y = core::DoorOf<X>::plain(x);
+      run_forward(core::view(x), core::output_view(y), context);
+      return y;
+    }
   }
 
   /// The same into y, which shares no element with x.
-  template <typename X, typename Y, typename = std::enable_if_t<!std::is_same_v<std::decay_t<Y>, Context<Scalar>>>>
+  template <typename X, typename Y, typename = core::IfTensor<Y, Scalar>>
   void forward(const X& x, Y&& y, Context<Scalar> context = {}) {
-    core::check_input<X, Scalar>();
-    core::check_output<X, Y, Scalar>();
-    run_forward(core::view(x), core::view(y), context);
+    if constexpr (core::check_input<X, Scalar>() && core::check_output<X, Y, Scalar>()) {
+      run_forward(core::view(x), core::output_view(y), context);
+    }
   }
 
   template <typename X>
   void forward(const X&, Context<Scalar> = {}) const {
     static_assert(!sizeof(X), "forward trains the layer, so it changes it: on a const layer use evaluate.");
   }
-  template <typename X, typename Y, typename = std::enable_if_t<!std::is_same_v<std::decay_t<Y>, Context<Scalar>>>>
+  template <typename X, typename Y, typename = core::IfTensor<Y, Scalar>>
   void forward(const X&, Y&&, Context<Scalar> = {}) const {
     static_assert(!sizeof(X), "forward trains the layer, so it changes it: on a const layer use evaluate.");
   }
@@ -150,18 +166,19 @@ class Normalization {
   /// Inference: by the running statistics, or by x's own where the layer has none.
   template <typename X>
   core::Plain<X> evaluate(const X& x, Context<Scalar> context = {}) const {
-    core::check_input<X, Scalar>();
-    core::Plain<X> y = core::DoorOf<X>::plain(x);
-    evaluate(x, y, context);
-    return y;
+    if constexpr (core::check_input<X, Scalar>()) {
+      core::Plain<X> y = core::DoorOf<X>::plain(x);
+      run_evaluate(core::view(x), core::output_view(y), context);
+      return y;
+    }
   }
 
   /// The same into y, which may be x.
-  template <typename X, typename Y, typename = std::enable_if_t<!std::is_same_v<std::decay_t<Y>, Context<Scalar>>>>
+  template <typename X, typename Y, typename = core::IfTensor<Y, Scalar>>
   void evaluate(const X& x, Y&& y, Context<Scalar> context = {}) const {
-    core::check_input<X, Scalar>();
-    core::check_output<X, Y, Scalar>();
-    run_evaluate(core::view(x), core::view(y), context);
+    if constexpr (core::check_input<X, Scalar>() && core::check_output<X, Y, Scalar>()) {
+      run_evaluate(core::view(x), core::output_view(y), context);
+    }
   }
 
   // ---- backward
@@ -169,28 +186,28 @@ class Normalization {
   /// dx, from the x of the forward and the gradient dy of the loss with respect to its y.
   template <typename X, typename DY>
   core::Plain<X> backward(const X& x, const DY& dy, Context<Scalar> context = {}) {
-    core::check_input<X, Scalar>();
-    core::check_partner<X, DY, Scalar>();
-    core::Plain<X> dx = core::DoorOf<X>::plain(x);
-    backward(x, dy, dx, context);
-    return dx;
+    if constexpr (core::check_input<X, Scalar>() && core::check_partner<X, DY, Scalar>()) {
+      core::Plain<X> dx = core::DoorOf<X>::plain(x);
+      run_backward(core::view(x), core::view(dy), core::output_view(dx), context);
+      return dx;
+    }
   }
 
   /// The same into dx, which may be dy.
-  template <typename X, typename DY, typename DX,
-            typename = std::enable_if_t<!std::is_same_v<std::decay_t<DX>, Context<Scalar>>>>
+  template <typename X, typename DY, typename DX, typename = core::IfTensor<DX, Scalar>>
   void backward(const X& x, const DY& dy, DX&& dx, Context<Scalar> context = {}) {
-    core::check_input<X, Scalar>();
-    core::check_partner<X, DY, Scalar>();
-    core::check_output<X, DX, Scalar>();
-    run_backward(core::view(x), core::view(dy), core::view(dx), context);
+    if constexpr (core::check_input<X, Scalar>() && core::check_partner<X, DY, Scalar>() && core::check_output<X, DX, Scalar>()) {
+      run_backward(core::view(x), core::view(dy), core::output_view(dx), context);
+    }
   }
 
   // ---- state
 
   /// What the last forward left. Fails before any, and after a forward into moments of the caller.
   const Moments<Scalar>& moments() const {
-    if (moments_.empty()) fail(name() + "::moments: expected a forward before that kept its moments in the layer, got none");
+    if (moments_.empty()) {
+      core::fail_with({name(), "::moments: expected a forward before that kept its moments in the layer, got none"});
+    }
     return moments_;
   }
 
@@ -225,7 +242,7 @@ class Normalization {
   }
 
  protected:
-  std::string name() const { return geometry_.name; }
+  const char* name() const { return geometry_.name; }
 
  private:
   // ---- checks: all of a call's, before anything changes
@@ -238,65 +255,52 @@ class Normalization {
   }
 
   void set_frozen(bool frozen, const char* verb) {
-    if (!running) fail(name() + "::" + verb + ": expected running statistics, got a layer that has none");
+    if (!running) core::fail_with({name(), "::", verb, ": expected running statistics, got a layer that has none"});
     running->update = !frozen;
     running->use_in_forward = frozen;
   }
 
   void check_settings() const {
-    if (!(eps >= 0) || !std::isfinite(eps)) {
-      fail(name() + ": expected a finite eps of at least 0, got " + std::to_string(eps));
-    }
+    if (!(eps >= 0) || !std::isfinite(eps)) core::fail_with({name(), ": expected a finite eps of at least 0, got ", eps});
     check_parameter(scale, "scale");
     check_parameter(shift, "shift");
-    if (running) running->averaging.check(name());
+    if (!running) return;
+    running->averaging.check(name());
+    if (running->batches < 0) core::fail_with({name(), ": expected a number of batches of at least 0, got ", running->batches});
   }
 
   void check_parameter(const Parameter<Scalar>& parameter, const char* role) const {
-    if (parameter.value.size() != 0 && parameter.value.size() != features()) {
-      fail(name() + ": expected " + std::to_string(features()) + " values of " + role + " or none, got " +
-           std::to_string(parameter.value.size()));
+    const std::int64_t values = parameter.value.size();
+    if (values != 0 && values != features()) {
+      core::fail_with({name(), ": expected ", features(), " values of ", role, ", or none, got ", values});
     }
-    if (parameter.grad.size() != parameter.value.size()) {
-      fail(name() + ": expected as many gradients as values of " + role + ", " + std::to_string(parameter.value.size()) +
-           ", got " + std::to_string(parameter.grad.size()));
+    if (parameter.grad.size() != values) {
+      core::fail_with({name(), ": expected as many gradients as values of ", role, ", ", values, ", got ", parameter.grad.size()});
     }
   }
 
-  void check_running(const core::Roles& roles) const {
+  void check_running(const kernels::Partition& partition) const {
     if (!running) return;
-    if (!core::is_centred(statistic_) || (roles.averaged & roles.features) != 0) {
-      fail(name() + ": expected no running statistics, which need a mean that is not averaged over the features, got some");
+    if (!kernels::is_centred(statistic_) || (partition.averaged_axes & partition.feature_axes) != 0) {
+      core::fail_with({name(), ": expected no running statistics, which need a mean that is not averaged over the features, got some"});
     }
     const std::int64_t variances = statistic_ == Statistic::mean_variance ? features() : 0;
     if (running->mean.size() != features() || running->variance.size() != variances) {
-      fail(name() + ": expected running statistics of " + std::to_string(features()) + " means and " +
-           std::to_string(variances) + " variances, got " + std::to_string(running->mean.size()) + " and " +
-           std::to_string(running->variance.size()));
+      core::fail_with({name(), ": expected running statistics of ", features(), " means and ", variances, " variances, got ",
+                       running->mean.size(), " and ", running->variance.size()});
     }
   }
 
-  static std::string axes_text(const Shape& shape) { return shape.text(); }
-
-  template <typename A, typename B>
-  void check_shapes(const View<A>& x, const View<B>& other, const char* role) const {
-    if (x.shape != other.shape) {
-      fail(name() + ": expected " + role + " of x's shape " + x.shape.text() + ", got " + other.shape.text());
-    }
-  }
-
-  template <typename T>
-  void check_layout(const View<T>& tensor, const char* role, bool written) const {
-    core::check_strides(tensor.shape, tensor.strides, name(), role);
-    if (written) core::check_distinct(tensor.shape, tensor.strides, name(), role);
+  void check_shape(const Shape& x, const Shape& other, const char* role) const {
+    if (x != other) core::fail_with({name(), ": expected ", role, " of x's shape ", x.text(), ", got ", other.text()});
   }
 
   template <typename A, typename B>
   void check_overlap(const View<A>& written, const View<B>& read, const char* roles, bool same_is_allowed) const {
     const core::Overlap overlap = core::overlap(written, read);
     if (overlap == core::Overlap::none || (overlap == core::Overlap::same && same_is_allowed)) return;
-    fail(name() + ": expected " + roles + (same_is_allowed ? " to be one tensor or to share no memory" : " to share no memory") +
-         ", got " + (overlap == core::Overlap::same ? "one tensor" : "a partial overlap"));
+    core::fail_with({name(), ": expected ", roles, same_is_allowed ? " to be one tensor or to share no memory" : " to share no memory",
+                     ", got ", overlap == core::Overlap::same ? "one tensor" : "a partial overlap"});
   }
 
   /// Every vector goes with either order; the first tensor that has one decides.
@@ -310,35 +314,41 @@ class Normalization {
   // ---- the verbs, on views
 
   template <typename Storage>
-  core::Forward<Storage, Scalar> job(const core::Partition& partition, const Storage* x, Storage* y,
-                                     const core::MomentsSink<Scalar>& sink) const {
-    return {partition, statistic_, eps, x, y, {data_or_null(scale), data_or_null(shift)}, sink};
+  kernels::ForwardJob<Storage, Scalar> job(const kernels::Partition& partition, const Storage* x, Storage* y,
+                                           const kernels::MomentsSink<Scalar>& sink) const {
+    return {&partition, statistic_, static_cast<Wide<Scalar>>(eps), x, y, data_or_null(scale), data_or_null(shift), sink,
+            nullptr,     nullptr,    &kernels::block_kernels<Storage, Scalar>()};
   }
 
-  core::GivenStatistics<Scalar> given() const {
-    return {running->mean.data(), running->variance.size() == 0 ? nullptr : running->variance.data()};
+  /// The same by given statistics.
+  template <typename Storage>
+  kernels::ForwardJob<Storage, Scalar> given_job(const kernels::Partition& partition, const Storage* x, Storage* y,
+                                                 const kernels::MomentsSink<Scalar>& sink, const RunningStatistics<Scalar>& given) const {
+    auto job = this->job(partition, x, y, sink);
+    job.given_mean = given.mean.data();
+    job.given_variance = given.variance.size() == 0 ? nullptr : given.variance.data();
+    return job;
   }
 
   template <typename Storage>
   void run_forward(const View<const Storage>& x, const View<Storage>& y, const Context<Scalar>& context) {
     check_settings();
-    check_shapes(x, y, "y");
-    check_layout(x, "x", false);
-    check_layout(y, "y", true);
+    check_shape(x.shape, y.shape, "y");
+    core::check_strides(x.shape, x.strides, name(), "x");
+    core::check_distinct(y.shape, y.strides, name(), "y");
     check_overlap(y, x, "x and y of forward", false);
     const Order order = order_of(x, y);
-    const core::Roles roles = core::roles(geometry_, x.shape);
-    const core::Partition partition = core::partition(geometry_, x.shape, order, {x.strides, y.strides, Strides{}});
-    check_running(roles);
+    const kernels::Partition partition = core::partition(geometry_, x.shape, order, {x.strides, y.strides, Strides{}});
+    check_running(partition);
     const bool frozen = running && running->use_in_forward;
     const bool update = running && running->update && partition.size > 0;
     if (update && statistic_ == Statistic::mean_variance && partition.count == 1) {
-      fail(name() + ": expected more than one value per channel, whose variance is to move the running one, got an input of shape " +
-           x.shape.text());
+      core::fail_with({name(), ": expected more than one value per channel, whose variance is to move the running one, got an input of shape ",
+                       x.shape.text()});
     }
 
     Moments<Scalar>& moments = context.moments == nullptr ? moments_ : *context.moments;
-    moments.prepare(partition, x.shape, order, roles, statistic_, geometry_.groups,
+    moments.prepare(partition, x.shape, order, statistic_, geometry_.groups,
                     partition.features_kept && statistic_ == Statistic::mean_variance);
     if (context.moments != nullptr) moments_.source_ = Moments<Scalar>::Source::none;
     moments.source_ = frozen ? Moments<Scalar>::Source::running : Moments<Scalar>::Source::batch;
@@ -350,38 +360,34 @@ class Normalization {
       return;
     }
     if (!frozen) {
-      job(partition, x.data, y.data, moments.sink()).with_own_statistics(context.device);
+      core::forward(job(partition, x.data, y.data, moments.sink()), context.device);
       if (update) update_running(moments);
-    } else if (!update) {
-      job(partition, x.data, y.data, moments.sink()).with_given_statistics(given(), context.device);
-    } else {
-      // y by the running values as they are; then the batch's, to move them. Backward needs those y was made by, so they
-      // take the batch's place in the moments as they move.
-      job(partition, x.data, y.data, {}).with_given_statistics(given(), context.device);
-      job<Storage>(partition, x.data, nullptr, moments.sink()).with_own_statistics(context.device);
-      const RunningStatistics<Scalar> before = *running;
-      update_running(moments);
-      const core::GivenStatistics<Scalar> used{before.mean.data(), before.variance.size() == 0 ? nullptr : before.variance.data()};
-      job<Storage>(partition, x.data, nullptr, moments.sink()).with_given_statistics(used, context.device);
+      return;
     }
+    core::forward_given(given_job(partition, x.data, y.data, moments.sink(), *running), context.device);
+    if (!update) return;
+    // y is made; now the batch's own statistics, to move the running ones. Backward needs those that y was made by.
+    const RunningStatistics<Scalar> used = *running;
+    core::forward(job<Storage>(partition, x.data, nullptr, moments.sink()), context.device);
+    update_running(moments);
+    core::forward_given(given_job<Storage>(partition, x.data, nullptr, moments.sink(), used), context.device);
   }
 
   template <typename Storage>
   void run_evaluate(const View<const Storage>& x, const View<Storage>& y, const Context<Scalar>& context) const {
     check_settings();
-    if (context.moments != nullptr) fail(name() + ": expected no moments in evaluate, which keeps none, got some");
-    check_shapes(x, y, "y");
-    check_layout(x, "x", false);
-    check_layout(y, "y", true);
+    if (context.moments != nullptr) core::fail_with({name(), ": expected no moments in evaluate, which keeps none, got some"});
+    check_shape(x.shape, y.shape, "y");
+    core::check_strides(x.shape, x.strides, name(), "x");
+    core::check_distinct(y.shape, y.strides, name(), "y");
     check_overlap(y, x, "x and y of evaluate", true);
-    const core::Partition partition = core::partition(geometry_, x.shape, order_of(x, y), {x.strides, y.strides, Strides{}});
-    check_running(core::roles(geometry_, x.shape));
+    const kernels::Partition partition = core::partition(geometry_, x.shape, order_of(x, y), {x.strides, y.strides, Strides{}});
+    check_running(partition);
     if (partition.size == 0) return;
-    const auto job = this->job(partition, x.data, y.data, {});
     if (running) {
-      job.with_given_statistics(given(), context.device);
+      core::forward_given(given_job(partition, x.data, y.data, {}, *running), context.device);
     } else {
-      job.with_own_statistics(context.device);
+      core::forward(job(partition, x.data, y.data, {}), context.device);
     }
   }
 
@@ -391,42 +397,45 @@ class Normalization {
     const Moments<Scalar>& moments = context.moments == nullptr ? moments_ : *context.moments;
     check_settings();
     if (moments.empty()) {
-      fail(name() + ": expected a forward before backward, got " +
-           (context.moments == nullptr ? "none whose moments the layer keeps" : "moments that no forward has filled"));
+      core::fail_with({name(), ": expected a forward before backward, got ",
+                       context.moments == nullptr ? "none whose moments the layer keeps" : "moments that no forward has filled"});
     }
-    check_shapes(x, dy, "dy");
-    check_shapes(x, dx, "dx");
-    check_layout(x, "x", false);
-    check_layout(dy, "dy", false);
-    check_layout(dx, "dx", true);
+    check_shape(x.shape, dy.shape, "dy");
+    check_shape(x.shape, dx.shape, "dx");
+    core::check_strides(x.shape, x.strides, name(), "x");
+    core::check_strides(dy.shape, dy.strides, name(), "dy");
+    core::check_distinct(dx.shape, dx.strides, name(), "dx");
     check_overlap(dx, x, "x and dx of backward", false);
     check_overlap(dx, dy, "dy and dx of backward", true);
     const Order order = order_of(x, dy, dx);
-    const core::Roles roles = core::roles(geometry_, x.shape);
-    check_moments(moments, x.shape, order, roles);
-    const core::Partition partition = core::partition(geometry_, x.shape, order, {x.strides, dy.strides, dx.strides});
+    const kernels::Partition partition = core::partition(geometry_, x.shape, order, {x.strides, dy.strides, dx.strides});
+    check_moments(moments, x.shape, order, partition);
     if (partition.size == 0) return;
 
-    using Backward = core::Backward<Storage, Scalar>;
-    const auto needed = static_cast<std::size_t>(Backward::scratch_size(partition));
+    const auto needed = static_cast<std::size_t>(core::gradient_scratch(partition));
     if (scratch_.size() < needed) scratch_.resize(needed);
     const core::AffineGradients<Scalar> gradients{scale.grad.size() == 0 ? nullptr : scale.grad.data(),
                                                   shift.grad.size() == 0 ? nullptr : shift.grad.data()};
-    Backward(partition, statistic_, moments.frozen(), x.data, dy.data, dx.data, data_or_null(scale), moments.source())
-        .run(gradients, scratch_.data(), context.device);
+    const kernels::BackwardJob<Storage, Scalar> job{&partition,          statistic_,         moments.frozen(),   x.data,
+                                                    dy.data,             dx.data,            data_or_null(scale), moments.source(),
+                                                    gradients.wanted(), scratch_.data(),
+                                                    &kernels::block_kernels<Storage, Scalar>()};
+    core::backward(job, gradients, context.device);
   }
 
-  void check_moments(const Moments<Scalar>& moments, const Shape& shape, Order order, const core::Roles& roles) const {
+  void check_moments(const Moments<Scalar>& moments, const Shape& shape, Order order, const kernels::Partition& partition) const {
     if (moments.shape_ != shape) {
-      fail(name() + ": expected the x of its forward, of shape " + moments.shape_.text() + ", in backward, got shape " + shape.text());
+      core::fail_with({name(), ": expected the x of its forward, of shape ", moments.shape_.text(), ", in backward, got shape ", shape.text()});
     }
-    const bool same_order = moments.order_ == order || moments.order_ == Order::any || order == Order::any;
-    if (!same_order) {
-      fail(name() + ": expected the storage order of its forward in backward, got the other one");
+    if (moments.order_ != order && moments.order_ != Order::any && order != Order::any) {
+      core::fail_with({name(), ": expected the storage order of its forward in backward, got the other one"});
     }
-    if (moments.roles_.averaged != roles.averaged || moments.roles_.features != roles.features ||
+    if (moments.averaged_axes_ != partition.averaged_axes || moments.feature_axes_ != partition.feature_axes ||
         moments.statistic_ != statistic_ || moments.cut_ != geometry_.groups) {
-      fail(name() + ": expected moments of a forward of this layer, got those of another kind of layer");
+      core::fail_with({name(), ": expected moments of a forward of this layer, got those of another kind of layer"});
+    }
+    if (moments.groups() != partition.groups.kept.size) {
+      core::fail_with({name(), ": expected moments of ", partition.groups.kept.size, " groups, got ", moments.groups(), " (moved away)"});
     }
   }
 
@@ -434,47 +443,22 @@ class Normalization {
     return parameter.value.size() == 0 ? nullptr : parameter.value.data();
   }
 
-  /// A feature's batch statistics (the mean over its groups), and from them the running values they lead to.
-  struct RunningValues {
-    Scalar mean, variance;
-  };
-  RunningValues moved(const Moments<Scalar>& moments, const core::Offsets& feature) const {
-    using W = Wide<Scalar>;
-    W mean = 0;
-    W variance = 0;
-    const std::int64_t samples = moments.kept_samples_.size;
-    for (std::int64_t i = 0; i < samples; ++i) {
-      const std::int64_t group = feature.group + moments.kept_samples_.at(i).group;
-      mean += static_cast<W>(moments.high_[group]) + static_cast<W>(moments.low_[group]);
-      if (statistic_ == Statistic::mean_variance) variance += moments.variance_[group];
-    }
-    const W m = static_cast<W>(moments.count());
-    mean /= static_cast<W>(samples);
-    variance /= static_cast<W>(samples);
-    if (running->estimator == Estimator::unbiased) variance *= m / (m - 1);
-    const W old_weight = static_cast<W>(running->averaging.weight_of_old(running->batches));
-    const W new_weight = static_cast<W>(running->averaging.weight_of_new(running->batches));
-    const auto mix = [&](Scalar old_value, W new_value) {
-      return static_cast<Scalar>(old_weight * static_cast<W>(old_value) + new_weight * new_value);
-    };
-    return {mix(running->mean[feature.feature], mean),
-            statistic_ == Statistic::mean_variance ? mix(running->variance[feature.feature], variance) : Scalar(0)};
-  }
-
+  /// Moves the running statistics by a batch: all features, or, where one would become NaN or infinite, none.
   void update_running(const Moments<Scalar>& moments) {
-    const core::Loop& features = moments.kept_features_;
+    const kernels::Loop& features = moments.kept_features_;
     for (std::int64_t i = 0; i < features.size; ++i) {
-      const RunningValues values = moved(moments, features.at(i));
-      if (!std::isfinite(values.mean) || !std::isfinite(values.variance)) {
+      const kernels::Offsets feature = features.at(i);
+      const MeanAndVariance<Scalar> moved = running->moved(feature.feature, moments.batch_statistics(feature), moments.count());
+      if (!std::isfinite(moved.mean) || !std::isfinite(moved.variance)) {
         ++running->rejected_batches;
         return;
       }
     }
     for (std::int64_t i = 0; i < features.size; ++i) {
-      const core::Offsets feature = features.at(i);
-      const RunningValues values = moved(moments, feature);
-      running->mean[feature.feature] = values.mean;
-      if (statistic_ == Statistic::mean_variance) running->variance[feature.feature] = values.variance;
+      const kernels::Offsets feature = features.at(i);
+      const MeanAndVariance<Scalar> moved = running->moved(feature.feature, moments.batch_statistics(feature), moments.count());
+      running->mean[feature.feature] = moved.mean;
+      if (running->variance.size() > 0) running->variance[feature.feature] = moved.variance;
     }
     ++running->batches;
   }
@@ -501,7 +485,7 @@ class Normalization {
   Geometry geometry_;
   Statistic statistic_;
   Moments<Scalar> moments_;
-  std::vector<core::GradientSums<Scalar>> scratch_;
+  std::vector<kernels::GradientSums<Scalar>> scratch_;
 };
 
 }  // namespace eigennorm

@@ -1,11 +1,9 @@
 #pragma once
 
-#include <cmath>
 #include <cstdint>
-#include <string>
 
 #include "eigennorm/core/error.hpp"
-#include "eigennorm/core/wide.hpp"
+#include "eigennorm/kernels/wide.hpp"
 #include "eigennorm/moments.hpp"
 #include "eigennorm/running_statistics.hpp"
 
@@ -13,6 +11,8 @@
 /// Statistics of a whole training set, from its batches.
 
 namespace eigennorm {
+
+#include "eigennorm/kernels/strict_begin.inl"
 
 /// Collects the batches' means and variances into those of the population.
 ///
@@ -55,60 +55,42 @@ class PopulationStatistics {
   /// Adds what a forward by batch statistics found. Every group counts as a batch: for InstanceNorm, every sample.
   /// Fails, unchanged, on moments that are empty, frozen, not finite, of another number of features or another statistic.
   void observe(const Moments<Scalar>& moments) {
-    const char* name = "PopulationStatistics::observe";
-    if (moments.empty()) fail(std::string(name) + ": expected the moments of a forward, got none");
-    if (moments.frozen()) fail(std::string(name) + ": expected statistics of a batch, got the running ones of a frozen forward");
-    const bool with_variance = moments.variance_.size() > 0 || moments.statistic_ == Statistic::mean_variance;
-    if (!moments.features_kept_ || !core::is_centred(moments.statistic_)) {
-      fail(std::string(name) + ": expected one mean for each feature (BatchNorm, MeanOnlyBatchNorm, InstanceNorm), got another statistic");
+    static constexpr const char* name = "PopulationStatistics::observe";
+    if (moments.empty()) core::fail_with({name, ": expected the moments of a forward, got none"});
+    if (moments.frozen()) core::fail_with({name, ": expected statistics of a batch, got the running ones of a frozen forward"});
+    if (!moments.features_kept_ || !kernels::is_centred(moments.statistic_)) {
+      core::fail_with({name, ": expected one mean for each feature (BatchNorm, MeanOnlyBatchNorm, InstanceNorm), got another statistic"});
     }
     const std::int64_t features = moments.kept_features_.size;
-    if (batches_ > 0 && features != mean_.size()) {
-      fail(std::string(name) + ": expected " + std::to_string(mean_.size()) + " features, got " + std::to_string(features));
-    }
-    if (batches_ > 0 && with_variance != (within_.size() > 0)) {
-      fail(std::string(name) + ": expected moments of one kind of layer, got some with and some without variance");
-    }
+    const std::int64_t variances = moments.statistic_ == Statistic::mean_variance ? features : 0;
+    check_sizes(name, features, variances);
     if (moments.count() == 0 || moments.groups() == 0) return;
-    const Vector<W> means = moments.mean();
-    if (!means.allFinite() || !(with_variance ? moments.variance_.allFinite() : true)) {
-      fail(std::string(name) + ": expected finite statistics, got NaN or infinity");
+    if (!moments.high_.allFinite() || !moments.variance_.allFinite()) {
+      core::fail_with({name, ": expected finite statistics, got NaN or infinity"});
     }
-    PopulationStatistics batch;
-    batch.mean_ = Vector<W>::Zero(features);
-    batch.between_ = batch.within_ = Vector<W>::Zero(with_variance ? features : 0);
-    const auto m = static_cast<W>(moments.count());
+    prepare(features, variances);
     for (std::int64_t sample = 0; sample < moments.kept_samples_.size; ++sample) {
-      PopulationStatistics one;
-      one.batches_ = 1;
-      one.count_ = m;
-      one.freedom_ = m - 1;
-      one.mean_ = Vector<W>::Zero(features);
-      one.between_ = one.within_ = Vector<W>::Zero(with_variance ? features : 0);
+      const W m = static_cast<W>(moments.count());
       for (std::int64_t i = 0; i < features; ++i) {
-        const core::Offsets feature = moments.kept_features_.at(i);
+        const kernels::Offsets feature = moments.kept_features_.at(i);
         const std::int64_t group = feature.group + moments.kept_samples_.at(sample).group;
-        one.mean_[feature.feature] = means[group];
-        if (with_variance) one.within_[feature.feature] = m * moments.variance_[group];
+        const W mean = static_cast<W>(moments.high_[group]) + static_cast<W>(moments.low_[group]);
+        add(feature.feature, m, mean, variances == 0 ? W(0) : m * moments.variance_[group], W(0));
       }
-      batch.add(one);
+      finish_adding(m, m - 1, 1);
     }
-    add(batch);
   }
 
   /// Adds all that `other` observed. Fails, unchanged, where the two disagree in size.
   void merge(const PopulationStatistics& other) {
-    if (batches_ > 0 && other.batches_ > 0 &&
-        (other.mean_.size() != mean_.size() || other.within_.size() != within_.size())) {
-      fail("PopulationStatistics::merge: expected statistics of " + std::to_string(mean_.size()) + " features with " +
-           std::to_string(within_.size()) + " variances, got " + std::to_string(other.mean_.size()) + " with " +
-           std::to_string(other.within_.size()));
+    if (other.batches_ == 0) return;
+    check_sizes("PopulationStatistics::merge", other.mean_.size(), other.within_.size());
+    prepare(other.mean_.size(), other.within_.size());
+    for (std::int64_t i = 0; i < mean_.size(); ++i) {
+      const bool with_variance = within_.size() > 0;
+      add(i, other.count_, other.mean_[i], with_variance ? other.within_[i] : W(0), with_variance ? other.between_[i] : W(0));
     }
-    if (&other == this) {
-      add(PopulationStatistics(other));
-    } else {
-      add(other);
-    }
+    finish_adding(other.count_, other.freedom_, other.batches_);
   }
 
   /// Batches observed so far (for InstanceNorm: samples).
@@ -117,7 +99,7 @@ class PopulationStatistics {
   /// The paper's Algorithm 2. Fails where nothing, or no batch of two values, was observed.
   Estimate<Scalar> algorithm2() const {
     check("PopulationStatistics::algorithm2", freedom_);
-    return {mean_.template cast<Scalar>(), (within_ / freedom_).template cast<Scalar>()};
+    return estimate(within_, freedom_);
   }
 
   /// Mean and variance as if all batches were one. Fails where nothing, or for the unbiased estimate only one value, was
@@ -125,35 +107,49 @@ class PopulationStatistics {
   Estimate<Scalar> pooled(Estimator estimator = Estimator::unbiased) const {
     const W divisor = estimator == Estimator::unbiased ? count_ - 1 : count_;
     check("PopulationStatistics::pooled", divisor);
-    return {mean_.template cast<Scalar>(), ((within_ + between_) / divisor).template cast<Scalar>()};
+    return estimate(within_ + between_, divisor);
   }
 
  private:
   using W = Wide<Scalar>;
 
-  void check(const std::string& name, W divisor) const {
-    if (batches_ == 0) fail(name + ": expected at least one observed batch, got none");
+  void check_sizes(const char* name, std::int64_t features, std::int64_t variances) const {
+    if (batches_ == 0 || (features == mean_.size() && variances == within_.size())) return;
+    core::fail_with({name, ": expected statistics of ", mean_.size(), " means and ", within_.size(), " variances, got ", features,
+                     " and ", variances});
+  }
+
+  void check(const char* name, W divisor) const {
+    if (batches_ == 0) core::fail_with({name, ": expected at least one observed batch, got none"});
     if (within_.size() > 0 && !(divisor > 0)) {
-      fail(name + ": expected at least one batch of two or more values, got " + std::to_string(batches_) + " of one value");
+      core::fail_with({name, ": expected at least one batch of two or more values, got ", batches_, " of one value"});
     }
   }
 
-  void add(const PopulationStatistics& other) {
-    if (other.batches_ == 0) return;
-    if (batches_ == 0) {
-      *this = other;
-      return;
-    }
-    const Vector<W> d = other.mean_ - mean_;
-    const W total = count_ + other.count_;
-    if (within_.size() > 0) {
-      within_ += other.within_;
-      between_ += other.between_ + d.square() * (count_ * (other.count_ / total));
-    }
-    mean_ += d * (other.count_ / total);
-    count_ = total;
-    freedom_ += other.freedom_;
-    batches_ += other.batches_;
+  void prepare(std::int64_t features, std::int64_t variances) {
+    if (batches_ > 0) return;
+    mean_ = Vector<W>::Zero(features);
+    within_ = between_ = Vector<W>::Zero(variances);
+  }
+
+  /// Adds `m` values of a feature; finish_adding then counts them.
+  void add(std::int64_t feature, W m, W mean, W within, W between) {
+    const W d = mean - mean_[feature];
+    const W weight = m / (count_ + m);
+    mean_[feature] = count_ == 0 ? mean : mean_[feature] + d * weight;
+    if (within_.size() == 0) return;
+    within_[feature] = within_[feature] + within;
+    between_[feature] = between_[feature] + (count_ == 0 ? between : between + d * d * (count_ * weight));
+  }
+
+  void finish_adding(W m, W freedom, std::int64_t batches) {
+    count_ += m;
+    freedom_ += freedom;
+    batches_ += batches;
+  }
+
+  Estimate<Scalar> estimate(const Vector<W>& squares, W divisor) const {
+    return {mean_.template cast<Scalar>(), (squares / divisor).template cast<Scalar>()};
   }
 
   std::int64_t batches_ = 0;
@@ -163,5 +159,7 @@ class PopulationStatistics {
   Vector<W> within_;   // sum(M2_B)
   Vector<W> between_;  // sum(m (mu_B - mean)^2)
 };
+
+#include "eigennorm/kernels/strict_end.inl"
 
 }  // namespace eigennorm

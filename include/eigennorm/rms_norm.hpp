@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <type_traits>
 
 #include "eigennorm/normalization.hpp"
 
@@ -31,6 +32,10 @@ class RMSNorm : public Normalization<Scalar> {
   /// Over the last axes, as many as `extents` has.
   explicit RMSNorm(std::initializer_list<std::int64_t> extents, double epsilon = 1e-5) : RMSNorm(Extents(extents), epsilon) {}
   explicit RMSNorm(const Extents& extents, double epsilon = 1e-5) : RMSNorm(extents, over_last(extents.size()), epsilon) {}
+
+  /// Two integers are no extent and eps: write `RMSNorm({28, 28})`, or eps as a floating-point number.
+  template <typename Integer, typename = std::enable_if_t<std::is_integral_v<Integer>>>
+  RMSNorm(const Extents&, Integer) = delete;
 
   /// Over any axes.
   RMSNorm(Extents extents, AxisSet axes, double epsilon = 1e-5)

@@ -1,12 +1,10 @@
 #pragma once
 
-#include <cmath>
 #include <cstdint>
-#include <string>
 
 #include "eigennorm/core/error.hpp"
-#include "eigennorm/core/statistics.hpp"
-#include "eigennorm/core/wide.hpp"
+#include "eigennorm/kernels/summary.hpp"
+#include "eigennorm/kernels/wide.hpp"
 #include "eigennorm/parameter.hpp"
 
 /// \file
@@ -28,10 +26,8 @@ class Averaging {
   }
 
   /// Fails, in the name of `owner`, unless the momentum is in [0, 1].
-  void check(const std::string& owner) const {
-    if (!(momentum_ >= 0 && momentum_ <= 1)) {
-      fail(owner + ": expected a momentum from 0 to 1, got " + std::to_string(momentum_));
-    }
+  void check(const char* owner) const {
+    if (!(momentum_ >= 0 && momentum_ <= 1)) core::fail_with({owner, ": expected a momentum from 0 to 1, got ", momentum_});
   }
 
  private:
@@ -58,11 +54,19 @@ enum class Estimator {
   biased,    ///< divided by m: Keras, Flax, ONNX
 };
 
+/// Of one feature.
+template <typename T>
+struct MeanAndVariance {
+  T mean, variance;
+};
+
 /// A mean and a variance for each feature. The variance is empty where sigma is not a statistic.
 template <typename Scalar>
 struct Estimate {
   Vector<Scalar> mean, variance;
 };
+
+#include "eigennorm/kernels/strict_begin.inl"
 
 /// The statistics by which a layer evaluates, and how training moves them. Two switches make the four states of a layer:
 ///
@@ -93,7 +97,7 @@ template <typename Scalar>
 struct RunningStatistics {
   /// For `features` features: mean 0, variance 1; no variance for Statistic::mean.
   explicit RunningStatistics(std::int64_t features, Statistic statistic = Statistic::mean_variance)
-      : mean(Vector<Scalar>::Zero(features)),
+      : mean(Vector<Scalar>::Zero(checked(features))),
         variance(Vector<Scalar>::Ones(statistic == Statistic::mean ? 0 : features)) {}
 
   Vector<Scalar> mean, variance;
@@ -108,13 +112,32 @@ struct RunningStatistics {
   /// Takes over mean and variance; counters and settings stay. Fails where the sizes differ.
   void assign(const Estimate<Scalar>& estimate) {
     if (estimate.mean.size() != mean.size() || estimate.variance.size() != variance.size()) {
-      fail("RunningStatistics::assign: expected " + std::to_string(mean.size()) + " means and " +
-           std::to_string(variance.size()) + " variances, got " + std::to_string(estimate.mean.size()) + " and " +
-           std::to_string(estimate.variance.size()));
+      core::fail_with({"RunningStatistics::assign: expected ", mean.size(), " means and ", variance.size(), " variances, got ",
+                       estimate.mean.size(), " and ", estimate.variance.size()});
     }
     mean = estimate.mean;
     variance = estimate.variance;
   }
+
+  /// Where a batch of m values per statistic, with this mean and biased variance, moves a feature.
+  MeanAndVariance<Scalar> moved(std::int64_t feature, MeanAndVariance<Wide<Scalar>> batch, std::int64_t m) const {
+    using W = Wide<Scalar>;
+    const W old_weight = static_cast<W>(averaging.weight_of_old(batches));
+    const W new_weight = static_cast<W>(averaging.weight_of_new(batches));
+    if (estimator == Estimator::unbiased) batch.variance = batch.variance * (static_cast<W>(m) / static_cast<W>(m - 1));
+    const W next = old_weight * static_cast<W>(mean[feature]) + new_weight * batch.mean;
+    if (variance.size() == 0) return {static_cast<Scalar>(next), Scalar(0)};
+    const W next_variance = old_weight * static_cast<W>(variance[feature]) + new_weight * batch.variance;
+    return {static_cast<Scalar>(next), static_cast<Scalar>(next_variance)};
+  }
+
+ private:
+  static std::int64_t checked(std::int64_t features) {
+    if (features < 0) core::fail_with({"RunningStatistics: expected a number of features of at least 0, got ", features});
+    return features;
+  }
 };
+
+#include "eigennorm/kernels/strict_end.inl"
 
 }  // namespace eigennorm

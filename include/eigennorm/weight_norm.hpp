@@ -52,7 +52,7 @@ class WeightNorm : public Normalization<Scalar> {
     WeightNorm directions = *this;
     directions.use_scale(false);
     Moments<Scalar> moments;
-    directions.forward(v, {{}, &moments});
+    directions.forward(v, Context<Scalar>{{}, &moments});
     this->use_scale(true);
     this->scale.value = (moments.rstd() == Scalar(0)).select(Scalar(0), moments.rstd().inverse());
   }

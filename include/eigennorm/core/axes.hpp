@@ -5,10 +5,10 @@
 #include <cstdint>
 #include <initializer_list>
 #include <iterator>
-#include <string>
 #include <type_traits>
 
 #include "eigennorm/core/error.hpp"
+#include "eigennorm/kernels/walk.hpp"
 
 /// \file
 /// How axes are named: `over(1, 2)`, `over_last(2)`, `all_but(0)`, `no_axes`, and the vocabulary of
@@ -18,9 +18,6 @@
 /// -1 is the last one. They are resolved when a layer meets its input, because only then is the rank known.
 
 namespace eigennorm {
-
-/// The largest rank that a layer accepts.
-constexpr int max_rank = 8;
 
 namespace core {
 
@@ -34,10 +31,9 @@ class ShortList {
 
   template <typename Iterator>
   ShortList(Iterator first, Iterator last, const char* owner) {
+    static_assert(std::is_integral_v<std::decay_t<decltype(*first)>>, "Axes and extents are integers.");
     for (; first != last; ++first) {
-      if (size_ == max_rank) {
-        fail(std::string(owner) + ": expected at most " + std::to_string(max_rank) + " entries, got more");
-      }
+      if (size_ == max_rank) fail_with({owner, ": expected at most ", max_rank, " entries, got more"});
       values_[static_cast<std::size_t>(size_++)] = static_cast<std::int64_t>(*first);
     }
   }
@@ -46,6 +42,8 @@ class ShortList {
   const std::int64_t* begin() const { return values_.data(); }
   const std::int64_t* end() const { return values_.data() + size_; }
   std::int64_t operator[](int i) const { return values_[static_cast<std::size_t>(i)]; }
+
+  Piece text() const { return {begin(), size_}; }
 
  private:
   std::array<std::int64_t, max_rank> values_{};
@@ -61,12 +59,11 @@ class AxisSet {
   AxisSet() = default;
 
   /// The axes as bits, for a tensor of `rank` axes. Fails, in the name of `owner`, where an axis is out of range or named twice.
-  std::uint32_t mask(int rank, const std::string& owner) const {
+  std::uint32_t mask(int rank, const char* owner) const {
     if (kind_ == Kind::last) {
       const std::int64_t count = list_[0];
       if (count < 0 || count > rank) {
-        fail(owner + ": works over the last " + std::to_string(count) + " axes, got an input of " +
-             std::to_string(rank));
+        core::fail_with({owner, ": expected an input of at least ", count, " axes, got one of ", rank});
       }
       return ((1U << count) - 1U) << (rank - count);
     }
@@ -74,26 +71,22 @@ class AxisSet {
     for (const std::int64_t given : list_) {
       const std::int64_t axis = given < 0 ? given + rank : given;
       if (axis < 0 || axis >= rank) {
-        fail(owner + ": axis " + std::to_string(given) + " expected in an input that has " + std::to_string(rank) +
-             " axes (" + std::to_string(-rank) + " to " + std::to_string(rank - 1) + ")");
+        core::fail_with({owner, ": expected an input with axis ", given, ", got one of ", rank, " axes (", -rank, " to ", rank - 1, ")"});
       }
       if ((named >> axis & 1U) != 0) {
-        fail(owner + ": expected different axes, got axis " + std::to_string(axis) + " twice in " +
-             core::list_text(list_.begin(), list_.end()));
+        core::fail_with({owner, ": expected different axes, got axis ", axis, " twice in ", list_.text()});
       }
       named |= 1U << axis;
     }
     return kind_ == Kind::these ? named : ((1U << rank) - 1U) & ~named;
   }
 
-  /// As error texts show it: "axis 1", "axes [1, 2]", "the last 2 axes".
-  std::string text() const {
-    if (kind_ == Kind::last) {
-      return list_[0] == 1 ? std::string("the last axis") : "the last " + std::to_string(list_[0]) + " axes";
-    }
-    const std::string but = kind_ == Kind::all_but ? "all axes but " : "";
-    if (list_.size() == 1) return but + (but.empty() ? "axis " : "") + std::to_string(list_[0]);
-    return but + (but.empty() ? "axes " : "") + core::list_text(list_.begin(), list_.end());
+  /// As error texts show it, in two pieces: "axis 1", "axes [1, 2]", "all axes but [0]", "the last axis", "the last axes, as many as 2".
+  std::array<core::Piece, 2> text() const {
+    if (kind_ == Kind::last) return {list_[0] == 1 ? "the last axis" : "the last axes, as many as ", list_[0] == 1 ? core::Piece("") : list_[0]};
+    if (kind_ == Kind::all_but) return {"all axes but ", list_.text()};
+    if (list_.size() == 1) return {"axis ", list_[0]};
+    return {"axes ", list_.text()};
   }
 
  private:
@@ -141,14 +134,16 @@ AxisSet all_but(Axes... axes) {
 
 /// Every axis but those of a set made by `over()`.
 inline AxisSet all_but(const AxisSet& axes) {
-  if (axes.kind_ != AxisSet::Kind::these) fail("all_but: expected axes listed by over(), got " + axes.text());
+  if (axes.kind_ != AxisSet::Kind::these) {
+    core::fail_with({"all_but: expected axes listed by over(), got ", axes.text()[0], axes.text()[1]});
+  }
   return {AxisSet::Kind::all_but, axes.list_};
 }
 
 /// Both of two listed sets; an axis in both is an error when the set meets its tensor.
 inline AxisSet join(const AxisSet& a, const AxisSet& b) {
   if (a.kind_ != AxisSet::Kind::these || b.kind_ != AxisSet::Kind::these) {
-    fail("join: expected axes listed by over(), got " + a.text() + " and " + b.text());
+    core::fail_with({"join: expected axes listed by over(), got ", a.text()[0], a.text()[1], " and ", b.text()[0], b.text()[1]});
   }
   std::array<std::int64_t, 2 * max_rank> both{};
   auto* end = std::copy(a.list_.begin(), a.list_.end(), both.data());
@@ -216,9 +211,8 @@ class Extents {
     return product;
   }
 
-  std::string text() const {
-    return size() == 1 ? std::to_string(*begin()) : core::list_text(begin(), end());
-  }
+  /// As error texts show it: "64", "[28, 28]".
+  core::Piece text() const { return size() == 1 ? core::Piece(*begin()) : list_.text(); }
 
  private:
   core::ShortList list_;

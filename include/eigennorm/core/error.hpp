@@ -3,8 +3,10 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 
 /// \file
 /// The one way in which wrong use ends.
@@ -25,15 +27,58 @@ namespace eigennorm {
 
 namespace core {
 
-/// "[2, 3]", as error texts show shapes and axes.
-template <typename Iterator>
-std::string list_text(Iterator first, Iterator last) {
-  std::string text = "[";
-  for (Iterator it = first; it != last; ++it) {
-    if (it != first) text += ", ";
-    text += std::to_string(*it);
+/// A piece of an error text: words, a number, or a list such as a shape. Texts are put together only where a call fails,
+/// in one place, because string code at each of many checks would be most of what a compiler sees of this library.
+class Piece {
+ public:
+  Piece(const char* words) : words_(words) {}  // NOLINT(google-explicit-constructor)
+  template <typename Number, typename = std::enable_if_t<std::is_arithmetic_v<Number>>>
+  Piece(Number number)  // NOLINT(google-explicit-constructor)
+      : kind_(std::is_integral_v<Number> ? Kind::integer : Kind::real),
+        integer_(static_cast<std::int64_t>(number)),
+        real_(static_cast<double>(number)) {}
+  Piece(const std::int64_t* list, int size) : kind_(Kind::list), list_(list), integer_(size) {}
+
+  void append_to(std::string& text) const {
+    switch (kind_) {
+      case Kind::words:
+        text += words_;
+        break;
+      case Kind::integer:
+        text += std::to_string(integer_);
+        break;
+      case Kind::real: {
+        char digits[32];
+        std::snprintf(digits, sizeof digits, "%g", real_);
+        text += digits;
+        break;
+      }
+      case Kind::list:
+        text += "[";
+        for (std::int64_t i = 0; i < integer_; ++i) {
+          if (i > 0) text += ", ";
+          text += std::to_string(list_[i]);
+        }
+        text += "]";
+        break;
+    }
   }
-  return text + "]";
+
+ private:
+  enum class Kind { words, integer, real, list };
+
+  Kind kind_ = Kind::words;
+  const char* words_ = nullptr;
+  const std::int64_t* list_ = nullptr;
+  std::int64_t integer_ = 0;
+  double real_ = 0;
+};
+
+/// Fails with these pieces, one after the other.
+[[noreturn]] inline void fail_with(std::initializer_list<Piece> pieces) {
+  std::string text;
+  for (const Piece& piece : pieces) piece.append_to(text);
+  fail(text);
 }
 
 }  // namespace core

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <string>
 
 #include "eigennorm/core/view.hpp"
 
@@ -32,27 +31,29 @@ struct Spread {
   }
 };
 
-/// Fails, in the name of `owner`, unless all strides are positive.
-inline void check_strides(const Shape& shape, const Strides& strides, const std::string& owner, const char* role) {
+/// Fails, in the name of `owner`, unless all strides are positive. Those of an empty tensor do not matter.
+inline void check_strides(const Shape& shape, const Strides& strides, const char* owner, const char* role) {
+  if (shape.size() == 0) return;
   for (int axis = 0; axis < shape.rank; ++axis) {
     const std::int64_t stride = strides[static_cast<std::size_t>(axis)];
     if (shape[axis] > 1 && stride < 1) {
-      fail(owner + ": expected positive strides, got " + std::to_string(stride) + " on axis " + std::to_string(axis) +
-           " of " + role);
+      fail_with({owner, ": expected positive strides, got ", stride, " on axis ", axis, " of ", role});
     }
   }
 }
 
-/// Fails unless every element of a tensor that is written has its own place. Strides that nest are asked for (each wider
+/// As check_strides, and fails unless every element of a tensor that is written has its own place. Strides that nest are asked for (each wider
 /// than all narrower axes together reach), which every Block, Map or Tensor of distinct elements in practice has.
-inline void check_distinct(const Shape& shape, const Strides& strides, const std::string& owner, const char* role) {
+inline void check_distinct(const Shape& shape, const Strides& strides, const char* owner, const char* role) {
+  check_strides(shape, strides, owner, role);
+  if (shape.size() == 0) return;
   const Spread spread(shape, strides);
   std::int64_t reach = 0;
   for (int i = spread.rank - 1; i >= 0; --i) {
     const Spread::Step step = spread.steps[static_cast<std::size_t>(i)];
     if (step.stride <= reach) {
-      fail(owner + ": expected an output whose elements do not overlap each other, got " + role + " with strides " +
-           list_text(strides.begin(), strides.begin() + shape.rank) + " and shape " + shape.text());
+      fail_with({owner, ": expected an output whose elements do not overlap each other, got ", role, " of shape ", shape.text(),
+                 " with strides ", Piece(strides.data(), shape.rank)});
     }
     reach += step.reach;
   }

@@ -3,7 +3,6 @@
 #include <Eigen/Core>
 #include <array>
 #include <cstdint>
-#include <string>
 #include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
 
@@ -33,7 +32,8 @@ struct Shape {
     return size;
   }
 
-  std::string text() const { return core::list_text(extents.begin(), extents.begin() + rank); }
+  /// As error texts show it: "[2, 3]".
+  core::Piece text() const { return {extents.data(), rank}; }
 
   friend bool operator==(const Shape& a, const Shape& b) { return a.rank == b.rank && a.extents == b.extents; }
   friend bool operator!=(const Shape& a, const Shape& b) { return !(a == b); }
@@ -60,13 +60,14 @@ std::false_type derives_from_dense(const void*);
 template <typename T, typename = void>
 struct Door {
   static constexpr bool direct = false;
+  using Plain = void;
 };
 
 /// Matrix, Array, Map, Ref, Block and the like: rank 2, always.
 template <typename Dense>
 struct Door<Dense, std::enable_if_t<decltype(derives_from_dense(std::declval<Dense*>()))::value>> {
   static constexpr bool direct = (int(Dense::Flags) & int(Eigen::DirectAccessBit)) != 0;
-  static constexpr int rank = 2;
+  static constexpr unsigned rank = 2;
   static constexpr bool vector = Dense::IsVectorAtCompileTime;
   static constexpr Order order = vector ? Order::any : Dense::IsRowMajor ? Order::row_major : Order::column_major;
   using Plain = typename Dense::PlainObject;
@@ -93,22 +94,23 @@ struct Door<Dense, std::enable_if_t<decltype(derives_from_dense(std::declval<Den
 template <typename Tensor>
 struct TensorDoor {
   static constexpr bool direct = true;
-  static constexpr int rank = Tensor::NumDimensions;
+  static constexpr unsigned rank = Tensor::NumDimensions;
   static constexpr Order order = rank == 1                                      ? Order::any
                                  : int(Tensor::Layout) == int(Eigen::RowMajor) ? Order::row_major
                                                                                 : Order::column_major;
 
   static Shape shape(const Tensor& x) {
     Shape shape;
-    shape.rank = rank;
-    for (int axis = 0; axis < rank; ++axis) shape[axis] = static_cast<std::int64_t>(x.dimension(static_cast<std::size_t>(axis)));
+    shape.rank = static_cast<int>(rank);
+    // Unsigned, which converts to both index types that Eigen's tensor classes have.
+    for (unsigned axis = 0; axis < rank; ++axis) shape[static_cast<int>(axis)] = static_cast<std::int64_t>(x.dimension(axis));
     return shape;
   }
   static Strides strides(const Tensor& x) {
     Strides strides{};
     std::int64_t stride = 1;
-    for (int i = 0; i < rank; ++i) {
-      const auto axis = static_cast<std::size_t>(int(Tensor::Layout) == int(Eigen::RowMajor) ? rank - 1 - i : i);
+    for (unsigned i = 0; i < rank; ++i) {
+      const unsigned axis = int(Tensor::Layout) == int(Eigen::RowMajor) ? rank - 1 - i : i;
       strides[axis] = stride;
       stride *= static_cast<std::int64_t>(x.dimension(axis));
     }
@@ -159,59 +161,65 @@ constexpr bool is_storage_of =
     std::is_same_v<T, Scalar> ||
     (std::is_same_v<Scalar, float> && (std::is_same_v<T, Eigen::half> || std::is_same_v<T, Eigen::bfloat16>));
 
+// Each check states its rule in one sentence, and says whether the rest of a verb may be compiled: where not, that sentence
+// is all that the user reads.
+
 template <typename X, typename Scalar>
-constexpr void check_input() {
+constexpr bool check_input() {
   static_assert(DoorOf<X>::direct,
                 "EigenNorm needs an Eigen object whose values are in memory (Matrix, Array, Map, Ref, Block, Tensor, "
                 "TensorMap, TensorFixedSize); evaluate the expression into one first.");
   if constexpr (DoorOf<X>::direct) {
-    static_assert(DoorOf<X>::rank >= 1 && DoorOf<X>::rank <= max_rank, "EigenNorm works on tensors of rank 1 to 8.");
-    static_assert(is_storage_of<Element<X>, Scalar>,
+    constexpr bool has_rank = DoorOf<X>::rank >= 1 && DoorOf<X>::rank <= unsigned{max_rank};
+    constexpr bool has_type = is_storage_of<Element<X>, Scalar>;
+    static_assert(has_rank, "EigenNorm works on tensors of rank 1 to 8.");
+    static_assert(has_type,
                   "The elements must be of the layer's Scalar type, or Eigen::half or Eigen::bfloat16 with a layer of float.");
+    return has_rank && has_type;
   }
-}
-
-template <typename X, typename Y>
-constexpr bool same_order() {
-  return DoorOf<X>::order == DoorOf<Y>::order || DoorOf<X>::order == Order::any || DoorOf<Y>::order == Order::any;
+  return false;
 }
 
 /// Checks `Y`, a second tensor of a call whose first is `X`.
 template <typename X, typename Y, typename Scalar>
-constexpr void check_partner() {
-  check_input<Y, Scalar>();
-  if constexpr (DoorOf<X>::direct && DoorOf<Y>::direct) {
-    static_assert(std::is_same_v<Element<X>, Element<Y>>, "The tensors of one call must have the same element type.");
-    static_assert(same_order<X, Y>(), "The tensors of one call must have the same storage order.");
+constexpr bool check_partner() {
+  if constexpr (check_input<Y, Scalar>() && DoorOf<X>::direct) {
+    constexpr bool same_type = std::is_same_v<Element<X>, Element<Y>>;
+    constexpr bool same_order =
+        DoorOf<X>::order == DoorOf<Y>::order || DoorOf<X>::order == Order::any || DoorOf<Y>::order == Order::any;
+    static_assert(same_type, "The tensors of one call must have the same element type.");
+    static_assert(same_order, "The tensors of one call must have the same storage order.");
+    return same_type && same_order;
   }
-}
-
-template <typename Y>
-constexpr bool is_writable() {
-  if constexpr (DoorOf<Y>::direct) {
-    return !std::is_const_v<std::remove_pointer_t<decltype(std::declval<std::remove_reference_t<Y>&>().data())>>;
-  } else {
-    return true;  // an expression: already refused by check_input
-  }
+  return false;
 }
 
 /// As `check_partner`, for a tensor that is written.
 template <typename X, typename Y, typename Scalar>
-constexpr void check_output() {
-  check_partner<X, Y, Scalar>();
-  static_assert(is_writable<Y>(), "The output is const: EigenNorm cannot write into it.");
+constexpr bool check_output() {
+  if constexpr (check_partner<X, Y, Scalar>()) {
+    constexpr bool writable = !std::is_const_v<std::remove_pointer_t<decltype(std::declval<std::remove_reference_t<Y>&>().data())>>;
+    static_assert(writable, "The output is const: EigenNorm cannot write into it.");
+    return writable;
+  }
+  return false;
 }
 
+template <typename T, typename X>
+View<T> view_as(T* data, const X& x) {
+  return {data, DoorOf<X>::shape(x), DoorOf<X>::strides(x), DoorOf<X>::order};
+}
+
+/// A tensor that is read.
 template <typename X>
-auto view(X&& x) {
-  using Bare = std::remove_reference_t<X>;
-  using Pointer = decltype(x.data());
-  View<std::remove_pointer_t<Pointer>> view;
-  view.data = x.data();
-  view.shape = DoorOf<Bare>::shape(x);
-  view.strides = DoorOf<Bare>::strides(x);
-  view.order = DoorOf<Bare>::order;
-  return view;
+View<const Element<X>> view(const X& x) {
+  return view_as<const Element<X>>(x.data(), x);
+}
+
+/// A tensor that is written.
+template <typename Y>
+View<Element<Y>> output_view(Y& y) {
+  return view_as<Element<Y>>(y.data(), y);
 }
 
 }  // namespace core

@@ -1,15 +1,9 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 
-#include "eigennorm/core/wide.hpp"
-
 /// \file
-/// The arithmetic contract (docs/arithmetic.md) on one block of contiguous values: the reference kernel. Whatever else
-/// computes these functions must give their bits.
-
-#include "eigennorm/kernels/strict_begin.inl"
+/// The words of the arithmetic contract (docs/arithmetic.md) that all kernels share.
 
 namespace eigennorm::kernels {
 
@@ -18,93 +12,15 @@ constexpr std::int64_t block_size = 1024;
 /// Blocks in a segment, the largest piece of a group that one task takes: 65,536 values, enough to repay a task switch.
 constexpr std::int64_t segment_blocks = 64;
 constexpr std::int64_t segment_size = block_size * segment_blocks;
-/// Values in a step of `tree`, and the partial sums it keeps for each parity.
+/// Values in a step of a tree, and its lanes.
 constexpr std::int64_t step_size = 64;
 constexpr std::int64_t tree_lanes = 16;
 
-/// The two sums that every pass needs, taken together.
+/// The two sums that a pass takes together.
 template <typename Scalar>
 struct Sums {
   Scalar first, second;
 };
-
-/// One partial sum per lane of a step, for even and odd steps.
-template <typename Scalar>
-struct Accumulators {
-  Scalar parity[2][tree_lanes] = {};
-
-  /// Adds one step of 64 values.
-  void add(const Scalar* v, std::int64_t step) {
-    Scalar* sums = parity[step % 2];
-    for (std::int64_t j = 0; j < tree_lanes; ++j) sums[j] += (v[j] + v[j + 16]) + (v[j + 32] + v[j + 48]);
-  }
-
-  Scalar fold() const {
-    Scalar sums[tree_lanes];
-    for (std::int64_t j = 0; j < tree_lanes; ++j) sums[j] = parity[0][j] + parity[1][j];
-    for (std::int64_t half = tree_lanes / 2; half > 0; half /= 2) {
-      for (std::int64_t j = 0; j < half; ++j) sums[j] = sums[j] + sums[j + half];
-    }
-    return sums[0];
-  }
-};
-
-/// tree(f) and tree(g) over a block of n values, where `values(i, count, f, g)` writes the terms of values i to
-/// i + count. Missing terms of the last step are 0.
-template <typename Scalar, typename Values>
-Sums<Scalar> tree_pair(std::int64_t n, const Values& values) {
-  Accumulators<Scalar> first, second;
-  Scalar f[step_size], g[step_size];
-  std::int64_t step = 0;
-  for (; (step + 1) * step_size <= n; ++step) {
-    values(step * step_size, step_size, f, g);
-    first.add(f, step);
-    second.add(g, step);
-  }
-  const std::int64_t rest = n - step * step_size;
-  if (rest > 0) {
-    for (std::int64_t j = 0; j < step_size; ++j) f[j] = g[j] = Scalar(0);
-    values(step * step_size, rest, f, g);
-    first.add(f, step);
-    second.add(g, step);
-  }
-  return {first.fold(), second.fold()};
-}
-
-/// tree(v) over a block.
-template <typename Scalar>
-Scalar tree(const Scalar* v, std::int64_t n) {
-  return tree_pair<Scalar>(n, [v](std::int64_t i, std::int64_t count, Scalar* f, Scalar* g) {
-           for (std::int64_t j = 0; j < count; ++j) {
-             f[j] = v[i + j];
-             g[j] = Scalar(0);
-           }
-         })
-      .first;
-}
-
-/// S = tree(x - h) and Q = tree((x - h)^2).
-template <typename Scalar>
-Sums<Scalar> sweep(const Scalar* x, std::int64_t n, Scalar h) {
-  return tree_pair<Scalar>(n, [x, h](std::int64_t i, std::int64_t count, Scalar* f, Scalar* g) {
-    for (std::int64_t j = 0; j < count; ++j) {
-      const Scalar e = x[i + j] - h;
-      f[j] = e;
-      g[j] = e * e;
-    }
-  });
-}
-
-/// tree(a) and tree(a * b).
-template <typename Scalar>
-Sums<Scalar> sum_and_product(const Scalar* a, const Scalar* b, std::int64_t n) {
-  return tree_pair<Scalar>(n, [a, b](std::int64_t i, std::int64_t count, Scalar* f, Scalar* g) {
-    for (std::int64_t j = 0; j < count; ++j) {
-      f[j] = a[i + j];
-      g[j] = a[i + j] * b[i + j];
-    }
-  });
-}
 
 /// What a group's values are normalized with: the mean as the unevaluated sum high + low, and 1 / sigma.
 template <typename Scalar>
@@ -112,43 +28,38 @@ struct Normalizer {
   Scalar high, low, rstd;
 };
 
-/// x becomes ((x - high) - low) * rstd.
-template <typename Scalar>
-void normalize(Scalar* x, std::int64_t n, Normalizer<Scalar> by) {
-  for (std::int64_t i = 0; i < n; ++i) x[i] = ((x[i] - by.high) - by.low) * by.rstd;
-}
+/// The contract's functions on one block of contiguous values: one such table for each instruction set, all of the same
+/// bits. xhat = ((x - high) - low) * rstd; d = dy * scale, or dy where scale is null. `stream`: past the caches.
+template <typename Storage, typename Scalar>
+struct BlockKernels {
+  /// tree(x), of at most 64 values
+  Scalar (*sum)(const Storage* x, std::int64_t n);
+  /// tree(x - h) and tree((x - h)^2)
+  Sums<Scalar> (*sweep)(const Storage* x, std::int64_t n, Scalar h);
+  /// tree(x^2)
+  Scalar (*sum_of_squares)(const Storage* x, std::int64_t n);
+  /// tree(d) and tree(d * xhat)
+  Sums<Scalar> (*gradient_sums)(const Storage* x, const Storage* dy, std::int64_t n, const Normalizer<Scalar>& by, const Scalar* scale);
+  /// y = xhat * scale + shift, one scale and one shift
+  void (*transform_one)(const Storage* x, Storage* y, std::int64_t n, const Normalizer<Scalar>& by, Scalar scale, Scalar shift, bool stream);
+  /// y = xhat * scale + shift, a scale and a shift for each value
+  void (*transform_each)(const Storage* x, Storage* y, std::int64_t n, const Normalizer<Scalar>& by, const Scalar* scale,
+                         const Scalar* shift, bool stream);
+  /// dx = (d - (mean + xhat * slope)) * rstd * factor
+  void (*gradient)(const Storage* x, const Storage* dy, Storage* dx, std::int64_t n, const Normalizer<Scalar>& by, Scalar mean,
+                   Scalar slope, const Scalar* scale, Scalar factor, bool stream);
+  /// dx = d * rstd * factor
+  void (*fixed_gradient)(const Storage* dy, Storage* dx, std::int64_t n, Scalar rstd, const Scalar* scale, Scalar factor, bool stream);
+  /// Adds dy and dy * xhat of one position of n features to their sums.
+  void (*add_position)(const Storage* x, const Storage* dy, std::int64_t n, const Normalizer<Scalar>& by, Scalar* sums, Scalar* products);
+  /// After streaming stores, before anybody is told of them.
+  void (*fence)();
 
-/// x becomes ((x - high) - low) * (rstd * scale) + shift: one scale for the group.
-template <typename Scalar>
-void transform(Scalar* x, std::int64_t n, Normalizer<Scalar> by, Scalar scale, Scalar shift) {
-  const Scalar factor = by.rstd * scale;
-  for (std::int64_t i = 0; i < n; ++i) x[i] = ((x[i] - by.high) - by.low) * factor + shift;
-}
-
-/// x becomes ((x - high) - low) * rstd * scale + shift: a scale and a shift for each value.
-template <typename Scalar>
-void transform(Scalar* x, std::int64_t n, Normalizer<Scalar> by, const Scalar* scale, const Scalar* shift) {
-  for (std::int64_t i = 0; i < n; ++i) x[i] = ((x[i] - by.high) - by.low) * by.rstd * scale[i] + shift[i];
-}
-
-/// d becomes d * factor, elementwise.
-template <typename Scalar>
-void multiply(Scalar* d, const Scalar* factor, std::int64_t n) {
-  for (std::int64_t i = 0; i < n; ++i) d[i] = d[i] * factor[i];
-}
-
-/// d becomes d * factor.
-template <typename Scalar>
-void multiply(Scalar* d, Scalar factor, std::int64_t n) {
-  for (std::int64_t i = 0; i < n; ++i) d[i] = d[i] * factor;
-}
-
-/// d becomes (d - (mean + xhat * slope)) * factor: the gradient with respect to x.
-template <typename Scalar>
-void gradient(Scalar* d, const Scalar* xhat, std::int64_t n, Scalar mean, Scalar slope, Scalar factor) {
-  for (std::int64_t i = 0; i < n; ++i) d[i] = (d[i] - (mean + xhat[i] * slope)) * factor;
-}
+  template <typename Functions>
+  static constexpr BlockKernels of() {
+    return {Functions::sum,           Functions::sweep,    Functions::sum_of_squares, Functions::gradient_sums, Functions::transform_one,
+            Functions::transform_each, Functions::gradient, Functions::fixed_gradient, Functions::add_position,  Functions::fence};
+  }
+};
 
 }  // namespace eigennorm::kernels
-
-#include "eigennorm/kernels/strict_end.inl"

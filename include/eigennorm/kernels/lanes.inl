@@ -1,0 +1,156 @@
+// Sixteen values side by side: the tree lanes of the arithmetic contract, in registers of EIGENNORM_BYTES bytes.
+// Included once per instruction set, inside its namespace and target region; no include guard.
+//
+// Wider than a register, a vector is two halves, down to the register: no loop is left that a compiler would have to
+// unroll, and an array of registers would be kept in memory by g++ -O2.
+
+template <typename T, int Bytes>
+struct Half {
+  Half<T, Bytes / 2> low, high;
+};
+
+template <typename T>
+struct Half<T, EIGENNORM_BYTES> {
+  typedef T Register __attribute__((vector_size(EIGENNORM_BYTES)));
+  Register value;
+};
+
+/// A plain vector of N values, in one register.
+template <typename T, int N>
+struct Sized {
+  typedef T V __attribute__((vector_size(static_cast<std::size_t>(N) * sizeof(T))));
+};
+
+#define EIGENNORM_INLINE static inline __attribute__((always_inline))
+
+/// Operations on a vector of `Bytes` bytes: on its halves, or on the one register.
+template <typename T, int Bytes>
+struct Vector {
+  using V = Half<T, Bytes>;
+  using Lower = Vector<T, Bytes / 2>;
+  static constexpr int half = Bytes / 2 / static_cast<int>(sizeof(T));
+
+  EIGENNORM_INLINE V all(T a) { return {Lower::all(a), Lower::all(a)}; }
+  EIGENNORM_INLINE V add(V a, V b) { return {Lower::add(a.low, b.low), Lower::add(a.high, b.high)}; }
+  EIGENNORM_INLINE V subtract(V a, V b) { return {Lower::subtract(a.low, b.low), Lower::subtract(a.high, b.high)}; }
+  EIGENNORM_INLINE V multiply(V a, V b) { return {Lower::multiply(a.low, b.low), Lower::multiply(a.high, b.high)}; }
+  template <typename Storage>
+  EIGENNORM_INLINE V load(const Storage* p) {
+    return {Lower::load(p), Lower::load(p + half)};
+  }
+  template <typename Storage>
+  EIGENNORM_INLINE void store(Storage* p, V a) {
+    Lower::store(p, a.low);
+    Lower::store(p + half, a.high);
+  }
+  template <typename Storage>
+  EIGENNORM_INLINE void stream(Storage* p, V a) {
+    Lower::stream(p, a.low);
+    Lower::stream(p + half, a.high);
+  }
+  EIGENNORM_INLINE T fold(V a) { return Lower::fold(Lower::add(a.low, a.high)); }
+};
+
+template <typename T>
+struct Vector<T, EIGENNORM_BYTES> {
+  using V = Half<T, EIGENNORM_BYTES>;
+  using Register = typename V::Register;
+  static constexpr int size = EIGENNORM_BYTES / static_cast<int>(sizeof(T));
+
+  EIGENNORM_INLINE V all(T a) { return {a - Register{}}; }
+  EIGENNORM_INLINE V add(V a, V b) { return {a.value + b.value}; }
+  EIGENNORM_INLINE V subtract(V a, V b) { return {a.value - b.value}; }
+  EIGENNORM_INLINE V multiply(V a, V b) { return {a.value * b.value}; }
+
+  EIGENNORM_INLINE V load(const T* p) {
+    V a;
+    __builtin_memcpy(&a.value, p, sizeof a.value);
+    return a;
+  }
+  EIGENNORM_INLINE void store(T* p, V a) { __builtin_memcpy(p, &a.value, sizeof a.value); }
+
+  /// Past the caches; p is aligned to the register.
+  EIGENNORM_INLINE void stream(T* p, V a) {
+#if defined(__clang__)
+    __builtin_nontemporal_store(a.value, reinterpret_cast<Register*>(p));
+#elif defined(__x86_64__)
+    typedef float Floats __attribute__((vector_size(EIGENNORM_BYTES)));
+    EIGENNORM_STREAM(reinterpret_cast<float*>(p), reinterpret_cast<Floats>(a.value));
+#else
+    store(p, a);
+#endif
+  }
+
+  /// s_j + s_{j + n/2}, and so on down to one: the order in which the contract folds lanes.
+  EIGENNORM_INLINE T fold(V a) { return fold_register<size>(a.value); }
+
+  // ---- 16-bit storage, widened when read and rounded once, to nearest even, when written
+
+  typedef unsigned Words __attribute__((vector_size(EIGENNORM_BYTES)));
+  typedef unsigned short Shorts __attribute__((vector_size(EIGENNORM_BYTES / 2)));
+
+  EIGENNORM_INLINE V load(const Eigen::bfloat16* p) {
+    Shorts shorts;
+    __builtin_memcpy(&shorts, p, sizeof shorts);
+    return {reinterpret_cast<Register>(__builtin_convertvector(shorts, Words) << 16)};
+  }
+  EIGENNORM_INLINE Shorts round_to_bfloat16(V a) {
+    const Words bits = reinterpret_cast<Words>(a.value);
+    const Words rounded = (bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16;
+    const Words quiet = ((bits >> 16) & 0x8000U) | 0x7fc0U;
+    const Words is_nan = reinterpret_cast<Words>(a.value != a.value);
+    return __builtin_convertvector((rounded & ~is_nan) | (quiet & is_nan), Shorts);
+  }
+  EIGENNORM_INLINE void store(Eigen::bfloat16* p, V a) {
+    const Shorts shorts = round_to_bfloat16(a);
+    __builtin_memcpy(static_cast<void*>(p), &shorts, sizeof shorts);
+  }
+  EIGENNORM_INLINE void stream(Eigen::bfloat16* p, V a) { store(p, a); }
+
+  EIGENNORM_INLINE V load(const Eigen::half* p) {
+#if EIGENNORM_BYTES == 64
+    typedef short Halves __attribute__((vector_size(32)));
+    Halves halves;
+    __builtin_memcpy(&halves, p, sizeof halves);
+    return {__builtin_ia32_vcvtph2ps512_mask(halves, Register{}, static_cast<unsigned short>(-1), 4)};
+#elif EIGENNORM_BYTES == 32
+    typedef short Halves __attribute__((vector_size(16)));
+    Halves halves;
+    __builtin_memcpy(&halves, p, sizeof halves);
+    return {__builtin_ia32_vcvtph2ps256(halves)};
+#else
+    V a;
+    for (int i = 0; i < size; ++i) a.value[i] = static_cast<float>(p[i]);
+    return a;
+#endif
+  }
+  EIGENNORM_INLINE void store(Eigen::half* p, V a) {
+#if EIGENNORM_BYTES == 64
+    typedef short Halves __attribute__((vector_size(32)));
+    const Halves halves = __builtin_ia32_vcvtps2ph512_mask(a.value, 0, Halves{}, static_cast<unsigned short>(-1));
+    __builtin_memcpy(static_cast<void*>(p), &halves, sizeof halves);
+#elif EIGENNORM_BYTES == 32
+    const auto halves = __builtin_ia32_vcvtps2ph256(a.value, 0);
+    __builtin_memcpy(static_cast<void*>(p), &halves, sizeof halves);
+#else
+    for (int i = 0; i < size; ++i) p[i] = static_cast<Eigen::half>(static_cast<float>(a.value[i]));
+#endif
+  }
+  EIGENNORM_INLINE void stream(Eigen::half* p, V a) { store(p, a); }
+
+ private:
+  template <int N>
+  EIGENNORM_INLINE T fold_register(typename Sized<T, N>::V a) {
+    if constexpr (N == 1) {
+      return a[0];
+    } else if constexpr (N == 2) {
+      return a[0] + a[1];
+    } else {
+      using HalfRegister = typename Sized<T, N / 2>::V;
+      HalfRegister low, high;
+      __builtin_memcpy(&low, &a, sizeof low);
+      __builtin_memcpy(&high, reinterpret_cast<const char*>(&a) + sizeof low, sizeof high);
+      return fold_register<N / 2>(low + high);
+    }
+  }
+};

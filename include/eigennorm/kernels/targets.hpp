@@ -1,0 +1,78 @@
+#pragma once
+
+#include <Eigen/Core>
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+
+/// \file
+/// The kernels for each instruction set, from one source. Every standard header comes first: included for the first time
+/// inside a target region, its inline functions would be emitted for that target.
+
+#include "eigennorm/kernels/block.hpp"
+#include "eigennorm/kernels/strict_begin.inl"
+
+namespace eigennorm::kernels {
+
+namespace baseline {
+#define EIGENNORM_BYTES 16
+#define EIGENNORM_STREAM __builtin_ia32_movntps
+#include "eigennorm/kernels/lanes.inl"
+#include "eigennorm/kernels/functions.inl"
+#undef EIGENNORM_INLINE
+#undef EIGENNORM_STREAM
+#undef EIGENNORM_BYTES
+}  // namespace baseline
+
+#if defined(__x86_64__)
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c")
+#endif
+namespace avx2 {
+#define EIGENNORM_BYTES 32
+#define EIGENNORM_STREAM __builtin_ia32_movntps256
+#include "eigennorm/kernels/lanes.inl"
+#include "eigennorm/kernels/functions.inl"
+#undef EIGENNORM_INLINE
+#undef EIGENNORM_STREAM
+#undef EIGENNORM_BYTES
+}  // namespace avx2
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,f16c"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,f16c")
+#endif
+namespace avx512 {
+#define EIGENNORM_BYTES 64
+#define EIGENNORM_STREAM __builtin_ia32_movntps512
+#include "eigennorm/kernels/lanes.inl"
+#include "eigennorm/kernels/functions.inl"
+#undef EIGENNORM_INLINE
+#undef EIGENNORM_STREAM
+#undef EIGENNORM_BYTES
+}  // namespace avx512
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+#endif  // __x86_64__
+
+}  // namespace eigennorm::kernels
+
+#include "eigennorm/kernels/strict_end.inl"

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <type_traits>
+
+/// \file
+/// The type in which sums of blocks are kept.
+
+namespace eigennorm {
+
+/// The type in which a layer of `Scalar` merges its block sums: double for float, otherwise Scalar itself.
+template <typename Scalar>
+using Wide = std::conditional_t<std::is_same_v<Scalar, float>, double, Scalar>;
+
+namespace kernels {
+
+#include "eigennorm/kernels/strict_begin.inl"
+
+/// a + b, and in `error` what that lost (Knuth 1969).
+template <typename T>
+T two_sum(T a, T b, T& error) {
+  const T sum = a + b;
+  const T part = sum - a;
+  error = (a - (sum - part)) + (b - part);
+  return sum;
+}
+
+/// A long sum in Wide. Where Wide is no wider than Scalar, what each addition loses is summed beside it.
+template <typename Scalar>
+struct WideSum {
+  static constexpr bool compensated = std::is_same_v<Scalar, Wide<Scalar>>;
+
+  Wide<Scalar> value = 0, lost = 0;
+
+  void add(Wide<Scalar> next) {
+    if constexpr (compensated) {
+      Wide<Scalar> error;
+      value = two_sum(value, next, error);
+      lost = lost + error;
+    } else {
+      value = value + next;
+    }
+  }
+  void add(const WideSum& next) {
+    add(next.value);
+    if constexpr (compensated) lost = lost + next.lost;
+  }
+  Wide<Scalar> total() const {
+    if constexpr (compensated) {
+      return value + lost;
+    } else {
+      return value;
+    }
+  }
+};
+
+#include "eigennorm/kernels/strict_end.inl"
+
+}  // namespace kernels
+}  // namespace eigennorm
