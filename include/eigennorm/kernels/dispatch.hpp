@@ -69,6 +69,8 @@ inline void limit_instruction_set(InstructionSet wanted) {
 
 namespace kernels {
 
+inline namespace EIGENNORM_UNIT {
+
 /// The block kernels of the instruction set in use.
 template <typename Storage, typename Scalar>
 const BlockKernels<Storage, Scalar>& block_kernels() {
@@ -88,5 +90,6 @@ const BlockKernels<Storage, Scalar>& block_kernels() {
   }
 }
 
+}  // inline namespace EIGENNORM_UNIT
 }  // namespace kernels
 }  // namespace eigennorm

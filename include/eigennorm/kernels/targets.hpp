@@ -13,9 +13,24 @@
 /// inside a target region, its inline functions would be emitted for that target.
 
 #include "eigennorm/kernels/block.hpp"
+// A unit built with -march=native and a plain one may be linked into one program. Kernels are weak symbols, so without a
+// name of their own for each set of flags, link order would decide whose code is "baseline".
+#if defined(__AVX512F__)
+#define EIGENNORM_UNIT unit_for_avx512
+#elif defined(__AVX2__)
+#define EIGENNORM_UNIT unit_for_avx2
+#elif defined(__AVX__)
+#define EIGENNORM_UNIT unit_for_avx
+#elif defined(__SSE4_1__)
+#define EIGENNORM_UNIT unit_for_sse4
+#else
+#define EIGENNORM_UNIT unit_for_baseline
+#endif
+
 #include "eigennorm/kernels/strict_begin.inl"
 
 namespace eigennorm::kernels {
+inline namespace EIGENNORM_UNIT {
 
 namespace baseline {
 #define EIGENNORM_BYTES 16
@@ -73,6 +88,7 @@ namespace avx512 {
 
 #endif  // __x86_64__
 
+}  // inline namespace EIGENNORM_UNIT
 }  // namespace eigennorm::kernels
 
 #include "eigennorm/kernels/strict_end.inl"
