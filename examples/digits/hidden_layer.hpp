@@ -1,0 +1,148 @@
+/// One hidden layer of a hundred sigmoid units, normalized in one of four ways. Here is all that the library
+/// is used for in training; `network.hpp` has the rest: population statistics.
+#pragma once
+
+#include <Eigen/Core>
+#include <chrono>
+#include <eigennorm/eigennorm.hpp>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "data.hpp"
+
+namespace digits {
+
+enum class Method { none, batch_norm, layer_norm, weight_norm };
+
+inline const char* name(Method method) {
+  switch (method) {
+    case Method::batch_norm:
+      return "BatchNorm";
+    case Method::layer_norm:
+      return "LayerNorm";
+    case Method::weight_norm:
+      return "WeightNorm";
+    case Method::none:
+      break;
+  }
+  return "none";
+}
+
+/// Adds up the time spent in what it is given to call.
+class Stopwatch {
+ public:
+  template <typename Function>
+  void time(Function&& function) {
+    const auto start = std::chrono::steady_clock::now();
+    function();
+    total_ += std::chrono::steady_clock::now() - start;
+  }
+  double seconds() const { return std::chrono::duration<double>(total_).count(); }
+
+ private:
+  std::chrono::steady_clock::duration total_{};
+};
+
+/// activation = sigmoid(sums), where the sums are
+///     none         inputs * weight^T + bias
+///     WeightNorm   inputs * normalized(weight)^T + bias
+///     BatchNorm    normalized(inputs * weight^T)          its shift is the bias
+///     LayerNorm    normalized(inputs * weight^T)          its shift is the bias
+class HiddenLayer {
+ public:
+  /// One row of `weight` for each unit.
+  HiddenLayer(Method method, Matrix weight) : weight_(std::move(weight)) {
+    const Eigen::Index units = weight_.rows();
+    bias_.setZero(units);
+    switch (method) {
+      case Method::none:
+        break;
+      case Method::batch_norm:
+        on_sums_ = eigennorm::BatchNorm<float>(units);
+        break;
+      case Method::layer_norm:
+        on_sums_ = eigennorm::LayerNorm<float>(units);
+        break;
+      case Method::weight_norm: {
+        eigennorm::WeightNorm<float> norm(units);
+        norm.scale_from(weight_);  // the normalized weight starts as the weight itself
+        on_weight_ = norm;
+        break;
+      }
+    }
+  }
+
+  const Matrix& forward(const Matrix& inputs, Stopwatch& watch) {
+    if (on_weight_) {
+      normalized_weight_.resizeLike(weight_);
+      watch.time([&] { on_weight_->forward(weight_, normalized_weight_); });
+    }
+    sums_.noalias() = inputs * effective_weight().transpose();
+    normalized_sums_.resizeLike(sums_);
+    if (on_sums_) {
+      watch.time([&] { on_sums_->forward(sums_, normalized_sums_); });
+    } else {
+      normalized_sums_ = sums_.rowwise() + bias_;
+    }
+    activation_ = normalized_sums_.array().logistic();
+    return activation_;
+  }
+
+  /// The same without a trace: const, so that threads may share a trained net.
+  Matrix evaluate(const Matrix& inputs) const {
+    Matrix sums;
+    sums.noalias() = inputs * (on_weight_ ? on_weight_->evaluate(weight_) : weight_).transpose();
+    if (on_sums_) {
+      on_sums_->evaluate(sums, sums);
+    } else {
+      sums.rowwise() += bias_;
+    }
+    return sums.array().logistic();
+  }
+
+  /// Takes the loss's derivative by the activation of the last `forward`, and leaves those by sums and
+  /// parameters.
+  void backward(const Matrix& inputs, const Matrix& by_activation, Stopwatch& watch) {
+    by_sums_ = by_activation.array() * activation_.array() * (1.0F - activation_.array());
+    if (on_sums_) {
+      watch.time([&] { on_sums_->backward(sums_, by_sums_, by_sums_); });
+    } else {
+      bias_gradient_ = by_sums_.colwise().sum();
+    }
+    weight_gradient_.noalias() = by_sums_.transpose() * inputs;
+    if (on_weight_) {
+      watch.time([&] { on_weight_->backward(weight_, weight_gradient_, weight_gradient_); });
+    }
+  }
+
+  /// The loss's derivative by the inputs; ask before `descend` moves the weight.
+  Matrix by_inputs() const { return by_sums_ * effective_weight(); }
+
+  void descend(float rate) {
+    weight_ -= rate * weight_gradient_;
+    if (!on_sums_) bias_ -= rate * bias_gradient_;
+    for (auto* norm : {&on_sums_, &on_weight_}) {
+      if (!*norm) continue;
+      (*norm)->for_each_parameter([rate](std::string_view, eigennorm::Parameter<float>& parameter) {
+        parameter.value -= rate * parameter.grad;
+      });
+      (*norm)->zero_grad();
+    }
+  }
+
+  /// The normalization with running statistics, or nullptr.
+  eigennorm::Normalization<float>* running_normalization() {
+    return on_sums_ && on_sums_->running ? &*on_sums_ : nullptr;
+  }
+
+ private:
+  const Matrix& effective_weight() const { return on_weight_ ? normalized_weight_ : weight_; }
+
+  std::optional<eigennorm::Normalization<float>> on_sums_, on_weight_;  // at most one of the two
+  Matrix weight_, normalized_weight_, weight_gradient_;
+  Eigen::RowVectorXf bias_, bias_gradient_;
+  Matrix sums_, normalized_sums_, activation_, by_sums_;  // of the last forward and backward
+};
+
+}  // namespace digits

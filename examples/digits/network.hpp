@@ -1,0 +1,126 @@
+/// The net of the BatchNorm paper (Ioffe & Szegedy 2015, section 4.1): three hidden layers of 100 sigmoid
+/// units and a softmax of ten classes.
+#pragma once
+
+#include <Eigen/Core>
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <eigennorm/eigennorm.hpp>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "data.hpp"
+#include "hidden_layer.hpp"
+
+namespace digits {
+
+struct Score {
+  double loss = 0;      // cross-entropy, mean over the samples
+  double accuracy = 0;  // share of the samples
+};
+
+class Network {
+ public:
+  /// Weights are normal with variance 1 / inputs; equal generators give equal weights whatever the method.
+  Network(Method method, Eigen::Index inputs, Generator& generator) {
+    for (int layer = 0; layer < 3; ++layer) {
+      hidden_.emplace_back(method, random_weight(units, inputs, generator));
+      inputs = units;
+    }
+    weight_ = random_weight(classes, inputs, generator);
+    bias_.setZero(classes);
+  }
+
+  /// One step of plain gradient descent; gives the batch's loss before it.
+  double train(const Dataset& batch, float rate) {
+    std::vector<const Matrix*> inputs{&batch.inputs};
+    for (HiddenLayer& layer : hidden_) inputs.push_back(&layer.forward(*inputs.back(), normalization_));
+    Matrix by_logits = probabilities(*inputs.back());
+    double loss = 0;
+    for (Eigen::Index i = 0; i < batch.size(); ++i) {
+      float& hit = by_logits(i, batch.labels(i));
+      loss -= std::log(std::max(hit, std::numeric_limits<float>::min()));
+      hit -= 1.0F;
+    }
+    by_logits /= static_cast<float>(batch.size());
+    Matrix by_activation = by_logits * weight_;
+    weight_.noalias() -= rate * by_logits.transpose() * *inputs.back();
+    bias_ -= rate * by_logits.colwise().sum();
+    for (std::size_t layer = hidden_.size(); layer-- > 0;) {
+      hidden_[layer].backward(*inputs[layer], by_activation, normalization_);
+      if (layer > 0) by_activation = hidden_[layer].by_inputs();
+      hidden_[layer].descend(rate);
+    }
+    return loss / static_cast<double>(batch.size());
+  }
+
+  Score evaluate(const Dataset& dataset) const {
+    Matrix activation = hidden_.front().evaluate(dataset.inputs);
+    for (std::size_t layer = 1; layer < hidden_.size(); ++layer)
+      activation = hidden_[layer].evaluate(activation);
+    const Matrix probability = probabilities(activation);
+    Score score;
+    for (Eigen::Index i = 0; i < dataset.size(); ++i) {
+      Eigen::Index best = 0;
+      probability.row(i).maxCoeff(&best);
+      const int label = dataset.labels(i);
+      if (best == label) score.accuracy += 1;
+      score.loss -= std::log(std::max(probability(i, label), std::numeric_limits<float>::min()));
+    }
+    score.accuracy /= static_cast<double>(dataset.size());
+    score.loss /= static_cast<double>(dataset.size());
+    return score;
+  }
+
+  /// Replaces the running statistics by those of the training set: Algorithm 2 of the paper, with the
+  /// parameters fixed. Layer by layer, because what reaches a layer in evaluation has passed the layers below
+  /// with *their* final statistics. False where the method has no running statistics.
+  bool take_population_statistics(const Dataset& training, Eigen::Index batch_size) {
+    Stopwatch not_reported;
+    bool any = false;
+    for (std::size_t level = 0; level < hidden_.size(); ++level) {
+      eigennorm::Normalization<float>* norm = hidden_[level].running_normalization();
+      if (norm == nullptr) continue;
+      norm->running->update = false;
+      eigennorm::PopulationStatistics<float> population;
+      for (Eigen::Index first = 0; first < training.size(); first += batch_size) {
+        Matrix activation = training.inputs.middleRows(first, std::min(batch_size, training.size() - first));
+        for (std::size_t below = 0; below < level; ++below) activation = hidden_[below].evaluate(activation);
+        hidden_[level].forward(activation, not_reported);
+        population.observe(norm->moments());
+      }
+      norm->running->assign(population.algorithm2());
+      norm->running->update = true;
+      any = true;
+    }
+    return any;
+  }
+
+  /// Time spent in the library by `train`.
+  double normalization_seconds() const { return normalization_.seconds(); }
+
+ private:
+  static constexpr Eigen::Index units = 100;
+
+  static Matrix random_weight(Eigen::Index outputs, Eigen::Index inputs, Generator& generator) {
+    std::normal_distribution<float> normal(0.0F, 1.0F / std::sqrt(static_cast<float>(inputs)));
+    return Matrix::NullaryExpr(outputs, inputs, [&] { return normal(generator); });
+  }
+
+  Matrix probabilities(const Matrix& activation) const {
+    Matrix logits = (activation * weight_.transpose()).rowwise() + bias_;
+    logits.colwise() -= logits.rowwise().maxCoeff().eval();
+    logits = logits.array().exp();
+    logits.array().colwise() /= logits.rowwise().sum().array().eval();
+    return logits;
+  }
+
+  std::vector<HiddenLayer> hidden_;
+  Matrix weight_;
+  Eigen::RowVectorXf bias_;
+  Stopwatch normalization_;
+};
+
+}  // namespace digits

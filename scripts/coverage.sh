@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Runs the test suite in a build that counts lines, prints the line coverage of include/, fails under 95 %.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source scripts/setup.sh
+
+need_build_tools
+need catch2 has_header catch2/catch.hpp catch2/catch_test_macros.hpp
+need gcovr has_command gcovr
+install_missing
+
+build="$PWD/build/coverage"
+cmake --preset coverage
+cmake --build "$build" --parallel 2
+find "$build" -name '*.gcda' -delete
+ctest --test-dir "$build" --parallel 2 --output-on-failure
+gcovr --root "$PWD" --filter include/ --exclude-throw-branches --fail-under-line 95 "$build"

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds the digits example, trains the nets, and says where the picture is.
+# Arguments go to the example: scripts/demo.sh --help
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source scripts/setup.sh
+
+need_build_tools
+need gnuplot-nox has_command gnuplot
+install_missing
+
+build="$PWD/build/demo"
+cmake --preset release -B "$build" -D EIGENNORM_BUILD_TESTS=OFF
+cmake --build "$build" --target digits --parallel 2
+
+results="$build/results"
+mkdir -p "$results"
+"$build/examples/digits/digits" --data "$PWD/examples/digits/data" --out "$results" "$@"
+
+echo
+if [ -e "$results/digits.svg" ]; then echo "The picture: $results/digits.svg"; fi
+if [ -e "$results/digits.csv" ]; then echo "Its numbers: $results/digits.csv"; fi

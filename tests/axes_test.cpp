@@ -1,0 +1,138 @@
+#include <array>
+#include <cstdint>
+#include <list>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include <eigennorm/eigennorm.hpp>
+
+#include "catch.hpp"
+
+// How axes and extents are named, and what is refused.
+
+using namespace eigennorm;
+
+namespace {
+
+std::uint32_t mask(const AxisSet& axes, int rank) { return axes.mask(rank, "Owner"); }
+
+template <typename Call>
+std::string refusal(Call call) {
+  try {
+    call();
+  } catch (const std::invalid_argument& error) {
+    return error.what();
+  }
+  return "not refused";
+}
+
+}  // namespace
+
+TEST_CASE("axis sets become bits of logical axes") {
+  CHECK(mask(over(1), 4) == 0b0010);
+  CHECK(mask(over(-1), 4) == 0b1000);
+  CHECK(mask(over(-4), 4) == 0b0001);
+  CHECK(mask(over(2, 0), 4) == 0b0101);
+  CHECK(mask(over(0, -1), 2) == 0b11);
+  CHECK(mask(over(0, 1, 2, 3, 4, 5, 6, 7), 8) == 0xFF);
+  CHECK(mask(over(std::vector<int>{0, 2}), 3) == 0b101);
+  CHECK(mask(over(std::list<std::int64_t>{-1}), 3) == 0b100);
+  CHECK(mask(over(std::array<std::size_t, 2>{1, 2}), 3) == 0b110);
+  CHECK(mask(over(std::vector<int>{}), 3) == 0);
+  CHECK(mask(over_last(1), 1) == 0b1);
+  CHECK(mask(over_last(2), 4) == 0b1100);
+  CHECK(mask(over_last(8), 8) == 0xFF);
+  CHECK(mask(over_last(0), 4) == 0);
+  CHECK(mask(all_but(1), 4) == 0b1101);
+  CHECK(mask(all_but(-1), 4) == 0b0111);
+  CHECK(mask(all_but(0, 1), 4) == 0b1100);
+  CHECK(mask(all_but(), 3) == 0b111);
+  CHECK(mask(all_but(over(0, 1)), 4) == 0b1100);
+  CHECK(mask(all_but(no_axes), 8) == 0xFF);
+  CHECK(mask(no_axes, 5) == 0);
+  CHECK(mask(AxisSet(), 5) == 0);
+  CHECK(mask(join(over(0), over(-1)), 4) == 0b1001);
+  CHECK(mask(join(no_axes, over(2)), 4) == 0b0100);
+}
+
+TEST_CASE("the vocabulary of the layers names axes") {
+  CHECK(mask(channels_on(1).axes, 4) == 0b0010);
+  CHECK(mask(channels_on(-1).axes, 4) == 0b1000);
+  CHECK(mask(samples_on(0).axes, 4) == 0b0001);
+  CHECK(mask(samples_on().axes, 4) == 0);
+  CHECK(mask(samples_on(0, 1).axes, 4) == 0b0011);
+  CHECK(mask(outputs_on(1).axes, 2) == 0b10);
+}
+
+TEST_CASE("an axis that the tensor has not, or has once only, is refused when the rank is known") {
+  for (const int axis : {4, 5, 100, -5, -100}) {
+    const std::string text = refusal([&] { mask(over(axis), 4); });
+    CAPTURE(axis, text);
+    CHECK(text.rfind("Owner: ", 0) == 0);
+    CHECK(text.find("axis " + std::to_string(axis)) != std::string::npos);
+    CHECK(text.find('4') != std::string::npos);
+  }
+  CHECK_THROWS_AS(mask(all_but(3), 3), std::invalid_argument);
+  CHECK_THROWS_AS(mask(over_last(3), 2), std::invalid_argument);
+  CHECK_THROWS_AS(mask(over_last(-1), 2), std::invalid_argument);
+  CHECK_THROWS_AS(mask(over(1, 1), 3), std::invalid_argument);
+  CHECK_THROWS_AS(mask(all_but(2, -1), 3), std::invalid_argument);
+  CHECK_THROWS_AS(mask(join(over(1), over(-2)), 3), std::invalid_argument);
+  // The same axes are distinct in a tensor of another rank.
+  CHECK(mask(join(over(1), over(-2)), 4) == 0b0110);
+}
+
+TEST_CASE("sets that cannot be made") {
+  CHECK_THROWS_AS(over(std::vector<int>(9, 0)), std::invalid_argument);
+  CHECK_THROWS_AS(over(0, 1, 2, 3, 4, 5, 6, 7, 8), std::invalid_argument);
+  CHECK_THROWS_AS(all_but(over_last(1)), std::invalid_argument);
+  CHECK_THROWS_AS(join(over_last(1), over(0)), std::invalid_argument);
+  CHECK_THROWS_AS(Extents(std::vector<int>(9, 1)), std::invalid_argument);
+}
+
+TEST_CASE("axis sets show themselves in error texts") {
+  CHECK(over(1).text() == "axis 1");
+  CHECK(over(1, -2).text() == "axes [1, -2]");
+  CHECK(over_last(1).text() == "the last axis");
+  CHECK(over_last(2).text() == "the last 2 axes");
+  CHECK(all_but(1).text() == "all axes but 1");
+  CHECK(all_but(0, 1).text() == "all axes but [0, 1]");
+}
+
+TEST_CASE("extents come from an integer, a list or a range") {
+  const auto list = [](const Extents& extents) {
+    return std::vector<std::int64_t>(extents.begin(), extents.end());
+  };
+  CHECK(list(Extents(7)) == std::vector<std::int64_t>{7});
+  CHECK(list(Extents(std::size_t{7})) == std::vector<std::int64_t>{7});
+  CHECK(list({28, 29}) == std::vector<std::int64_t>{28, 29});
+  CHECK(list(std::vector<int>{2, 3, 4}) == std::vector<std::int64_t>{2, 3, 4});
+  CHECK(list(std::array<long, 2>{5, 6}) == std::vector<std::int64_t>{5, 6});
+  CHECK(list(Extents{}).empty());
+  CHECK(Extents({2, 3, 4}).product() == 24);
+  CHECK(Extents(64).product() == 64);
+  CHECK(Extents{}.product() == 1);
+  CHECK(Extents(64).text() == "64");
+  CHECK(Extents({3, 4}).text() == "[3, 4]");
+}
+
+TEST_CASE("an axis cannot be given where another kind of axis, or a number, belongs") {
+  STATIC_REQUIRE(std::is_constructible_v<BatchNorm<float>, int, Channels>);
+  STATIC_REQUIRE(std::is_constructible_v<BatchNorm<float>, int, Channels, double>);
+  STATIC_REQUIRE_FALSE(std::is_constructible_v<BatchNorm<float>, int, Samples>);
+  STATIC_REQUIRE_FALSE(std::is_constructible_v<BatchNorm<float>, int, Outputs>);
+  STATIC_REQUIRE_FALSE(std::is_constructible_v<BatchNorm<float>, int, AxisSet>);
+  STATIC_REQUIRE_FALSE(std::is_constructible_v<BatchNorm<float>, int, int>);
+  STATIC_REQUIRE_FALSE(std::is_constructible_v<BatchNorm<float>, int, double>);
+  STATIC_REQUIRE(std::is_constructible_v<GroupNorm<float>, int, int, Channels, Samples>);
+  STATIC_REQUIRE_FALSE(std::is_constructible_v<GroupNorm<float>, int, int, Samples, Channels>);
+  STATIC_REQUIRE_FALSE(std::is_constructible_v<InstanceNorm<float>, int, Samples, Channels>);
+  STATIC_REQUIRE(std::is_constructible_v<LayerNorm<float>, int, AxisSet>);
+  STATIC_REQUIRE_FALSE(std::is_constructible_v<LayerNorm<float>, int, Channels>);
+  STATIC_REQUIRE(std::is_constructible_v<WeightNorm<float>, int, Outputs>);
+  STATIC_REQUIRE_FALSE(std::is_constructible_v<WeightNorm<float>, int, Channels>);
+  STATIC_REQUIRE_FALSE(std::is_convertible_v<int, BatchNorm<float>>);
+  STATIC_REQUIRE_FALSE(std::is_convertible_v<int, LayerNorm<float>>);
+}

@@ -1,0 +1,12 @@
+// expect: EigenNorm needs an Eigen object whose values are in memory
+#include <eigennorm/eigennorm.hpp>
+
+int main() {
+  Eigen::MatrixXf x(4, 8);
+  eigennorm::LayerNorm<float> layer(8);
+#ifdef CONTROL
+  Eigen::MatrixXf y = layer.forward(x);
+#else
+  Eigen::MatrixXf y = layer.forward(2.0f * x);
+#endif
+}

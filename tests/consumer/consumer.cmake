@@ -1,0 +1,14 @@
+# What the three consumers share: a program under strict warnings, and a look at what came along.
+
+add_executable(consumer ../main.cpp)
+target_link_libraries(consumer PRIVATE eigennorm::eigennorm)
+target_compile_options(consumer PRIVATE -Wall -Wextra -Wconversion -Wshadow -Wpedantic -Werror)
+
+foreach(unwanted IN ITEMS eigennorm_warnings eigennorm_headers eigennorm_catch2 eigennorm_reference)
+  if(TARGET ${unwanted})
+    message(FATAL_ERROR "A consumer got the target ${unwanted}.")
+  endif()
+endforeach()
+if(NOT CMAKE_CXX_FLAGS STREQUAL flags_before OR BUILD_TESTING)
+  message(FATAL_ERROR "A consumer got global settings.")
+endif()

@@ -1,0 +1,3 @@
+#include "unit.inl"
+
+const Unit second_unit = {"second", make, copy, resize, use, destroy};

@@ -1,0 +1,286 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <vector>
+
+// The formula itself, y = scale * (x - mu) / sigma + shift, term by term over logical multi-indices, in long
+// double, with statistics in two passes. It is slow and has no cleverness and no code of the library: where
+// the two disagree, the library is suspected first.
+
+namespace reference {
+
+using Real = long double;
+using Numbers = std::vector<Real>;          // the values of a tensor in logical order, last axis fastest
+using Sizes = std::vector<std::ptrdiff_t>;  // how many there are along each axis
+using Axes = std::vector<int>;
+using Indices = std::vector<std::size_t>;
+
+enum class Kind { mean_variance, mean, mean_square, sum_square };
+
+/// A normalization: which axes are averaged over, along which scale and shift vary, what is divided by. Where
+/// the one feature axis is averaged over too, `groups` may cut it.
+struct Formula {
+  Axes averaged;
+  Axes features;
+  Kind kind = Kind::mean_variance;
+  Real epsilon = 0;
+  std::ptrdiff_t groups = 1;
+
+  bool centred() const { return kind == Kind::mean_variance || kind == Kind::mean; }
+};
+
+inline std::size_t size_of(const Sizes& shape) {
+  std::size_t size = 1;
+  for (const std::ptrdiff_t extent : shape) size *= static_cast<std::size_t>(extent);
+  return size;
+}
+
+template <typename Integer>
+bool contains(const Axes& axes, Integer axis) {
+  return std::find(axes.begin(), axes.end(), static_cast<int>(axis)) != axes.end();
+}
+
+/// The part each element plays: `group[i]` numbers the statistic that element i shares, over the kept axes in
+/// logical order, and `feature[i]` its scale and shift, over the feature axes in logical order; the last axis
+/// runs fastest.
+struct Roles {
+  Indices group, feature;
+  std::size_t groups = 1, features = 1, count = 0;  // count: values that share one statistic
+
+  Roles(const Formula& formula, const Sizes& shape) {
+    const std::size_t size = size_of(shape);
+    const std::size_t rank = shape.size();
+    for (std::size_t axis = 0; axis < rank; ++axis) {
+      const auto extent = static_cast<std::size_t>(shape[axis]);
+      if (contains(formula.features, axis)) features *= extent;
+      if (!contains(formula.averaged, axis)) {
+        groups *= extent;
+      } else if (contains(formula.features, axis)) {
+        groups *= static_cast<std::size_t>(formula.groups);
+      }
+    }
+    count = groups == 0 ? 0 : size / groups;
+    Indices index(rank);
+    for (std::size_t element = 0; element < size; ++element) {
+      std::size_t rest = element;
+      for (std::size_t axis = rank; axis-- > 0;) {
+        index[axis] = rest % static_cast<std::size_t>(shape[axis]);
+        rest /= static_cast<std::size_t>(shape[axis]);
+      }
+      std::size_t group_number = 0;
+      std::size_t feature_number = 0;
+      for (std::size_t axis = 0; axis < rank; ++axis) {
+        const auto extent = static_cast<std::size_t>(shape[axis]);
+        if (contains(formula.features, axis)) feature_number = feature_number * extent + index[axis];
+        if (!contains(formula.averaged, axis)) {
+          group_number = group_number * extent + index[axis];
+        } else if (contains(formula.features, axis)) {
+          const auto cut = static_cast<std::size_t>(formula.groups);
+          group_number = group_number * cut + index[axis] / (extent / cut);
+        }
+      }
+      group.push_back(group_number);
+      feature.push_back(feature_number);
+    }
+  }
+
+  std::size_t size() const { return group.size(); }
+};
+
+/// Per group. The mean is kept as the sum of one value of the group and the mean distance from it: both are
+/// as good as exact, where a mean that is a million times the spread would itself be rounded too coarsely.
+/// `variance` is the square of what is divided by, before epsilon: variance, mean square or sum of squares.
+struct Statistics {
+  Numbers origin, distance, variance, rstd;
+
+  explicit Statistics(std::size_t groups)
+      : origin(groups, 0), distance(groups, 0), variance(groups, 1), rstd(groups, 1) {}
+
+  Real mean(std::size_t group) const { return origin[group] + distance[group]; }
+  Real deviation(Real x, std::size_t group) const { return (x - origin[group]) - distance[group]; }
+};
+
+/// 1/sigma, and 0 where sigma is 0: a constant group, or an all-zero weight, has xhat = 0.
+inline Real reciprocal_root(Real variance, Real epsilon) {
+  const Real sigma = std::sqrt(variance + epsilon);
+  return sigma == 0 ? 0 : 1 / sigma;
+}
+
+/// In two passes: the mean, then the deviations from it.
+inline Statistics statistics(const Formula& formula, const Roles& roles, const Numbers& x) {
+  const auto count = static_cast<Real>(roles.count);
+  Statistics result(roles.groups);
+  if (formula.centred()) {
+    for (std::size_t i = 0; i < x.size(); ++i) result.origin[roles.group[i]] = x[i];
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      result.distance[roles.group[i]] += (x[i] - result.origin[roles.group[i]]) / count;
+    }
+  }
+  Numbers squares(roles.groups, 0);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const Real deviation = result.deviation(x[i], roles.group[i]);
+    squares[roles.group[i]] += deviation * deviation;
+  }
+  for (std::size_t group = 0; group < roles.groups; ++group) {
+    result.variance[group] = formula.kind == Kind::sum_square ? squares[group] : squares[group] / count;
+    if (formula.kind == Kind::mean) continue;
+    result.rstd[group] = reciprocal_root(result.variance[group], formula.epsilon);
+  }
+  return result;
+}
+
+/// One value per feature, or nothing where a layer has no scale or no shift.
+struct Parameters {
+  Numbers scale, shift;
+
+  Real scale_of(std::size_t feature) const { return scale.empty() ? 1 : scale[feature]; }
+  Real shift_of(std::size_t feature) const { return shift.empty() ? 0 : shift[feature]; }
+};
+
+inline Numbers normalized(const Roles& roles, const Statistics& given, const Numbers& x) {
+  Numbers xhat(x.size());
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    xhat[i] = given.deviation(x[i], roles.group[i]) * given.rstd[roles.group[i]];
+  }
+  return xhat;
+}
+
+inline Numbers forward(const Roles& roles, const Statistics& given, const Parameters& parameters,
+                       const Numbers& x) {
+  Numbers y = normalized(roles, given, x);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    y[i] = y[i] * parameters.scale_of(roles.feature[i]) + parameters.shift_of(roles.feature[i]);
+  }
+  return y;
+}
+
+struct Gradients {
+  Numbers x, scale, shift;
+};
+
+/// The chain rule through y. `fixed`: the statistics are constants, not functions of x.
+inline Gradients backward(const Formula& formula, const Roles& roles, const Statistics& given,
+                          const Parameters& parameters, const Numbers& x, const Numbers& dy, bool fixed) {
+  const Numbers xhat = normalized(roles, given, x);
+  Gradients result{Numbers(x.size()), Numbers(roles.features, 0), Numbers(roles.features, 0)};
+  Numbers through_mean(roles.groups, 0);
+  Numbers through_sigma(roles.groups, 0);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const std::size_t group = roles.group[i];
+    const std::size_t feature = roles.feature[i];
+    const Real gradient = dy[i] * parameters.scale_of(feature);
+    result.scale[feature] += dy[i] * xhat[i];
+    result.shift[feature] += dy[i];
+    through_mean[group] += gradient;
+    through_sigma[group] += gradient * xhat[i];
+  }
+  const auto count = static_cast<Real>(roles.count);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const std::size_t group = roles.group[i];
+    Real gradient = dy[i] * parameters.scale_of(roles.feature[i]);
+    if (!fixed) {
+      if (formula.centred()) gradient -= through_mean[group] / count;
+      const Real share = formula.kind == Kind::sum_square ? 1 : count;
+      if (formula.kind != Kind::mean) gradient -= xhat[i] * through_sigma[group] / share;
+    }
+    result.x[i] = given.rstd[group] * gradient;
+  }
+  return result;
+}
+
+/// Running statistics, one per feature.
+struct Running {
+  Numbers mean, variance;
+};
+
+/// The group's statistics where the running ones are used. Every group has one feature.
+inline Statistics from_running(const Formula& formula, const Roles& roles, const Running& running) {
+  Statistics result(roles.groups);
+  for (std::size_t i = 0; i < roles.size(); ++i) {
+    const std::size_t feature = roles.feature[i];
+    result.origin[roles.group[i]] = running.mean[feature];
+    if (formula.kind == Kind::mean) continue;
+    result.variance[roles.group[i]] = running.variance[feature];
+    result.rstd[roles.group[i]] = reciprocal_root(running.variance[feature], formula.epsilon);
+  }
+  return result;
+}
+
+/// The running statistics after a batch that weighs `momentum`: unbiased variances, and the mean over the
+/// groups of a feature where there are several (InstanceNorm: over the samples).
+inline Running moved(const Formula& formula, const Roles& roles, const Statistics& batch, const Running& old,
+                     Real momentum) {
+  Running value{Numbers(roles.features, 0), Numbers(roles.features, 0)};
+  const auto sharing = static_cast<Real>(roles.size()) / static_cast<Real>(roles.features);
+  const auto count = static_cast<Real>(roles.count);
+  for (std::size_t i = 0; i < roles.size(); ++i) {
+    value.mean[roles.feature[i]] += batch.mean(roles.group[i]) / sharing;
+    value.variance[roles.feature[i]] += batch.variance[roles.group[i]] * count / (count - 1) / sharing;
+  }
+  Running result = old;
+  for (std::size_t feature = 0; feature < roles.features; ++feature) {
+    result.mean[feature] += momentum * (value.mean[feature] - old.mean[feature]);
+    if (formula.kind == Kind::mean_variance) {
+      result.variance[feature] += momentum * (value.variance[feature] - old.variance[feature]);
+    }
+  }
+  return result;
+}
+
+/// The sizes at which errors are judged: not the result's, which may be small by cancellation, but that of
+/// the summands it is made of.
+///
+/// kappa, 1 + |mean| / sigma, says how much the rounding of a mean is amplified. It goes with gradients and
+/// ends at 2: a mean that is kept to twice the precision needs no allowance for data that are far from zero.
+/// Outputs are judged without it.
+struct Scales {
+  Real kappa = 1;
+  Numbers y;      // (|xhat| + 1) |scale| + |shift|
+  Numbers dx;     // rstd * the largest |dy * scale| of the group
+  Numbers scale;  // sum of |dy| (|xhat| + 1)
+  Numbers shift;  // sum of |dy|
+};
+
+/// The 1 beside |xhat| stands for the rounding of a mean that was computed from the data, and is absent where
+/// there is none.
+inline Scales natural_scales(const Formula& formula, const Roles& roles, const Statistics& given,
+                             const Parameters& parameters, const Numbers& x, const Numbers& dy, bool fixed) {
+  const Numbers xhat = normalized(roles, given, x);
+  const Real one = formula.centred() && !fixed ? 1 : 0;
+  Scales result;
+  result.scale.assign(roles.features, 0);
+  result.shift.assign(roles.features, 0);
+  for (std::size_t group = 0; group < roles.groups; ++group) {
+    const Real kappa = 1 + std::abs(given.mean(group)) * given.rstd[group];
+    result.kappa = std::min(std::max(result.kappa, kappa), Real(2));
+  }
+  Numbers largest(roles.groups, 0);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const std::size_t feature = roles.feature[i];
+    const Real gradient = std::abs(dy[i] * parameters.scale_of(feature));
+    const Real spread = std::abs(xhat[i]) + one;
+    result.y.push_back(spread * std::abs(parameters.scale_of(feature)) +
+                       std::abs(parameters.shift_of(feature)));
+    result.dx.push_back(gradient * given.rstd[roles.group[i]]);
+    result.scale[feature] += std::abs(dy[i]) * spread;
+    result.shift[feature] += std::abs(dy[i]);
+    largest[roles.group[i]] = std::max(largest[roles.group[i]], result.dx[i]);
+  }
+  if (fixed) return result;
+  // Weights are divided by a norm, not averaged: a value's gradient is made of its own dw and of the sum.
+  Numbers summed(roles.groups, 0);
+  for (std::size_t i = 0; i < x.size(); ++i) summed[roles.group[i]] += result.dx[i] * std::abs(xhat[i]);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const std::size_t group = roles.group[i];
+    if (formula.kind == Kind::sum_square) {
+      result.dx[i] += std::abs(xhat[i]) * summed[group];
+    } else {
+      result.dx[i] = largest[group];
+    }
+  }
+  return result;
+}
+
+}  // namespace reference

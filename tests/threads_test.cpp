@@ -1,0 +1,137 @@
+#define EIGEN_USE_THREADS  // for Eigen::ThreadPoolDevice
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "catch.hpp"
+#include "support.hpp"
+
+// The same data give the same bits on the calling thread and on any pool.
+
+using namespace test;
+using namespace eigennorm;
+
+namespace {
+
+template <typename FieldType>
+using LayerOf = Normalization<typename FieldType::Scalar>;
+
+/// Counts what it is given to do, so that a test knows whether anything went to other threads.
+class CountingPool : public Eigen::ThreadPoolInterface {
+ public:
+  explicit CountingPool(int threads) : pool_(threads) {}
+
+  void Schedule(std::function<void()> task) override {
+    ++scheduled_;
+    pool_.Schedule(std::move(task));
+  }
+  void ScheduleWithHint(std::function<void()> task, int start, int end) override {
+    ++scheduled_;
+    pool_.ScheduleWithHint(std::move(task), start, end);
+  }
+  int NumThreads() const override { return pool_.NumThreads(); }
+  int CurrentThreadId() const override { return pool_.CurrentThreadId(); }
+
+  int scheduled() const { return scheduled_; }
+
+ private:
+  Eigen::ThreadPool pool_;
+  std::atomic<int> scheduled_{0};
+};
+
+/// All that a training step and an evaluation leave behind.
+template <typename FieldType>
+struct Outcome {
+  FieldType evaluated, y, dx;
+  LayerOf<FieldType> layer;
+
+  Outcome(const LayerOf<FieldType>& start, const FieldType& x, const FieldType& dy,
+          const Context<typename FieldType::Scalar>& context)
+      : evaluated(x.shape()), y(x.shape()), dx(x.shape()), layer(start) {
+    evaluate(layer, x, evaluated, context);
+    forward(layer, x, y, context);
+    backward(layer, x, dy, dx, context);
+  }
+
+  void check_same(const Outcome& other) const {
+    using Scalar = typename FieldType::Scalar;
+    CHECK(same_bits(evaluated, other.evaluated));
+    CHECK(same_bits(y, other.y));
+    CHECK(same_bits(dx, other.dx));
+    CHECK(same_bits<Scalar>(layer.scale.grad, other.layer.scale.grad));
+    CHECK(same_bits<Scalar>(layer.shift.grad, other.layer.shift.grad));
+    CHECK(same_bits<Scalar>(layer.moments().rstd(), other.layer.moments().rstd()));
+    if (!layer.running) return;
+    CHECK(same_bits<Scalar>(layer.running->mean, other.layer.running->mean));
+    CHECK(same_bits<Scalar>(layer.running->variance, other.layer.running->variance));
+  }
+};
+
+template <typename Scalar>
+struct Large {
+  const char* name;
+  Normalization<Scalar> layer;
+  Sizes shape;
+};
+
+/// Each has more than 256 K values, so that it is worth more than one thread.
+template <typename Scalar>
+std::vector<Large<Scalar>> large_layers() {
+  BatchNorm<Scalar> frozen(3);
+  frozen.freeze();
+  return {
+      {"LayerNorm of rows", LayerNorm<Scalar>(128), {2100, 128}},
+      {"LayerNorm of columns", LayerNorm<Scalar>(2703, over(0)), {2703, 101}},
+      {"LayerNorm of one huge group", LayerNorm<Scalar>(400003), {1, 400003}},
+      {"LayerNorm of two huge columns", LayerNorm<Scalar>(200003, over(0)), {200003, 2}},
+      {"LayerNorm over(1)", LayerNorm<Scalar>(96, over(1)), {4, 96, 27, 27}},
+      {"BatchNorm of 3 channels, NCHW", BatchNorm<Scalar>(3), {16, 3, 76, 76}},
+      {"BatchNorm of 3 channels, NHWC", BatchNorm<Scalar>(3, channels_on(-1)), {16, 76, 76, 3}},
+      {"BatchNorm of 61 channels, N x C", BatchNorm<Scalar>(61), {4500, 61}},
+      {"BatchNorm of one channel", BatchNorm<Scalar>(1), {300007, 1}},
+      {"frozen BatchNorm", frozen, {16, 3, 76, 76}},
+      {"MeanOnlyBatchNorm", MeanOnlyBatchNorm<Scalar>(3), {16, 3, 76, 76}},
+      {"GroupNorm, NCHW", GroupNorm<Scalar>(4, 32), {8, 32, 33, 33}},
+      {"GroupNorm, NHWC", GroupNorm<Scalar>(4, 32, channels_on(-1)), {8, 33, 33, 32}},
+      {"InstanceNorm", InstanceNorm<Scalar>(17), {4, 17, 64, 64}},
+      {"RMSNorm of one huge group", RMSNorm<Scalar>(300007), {1, 300007}},
+      {"WeightNorm", WeightNorm<Scalar>(300), {300, 1000}},
+      {"WeightNorm, whole tensor", WeightNorm<Scalar>(whole_tensor), {600, 500}},
+  };
+}
+
+using Fields =
+    std::tuple<Field<float, Eigen::RowMajor>, Field<float, Eigen::ColMajor>, Field<double, Eigen::RowMajor>,
+               Field<double, Eigen::ColMajor>, Field<Eigen::bfloat16, Eigen::RowMajor>>;
+
+}  // namespace
+
+TEMPLATE_LIST_TEST_CASE("the number of threads changes no bit", "", Fields) {
+  using Scalar = typename TestType::Scalar;
+  std::uint64_t seed = 100;
+  std::vector<std::unique_ptr<CountingPool>> pools;
+  for (int threads = 1; threads <= 8; ++threads) pools.push_back(std::make_unique<CountingPool>(threads));
+  for (auto& [name, start, shape] : large_layers<Scalar>()) {
+    INFO(name);
+    Random random(++seed);
+    auto layer = start;
+    randomize(layer, random);
+    const std::size_t size = reference::size_of(shape);
+    REQUIRE(size > 256 * 1024);
+    const TestType x(shape, random.normals(size, 0.6));
+    const TestType dy(shape, random.normals(size));
+    const Outcome<TestType> serial(layer, x, dy, {});
+    const Eigen::DefaultDevice default_device;
+    serial.check_same(Outcome<TestType>(layer, x, dy, {default_device}));
+    for (const auto& pool : pools) {
+      INFO(pool->NumThreads() << " threads");
+      const Eigen::ThreadPoolDevice device(pool.get(), pool->NumThreads());
+      const int before = pool->scheduled();
+      serial.check_same(Outcome<TestType>(layer, x, dy, {device}));
+      if (pool->NumThreads() > 1) CHECK(pool->scheduled() > before);
+    }
+  }
+}

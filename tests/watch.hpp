@@ -1,0 +1,115 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <initializer_list>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <eigennorm/eigennorm.hpp>
+
+// Bits of everything that a call could change, so that two states can be compared, signs of zeros and
+// payloads of NaNs included.
+
+namespace watch {
+
+using Bytes = std::vector<unsigned char>;
+
+template <typename T>
+void add(Bytes& bytes, const T* data, std::int64_t count) {
+  const auto* begin = reinterpret_cast<const unsigned char*>(data);
+  // Of the sixteen bytes of a long double ten have a meaning.
+  constexpr std::size_t width = sizeof(T) == 16 ? 10 : sizeof(T);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const unsigned char* value = begin + static_cast<std::size_t>(i) * sizeof(T);
+    bytes.insert(bytes.end(), value, value + width);
+  }
+}
+
+// A Matrix, Array or Tensor that owns its values.
+template <typename Plain, typename = typename Plain::Index>
+Bytes bits(const Plain& plain) {
+  Bytes bytes;
+  const auto size = static_cast<std::int64_t>(plain.size());
+  add(bytes, &size, 1);
+  if (size > 0) add(bytes, plain.data(), size);
+  return bytes;
+}
+
+inline void append(Bytes& bytes, const Bytes& more) { bytes.insert(bytes.end(), more.begin(), more.end()); }
+
+template <typename Scalar>
+Bytes bits(const eigennorm::Moments<Scalar>& moments) {
+  Bytes bytes;
+  if (moments.empty()) return bytes;
+  const std::array<std::int64_t, 2> sizes = {static_cast<std::int64_t>(moments.count()),
+                                             static_cast<std::int64_t>(moments.groups())};
+  add(bytes, sizes.data(), 2);
+  append(bytes, bits(moments.mean()));
+  append(bytes, bits(moments.rstd()));
+  append(bytes, bits(moments.variance()));
+  return bytes;
+}
+
+template <typename Scalar>
+Bytes bits(const eigennorm::RunningStatistics<Scalar>& running) {
+  Bytes bytes;
+  append(bytes, bits(running.mean));
+  append(bytes, bits(running.variance));
+  const std::array<std::int64_t, 4> numbers = {running.batches, running.rejected_batches, running.update,
+                                               running.use_in_forward};
+  add(bytes, numbers.data(), 4);
+  return bytes;
+}
+
+template <typename Scalar>
+Bytes bits(const eigennorm::Normalization<Scalar>& layer) {
+  Bytes bytes;
+  add(bytes, &layer.eps, 1);
+  for (const auto* vector : {&layer.scale.value, &layer.scale.grad, &layer.shift.value, &layer.shift.grad}) {
+    append(bytes, bits(*vector));
+  }
+  if (layer.running) append(bytes, bits(*layer.running));
+  try {
+    append(bytes, bits(layer.moments()));
+  } catch (const std::invalid_argument&) {
+    bytes.push_back(0);  // none yet
+  }
+  return bytes;
+}
+
+template <typename A, typename B>
+bool same_bits(const A& a, const B& b) {
+  return bits(a) == bits(b);
+}
+
+// What a wrong call must do: throw std::invalid_argument with a text that starts with `owner` and has all of
+// `parts`, and change no bit of `watched`. Returns what was wrong with it, nothing if nothing was.
+template <typename Call, typename... Watched>
+std::string refused(const std::string& owner, std::initializer_list<std::string> parts, Call call,
+                    const Watched&... watched) {
+  const std::vector<Bytes> before{bits(watched)...};
+  std::string text;
+  try {
+    call();
+    return "was accepted";
+  } catch (const std::invalid_argument& error) {
+    text = error.what();
+  } catch (const std::exception& error) {
+    return std::string("threw something else: ") + error.what();
+  }
+  if (text.compare(0, owner.size(), owner) != 0) return "does not begin with " + owner + ": " + text;
+  const char after_owner = text.size() > owner.size() ? text[owner.size()] : ' ';
+  if (after_owner != ':' && after_owner != ',')
+    return "does not begin with the name " + owner + " alone: " + text;
+  for (const std::string& part : parts) {
+    if (text.find(part, owner.size()) == std::string::npos) return "does not say " + part + ": " + text;
+  }
+  if (before != std::vector<Bytes>{bits(watched)...}) return "changed something: " + text;
+  return {};
+}
+
+}  // namespace watch
