@@ -109,7 +109,10 @@ TEST_CASE("a moved layer is the same one: no value is copied") {
   assigned = std::move(moved);
   CHECK(bits(assigned) == before);
   CHECK(assigned.scale.value.data() == scale);
-  // What was moved from can be given a new value.
+  // What was moved from is empty: using it is an error, and it can be given a new value.
+  const Matrix x = random(8, 5, 1);
+  CHECK_THROWS_AS(moved.forward(x), std::invalid_argument);
+  CHECK_THROWS_AS(moved.backward(x, x), std::invalid_argument);
   moved = trained();
   CHECK(bits(moved) == bits(trained()));
   STATIC_REQUIRE(std::is_nothrow_move_constructible_v<Normalization<float>>);

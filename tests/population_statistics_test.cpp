@@ -125,10 +125,10 @@ TEST_CASE("pooled takes all batches as one") {
 
 TEST_CASE("batches that differ: pooled counts it as variance, Algorithm 2 takes it for chance") {
   // Two batches, far apart, each of variance 1.
-  Matrix low(2, 2), high(2, 2);
-  low << -1, -1, 1, 1;
-  high = low.array() + 100;
-  const auto statistics = observed({low, high});
+  std::vector<Matrix> batches(2, Matrix(2, 2));
+  batches[0] << -1, -1, 1, 1;
+  batches[1] = batches[0].array() + 100;
+  const auto statistics = observed(batches);
   CHECK(statistics.algorithm2().variance(0) == Approx(2));  // sum of squares 2 + 2, over 1 + 1
   CHECK(statistics.pooled(Estimator::biased).variance(0) == Approx(1 + 50 * 50));
   CHECK(statistics.pooled().variance(0) == Approx((4 + 4 * 2500.0) / 3));

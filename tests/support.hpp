@@ -163,7 +163,8 @@ using AllFields =
 
 template <typename Scalar>
 bool same_bits(const eigennorm::Vector<Scalar>& a, const eigennorm::Vector<Scalar>& b) {
-  return a.size() == b.size() &&
+  if (a.size() != b.size()) return false;
+  return a.size() == 0 ||
          std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.size()) * sizeof(Scalar)) == 0;
 }
 

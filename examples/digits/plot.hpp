@@ -24,7 +24,7 @@ inline void write_plot(std::ostream& out, const std::string& picture, const std:
       << "set multiplot layout 1,2 title '" << title << "'\n"
       << "set bmargin 6\n"
       << "set key at graph 0.5, graph -0.24 center top horizontal maxcols 2 maxrows 2\n"
-      << "set key Left reverse samplen 2\n"
+      << "set key Left reverse samplen 2 font ',13'\n"
       << "set grid ytics linecolor rgb '#dddddd'\n"
       << "set border 3\nset tics nomirror\n"
       << "set xlabel 'training steps'\nset ylabel 'test accuracy, %'\n"
@@ -47,7 +47,7 @@ inline void write_plot(std::ostream& out, const std::string& picture, const std:
       bands += block + " using 1:3:4 with filledcurves fillcolor rgb '" + colours[i] +
                "' fillstyle transparent solid 0.2 noborder notitle, ";
       lines += block + " using 1:2 with lines linewidth 2 linecolor rgb '" + colours[i] + "' title '" +
-               name(methods[i]) + ", rate " + short_text(runs.front().job.rate) + "', ";
+               name(methods[i]) + " (" + short_text(runs.front().job.rate) + ")', ";
     }
     lines.resize(lines.size() - 2);
     out << "set title '" << experiment.title << "'\n"

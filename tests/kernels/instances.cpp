@@ -1,0 +1,4 @@
+#define EIGENNORM_DEFINES_INSTANCES
+#include "instances.hpp"
+
+EIGENNORM_ALL_INSTANCES()
