@@ -205,21 +205,16 @@ constexpr bool check_output() {
   return false;
 }
 
-template <typename T, typename X>
-View<T> view_as(T* data, const X& x) {
-  return {data, DoorOf<X>::shape(x), DoorOf<X>::strides(x), DoorOf<X>::order};
-}
-
 /// A tensor that is read.
 template <typename X>
 View<const Element<X>> view(const X& x) {
-  return view_as<const Element<X>>(x.data(), x);
+  return {x.data(), DoorOf<X>::shape(x), DoorOf<X>::strides(x), DoorOf<X>::order};
 }
 
 /// A tensor that is written.
 template <typename Y>
 View<Element<Y>> output_view(Y& y) {
-  return view_as<Element<Y>>(y.data(), y);
+  return {y.data(), DoorOf<Y>::shape(y), DoorOf<Y>::strides(y), DoorOf<Y>::order};
 }
 
 }  // namespace core

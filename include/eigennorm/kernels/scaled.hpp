@@ -24,10 +24,14 @@ class ScaledStatistics {
     tile_.base.step(tile.lane, lane);
   }
 
-  /// `unscaled` is the answer where scaling cannot help: all zeros, NaN or infinity.
+  /// `unscaled` is the answer for a group of zeros. One that holds NaN or infinity has no statistics: all are NaN.
   GroupStatistics<Scalar> find(const Summary<Scalar>& unscaled) {
     const Scalar largest = this->largest();
-    if (largest == 0 || !(largest <= std::numeric_limits<Scalar>::max())) return finish(unscaled, job_.statistic, job_.eps, 0);
+    if (largest == 0) return finish(unscaled, job_.statistic, job_.eps, 0);
+    if (!(largest <= std::numeric_limits<Scalar>::max())) {
+      constexpr Scalar nan = std::numeric_limits<Scalar>::quiet_NaN();
+      return {{nan, nan, nan}, std::numeric_limits<Wide<Scalar>>::quiet_NaN()};
+    }
     int exponent = 0;
     std::frexp(largest, &exponent);
     Summary<Scalar> total;
