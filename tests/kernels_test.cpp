@@ -47,7 +47,8 @@ bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
 
 /// Compares all functions of two tables on blocks of `n` values; returns the name of the first that differs.
 template <typename Storage, typename Scalar>
-std::string first_difference(const kernels::BlockKernels<Storage, Scalar>& a, const kernels::BlockKernels<Storage, Scalar>& b,
+std::string first_difference(const kernels::BlockKernels<Storage, Scalar>& a,
+                             const kernels::BlockKernels<Storage, Scalar>& b,
                              const Buffers<Storage, Scalar>& data, std::int64_t n, std::int64_t start) {
   const Storage* x = data.x.data() + start;
   const Storage* dy = data.dy.data() + start / 2;
@@ -58,7 +59,8 @@ std::string first_difference(const kernels::BlockKernels<Storage, Scalar>& a, co
   if (!same_bits(a.sweep(x, n, Scalar(4.9)), b.sweep(x, n, Scalar(4.9)))) return "sweep";
   if (!same_bits(a.sum_of_squares(x, n), b.sum_of_squares(x, n))) return "sum_of_squares";
   for (const Scalar* each : {scale, static_cast<const Scalar*>(nullptr)}) {
-    if (!same_bits(a.gradient_sums(x, dy, n, by, each), b.gradient_sums(x, dy, n, by, each))) return "gradient_sums";
+    if (!same_bits(a.gradient_sums(x, dy, n, by, each), b.gradient_sums(x, dy, n, by, each)))
+      return "gradient_sums";
   }
   const auto differs = [&](const auto& write) {
     std::vector<Storage> first = data.y, second = data.y;
@@ -68,24 +70,30 @@ std::string first_difference(const kernels::BlockKernels<Storage, Scalar>& a, co
   };
   using Kernels = kernels::BlockKernels<Storage, Scalar>;
   for (const bool stream : {false, true}) {
-    if (differs([&](const Kernels& k, Storage* y) { k.transform_one(x, y, n, by, Scalar(1.3), Scalar(0.2), stream); })) {
+    if (differs([&](const Kernels& k, Storage* y) {
+          k.transform_one(x, y, n, by, Scalar(1.3), Scalar(0.2), stream);
+        })) {
       return "transform_one";
     }
-    if (differs([&](const Kernels& k, Storage* y) { k.transform_each(x, y, n, by, scale, shift, stream); })) return "transform_each";
+    if (differs([&](const Kernels& k, Storage* y) { k.transform_each(x, y, n, by, scale, shift, stream); }))
+      return "transform_each";
     for (const Scalar* each : {scale, static_cast<const Scalar*>(nullptr)}) {
       if (differs([&](const Kernels& k, Storage* y) {
             k.gradient(x, dy, y, n, by, Scalar(0.1), Scalar(-0.3), each, Scalar(1.1), stream);
           })) {
         return "gradient";
       }
-      if (differs([&](const Kernels& k, Storage* y) { k.fixed_gradient(dy, y, n, Scalar(0.7), each, Scalar(1.1), stream); })) {
+      if (differs([&](const Kernels& k, Storage* y) {
+            k.fixed_gradient(dy, y, n, Scalar(0.7), each, Scalar(1.1), stream);
+          })) {
         return "fixed_gradient";
       }
     }
     a.fence();
     b.fence();
   }
-  std::vector<Scalar> sums = data.sums, products = data.products, other_sums = sums, other_products = products;
+  std::vector<Scalar> sums = data.sums, products = data.products, other_sums = sums,
+                      other_products = products;
   a.add_position(x, dy, n, by, sums.data(), products.data());
   b.add_position(x, dy, n, by, other_sums.data(), other_products.data());
   if (!same_bits(sums, other_sums) || !same_bits(products, other_products)) return "add_position";
@@ -97,8 +105,9 @@ template <typename Storage, typename Scalar>
 std::vector<std::pair<std::string, kernels::BlockKernels<Storage, Scalar>>> tables() {
   std::vector<std::pair<std::string, kernels::BlockKernels<Storage, Scalar>>> all;
   const InstructionSet before = instruction_set();
-  for (const auto& [set, name] : {std::pair{InstructionSet::baseline, "baseline"}, std::pair{InstructionSet::avx2, "avx2"},
-                                  std::pair{InstructionSet::avx512, "avx512"}}) {
+  for (const auto& [set, name] :
+       {std::pair{InstructionSet::baseline, "baseline"}, std::pair{InstructionSet::avx2, "avx2"},
+        std::pair{InstructionSet::avx512, "avx512"}}) {
     limit_instruction_set(set);
     if (instruction_set() == set) all.emplace_back(name, kernels::block_kernels<Storage, Scalar>());
   }
@@ -108,7 +117,8 @@ std::vector<std::pair<std::string, kernels::BlockKernels<Storage, Scalar>>> tabl
 
 template <typename Storage, typename Scalar>
 void check_blocks() {
-  const auto reference = kernels::BlockKernels<Storage, Scalar>::template of<kernels::reference::Functions<Storage, Scalar>>();
+  const auto reference =
+      kernels::BlockKernels<Storage, Scalar>::template of<kernels::reference::Functions<Storage, Scalar>>();
   const Buffers<Storage, Scalar> data(17);
   for (const auto& [name, table] : tables<Storage, Scalar>()) {
     for (std::int64_t n = 1; n <= kernels::block_size; ++n) {
@@ -158,7 +168,8 @@ TEST_CASE("Whole layers give the same bits on every instruction set") {
     using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
     const Matrix x = Matrix::Random(9, features).array() + 3, dy = Matrix::Random(9, features);
     std::vector<Eigen::ArrayXf> results;
-    for (const InstructionSet set : {InstructionSet::baseline, InstructionSet::avx2, InstructionSet::avx512}) {
+    for (const InstructionSet set :
+         {InstructionSet::baseline, InstructionSet::avx2, InstructionSet::avx512}) {
       limit_instruction_set(set);
       std::vector<float> all;
       const auto run = [&](Normalization<float> layer) {
@@ -176,8 +187,10 @@ TEST_CASE("Whole layers give the same bits on every instruction set") {
     }
     limit_instruction_set(best);
     INFO(features << " features");
-    CHECK(std::memcmp(results[0].data(), results[1].data(), static_cast<std::size_t>(results[0].size()) * sizeof(float)) == 0);
-    CHECK(std::memcmp(results[0].data(), results[2].data(), static_cast<std::size_t>(results[0].size()) * sizeof(float)) == 0);
+    CHECK(std::memcmp(results[0].data(), results[1].data(),
+                      static_cast<std::size_t>(results[0].size()) * sizeof(float)) == 0);
+    CHECK(std::memcmp(results[0].data(), results[2].data(),
+                      static_cast<std::size_t>(results[0].size()) * sizeof(float)) == 0);
   }
 }
 

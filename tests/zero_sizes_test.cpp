@@ -114,6 +114,12 @@ TEST_CASE("a batch of no samples does not hide a wrong shape") {
             "BatchNorm", {"6", "[0, 5, 4, 5]"}, [&] { layer.forward(x); }, layer) == "");
 }
 
+TEST_CASE("no value is not one value: an empty batch asks for no variance") {
+  InstanceNorm<float> layer(6);
+  layer.running.emplace(6);
+  check_empty(layer, Eigen::Tensor<float, 4>(0, 6, 1, 1));
+}
+
 TEST_CASE("matrices and vectors without rows or columns") {
   LayerNorm<float> layer(4);
   const Eigen::MatrixXf columns(0, 4);

@@ -29,8 +29,8 @@ inline const char* name(Method method) {
   return "none";
 }
 
-/// Adds up the time of what it is given to call: processor time of this thread, so that neither the runs beside
-/// it nor other work on the machine count.
+/// Adds up the time of what it is given to call: processor time of this thread, so that neither the runs
+/// beside it nor other work on the machine count.
 class Stopwatch {
  public:
   template <typename Function>

@@ -74,8 +74,8 @@ Experiment compare(const std::string& name, const std::string& title, const std:
   return {name, title, train_all(title, jobs, data.training, data.test, options.settings)};
 }
 
-/// A tenth of the answers are right by chance; three times as many mean that a method has learned. Any point of
-/// the curve will do: a short run may end in one of the dips that plain gradient descent has.
+/// A tenth of the answers are right by chance; three times as many mean that a method has learned. Any point
+/// of the curve will do: a short run may end in one of the dips that plain gradient descent has.
 bool all_have_learned(const Experiment& experiment) {
   bool learned = true;
   for (const Run& run : experiment.runs) {

@@ -67,8 +67,9 @@ template <typename Scalar>
 class MeanOnlyBatchNorm : public Normalization<Scalar> {
  public:
   explicit MeanOnlyBatchNorm(std::int64_t channels, Channels axis = channels_on(1))
-      : Normalization<Scalar>(Geometry{all_but(axis.axes), axis.axes, channels, 0, "MeanOnlyBatchNorm", "channels"},
-                              Statistic::mean, 0) {
+      : Normalization<Scalar>(
+            Geometry{all_but(axis.axes), axis.axes, channels, 0, "MeanOnlyBatchNorm", "channels"},
+            Statistic::mean, 0) {
     this->use_scale(false);
     this->running.emplace(channels, Statistic::mean);
   }

@@ -33,10 +33,11 @@ namespace eigennorm {
 template <typename Scalar>
 class GroupNorm : public Normalization<Scalar> {
  public:
-  GroupNorm(std::int64_t groups, std::int64_t channels, Channels axis = channels_on(1), Samples samples = samples_on(0),
-            double epsilon = 1e-5)
-      : Normalization<Scalar>(Geometry{all_but(samples.axes), axis.axes, channels, checked(groups), "GroupNorm", "channels"},
-                              Statistic::mean_variance, epsilon) {}
+  GroupNorm(std::int64_t groups, std::int64_t channels, Channels axis = channels_on(1),
+            Samples samples = samples_on(0), double epsilon = 1e-5)
+      : Normalization<Scalar>(
+            Geometry{all_but(samples.axes), axis.axes, channels, checked(groups), "GroupNorm", "channels"},
+            Statistic::mean_variance, epsilon) {}
 
  private:
   static std::int64_t checked(std::int64_t groups) {

@@ -32,10 +32,11 @@ namespace eigennorm {
 template <typename Scalar>
 class InstanceNorm : public Normalization<Scalar> {
  public:
-  explicit InstanceNorm(std::int64_t channels, Channels axis = channels_on(1), Samples samples = samples_on(0), double epsilon = 1e-5)
-      : Normalization<Scalar>(
-            Geometry{all_but(join(samples.axes, axis.axes)), axis.axes, channels, 0, "InstanceNorm", "channels"},
-            Statistic::mean_variance, epsilon) {}
+  explicit InstanceNorm(std::int64_t channels, Channels axis = channels_on(1),
+                        Samples samples = samples_on(0), double epsilon = 1e-5)
+      : Normalization<Scalar>(Geometry{all_but(join(samples.axes, axis.axes)), axis.axes, channels, 0,
+                                       "InstanceNorm", "channels"},
+                              Statistic::mean_variance, epsilon) {}
 };
 
 }  // namespace eigennorm

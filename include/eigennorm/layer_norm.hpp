@@ -42,8 +42,10 @@ template <typename Scalar>
 class LayerNorm : public Normalization<Scalar> {
  public:
   /// Over the last axes, as many as `extents` has.
-  explicit LayerNorm(std::initializer_list<std::int64_t> extents, double epsilon = 1e-5) : LayerNorm(Extents(extents), epsilon) {}
-  explicit LayerNorm(const Extents& extents, double epsilon = 1e-5) : LayerNorm(extents, over_last(extents.size()), epsilon) {}
+  explicit LayerNorm(std::initializer_list<std::int64_t> extents, double epsilon = 1e-5)
+      : LayerNorm(Extents(extents), epsilon) {}
+  explicit LayerNorm(const Extents& extents, double epsilon = 1e-5)
+      : LayerNorm(extents, over_last(extents.size()), epsilon) {}
 
   /// Two integers are no extent and eps: write `LayerNorm({28, 28})`, or eps as a floating-point number.
   template <typename Integer, typename = std::enable_if_t<std::is_integral_v<Integer>>>
@@ -51,7 +53,8 @@ class LayerNorm : public Normalization<Scalar> {
 
   /// Over any axes.
   LayerNorm(Extents extents, AxisSet axes, double epsilon = 1e-5)
-      : Normalization<Scalar>(Geometry{axes, axes, extents, 0, "LayerNorm"}, Statistic::mean_variance, epsilon) {}
+      : Normalization<Scalar>(Geometry{axes, axes, extents, 0, "LayerNorm"}, Statistic::mean_variance,
+                              epsilon) {}
 };
 
 }  // namespace eigennorm

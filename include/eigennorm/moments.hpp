@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <string>
 
-#include "eigennorm/kernels/job.hpp"
 #include "eigennorm/core/partition.hpp"
+#include "eigennorm/kernels/job.hpp"
 #include "eigennorm/kernels/wide.hpp"
 #include "eigennorm/parameter.hpp"
 #include "eigennorm/running_statistics.hpp"
@@ -56,8 +56,8 @@ class Moments {
   }
   /// 1 / sigma; 1 where sigma is not a statistic.
   const Vector<Scalar>& rstd() const { return rstd_; }
-  /// Biased variances. Only where running statistics can exist (no averaged axis is a feature axis) and sigma is a
-  /// statistic; otherwise empty.
+  /// Biased variances. Only where every value of a group has the same feature, so that running statistics could want them,
+  /// and sigma is a statistic; otherwise empty.
   const Vector<Wide<Scalar>>& variance() const { return variance_; }
 
  private:
@@ -67,7 +67,8 @@ class Moments {
   enum class Source { none, batch, running };
 
   /// Makes room. Allocates only where the sizes change, and everything before it changes anything.
-  void prepare(const kernels::Partition& partition, const Shape& shape, Order order, Statistic statistic, std::int64_t cut, bool with_variance) {
+  void prepare(const kernels::Partition& partition, const Shape& shape, Order order, Statistic statistic,
+               std::int64_t cut, bool with_variance) {
     const std::int64_t groups = partition.groups.kept.size;
     if (rstd_.size() != groups || variance_.size() != (with_variance ? groups : 0)) {
       Vector<Scalar> high(groups), low(groups), rstd(groups);

@@ -31,9 +31,11 @@ namespace eigennorm {
 template <typename Scalar>
 struct Context {
   Context() = default;
-  Context(Device where, Moments<Scalar>* keep = nullptr) : device(where), moments(keep) {}  // NOLINT(google-explicit-constructor)
+  Context(Device where, Moments<Scalar>* keep = nullptr)
+      : device(where), moments(keep) {}  // NOLINT(google-explicit-constructor)
   template <typename Pool, typename = std::enable_if_t<std::is_convertible_v<const Pool&, Device>>>
-  Context(const Pool& pool, Moments<Scalar>* keep = nullptr) : Context(Device(pool), keep) {}  // NOLINT(google-explicit-constructor)
+  Context(const Pool& pool, Moments<Scalar>* keep = nullptr)
+      : Context(Device(pool), keep) {}  // NOLINT(google-explicit-constructor)
 
   Device device;                       ///< default: the calling thread
   Moments<Scalar>* moments = nullptr;  ///< null: the layer's own
@@ -103,12 +105,14 @@ class Normalization {
     std::int64_t product = 1;
     for (const std::int64_t extent : geometry.extents) {
       if (extent < 1 || product > std::numeric_limits<std::int64_t>::max() / extent) {
-        core::fail_with({name(), ": expected a number of ", geometry.noun, " from 1 to 2^63, got ", geometry.extents.text()});
+        core::fail_with({name(), ": expected a number of ", geometry.noun, " from 1 to 2^63, got ",
+                         geometry.extents.text()});
       }
       product *= extent;
     }
     if (geometry.groups < 0 || (geometry.groups > 0 && product % geometry.groups != 0)) {
-      core::fail_with({name(), ": expected a number of groups that divides ", product, " ", geometry.noun, ", got ", geometry.groups});
+      core::fail_with({name(), ": expected a number of groups that divides ", product, " ", geometry.noun,
+                       ", got ", geometry.groups});
     }
     use_scale(true);
     use_shift(true);
@@ -122,7 +126,8 @@ class Normalization {
   Parameter<Scalar> scale;  ///< per feature; empty: 1
   Parameter<Scalar> shift;  ///< per feature; empty: 0
   double eps;               ///< inside the square root
-  std::optional<RunningStatistics<Scalar>> running;  ///< where no averaged axis is a feature axis; none: evaluate uses x's own
+  std::optional<RunningStatistics<Scalar>>
+      running;  ///< where no averaged axis is a feature axis; none: evaluate uses x's own
 
   /// Sizes `scale` (value 1, grad 0), or empties it. Asking for what is there already changes nothing.
   void use_scale(bool use) { use_parameter(scale, use, Scalar(1)); }
@@ -196,7 +201,8 @@ class Normalization {
   /// The same into dx, which may be dy.
   template <typename X, typename DY, typename DX, typename = core::IfTensor<DX, Scalar>>
   void backward(const X& x, const DY& dy, DX&& dx, Context<Scalar> context = {}) {
-    if constexpr (core::check_input<X, Scalar>() && core::check_partner<X, DY, Scalar>() && core::check_output<X, DX, Scalar>()) {
+    if constexpr (core::check_input<X, Scalar>() && core::check_partner<X, DY, Scalar>() &&
+                  core::check_output<X, DX, Scalar>()) {
       run_backward(core::view(x), core::view(dy), core::output_view(dx), context);
     }
   }
@@ -206,7 +212,8 @@ class Normalization {
   /// What the last forward left. Fails before any, and after a forward into moments of the caller.
   const Moments<Scalar>& moments() const {
     if (moments_.empty()) {
-      core::fail_with({name(), "::moments: expected a forward before that kept its moments in the layer, got none"});
+      core::fail_with(
+          {name(), "::moments: expected a forward before that kept its moments in the layer, got none"});
     }
     return moments_;
   }
@@ -255,18 +262,21 @@ class Normalization {
   }
 
   void set_frozen(bool frozen, const char* verb) {
-    if (!running) core::fail_with({name(), "::", verb, ": expected running statistics, got a layer that has none"});
+    if (!running)
+      core::fail_with({name(), "::", verb, ": expected running statistics, got a layer that has none"});
     running->update = !frozen;
     running->use_in_forward = frozen;
   }
 
   void check_settings() const {
-    if (!(eps >= 0) || !std::isfinite(eps)) core::fail_with({name(), ": expected a finite eps of at least 0, got ", eps});
+    if (!(eps >= 0) || !std::isfinite(eps))
+      core::fail_with({name(), ": expected a finite eps of at least 0, got ", eps});
     check_parameter(scale, "scale");
     check_parameter(shift, "shift");
     if (!running) return;
     running->averaging.check(name());
-    if (running->batches < 0) core::fail_with({name(), ": expected a number of batches of at least 0, got ", running->batches});
+    if (running->batches < 0)
+      core::fail_with({name(), ": expected a number of batches of at least 0, got ", running->batches});
   }
 
   void check_parameter(const Parameter<Scalar>& parameter, const char* role) const {
@@ -275,31 +285,37 @@ class Normalization {
       core::fail_with({name(), ": expected ", features(), " values of ", role, ", or none, got ", values});
     }
     if (parameter.grad.size() != values) {
-      core::fail_with({name(), ": expected as many gradients as values of ", role, ", ", values, ", got ", parameter.grad.size()});
+      core::fail_with({name(), ": expected as many gradients as values of ", role, ", ", values, ", got ",
+                       parameter.grad.size()});
     }
   }
 
   void check_running(const kernels::Partition& partition) const {
     if (!running) return;
     if (!kernels::is_centred(statistic_) || (partition.averaged_axes & partition.feature_axes) != 0) {
-      core::fail_with({name(), ": expected no running statistics, which need a mean that is not averaged over the features, got some"});
+      core::fail_with({name(),
+                       ": expected no running statistics, which need a mean that is not averaged over the "
+                       "features, got some"});
     }
     const std::int64_t variances = statistic_ == Statistic::mean_variance ? features() : 0;
     if (running->mean.size() != features() || running->variance.size() != variances) {
-      core::fail_with({name(), ": expected running statistics of ", features(), " means and ", variances, " variances, got ",
-                       running->mean.size(), " and ", running->variance.size()});
+      core::fail_with({name(), ": expected running statistics of ", features(), " means and ", variances,
+                       " variances, got ", running->mean.size(), " and ", running->variance.size()});
     }
   }
 
   void check_shape(const Shape& x, const Shape& other, const char* role) const {
-    if (x != other) core::fail_with({name(), ": expected ", role, " of x's shape ", x.text(), ", got ", other.text()});
+    if (x != other)
+      core::fail_with({name(), ": expected ", role, " of x's shape ", x.text(), ", got ", other.text()});
   }
 
   template <typename A, typename B>
-  void check_overlap(const View<A>& written, const View<B>& read, const char* roles, bool same_is_allowed) const {
+  void check_overlap(const View<A>& written, const View<B>& read, const char* roles,
+                     bool same_is_allowed) const {
     const core::Overlap overlap = core::overlap(written, read);
     if (overlap == core::Overlap::none || (overlap == core::Overlap::same && same_is_allowed)) return;
-    core::fail_with({name(), ": expected ", roles, same_is_allowed ? " to be one tensor or to share no memory" : " to share no memory",
+    core::fail_with({name(), ": expected ", roles,
+                     same_is_allowed ? " to be one tensor or to share no memory" : " to share no memory",
                      ", got ", overlap == core::Overlap::same ? "one tensor" : "a partial overlap"});
   }
 
@@ -316,14 +332,24 @@ class Normalization {
   template <typename Storage>
   kernels::ForwardJob<Storage, Scalar> job(const kernels::Partition& partition, const Storage* x, Storage* y,
                                            const kernels::MomentsSink<Scalar>& sink) const {
-    return {&partition, statistic_, static_cast<Wide<Scalar>>(eps), x, y, data_or_null(scale), data_or_null(shift), sink,
-            nullptr,     nullptr,    &kernels::block_kernels<Storage, Scalar>()};
+    return {&partition,
+            statistic_,
+            static_cast<Wide<Scalar>>(eps),
+            x,
+            y,
+            data_or_null(scale),
+            data_or_null(shift),
+            sink,
+            nullptr,
+            nullptr,
+            &kernels::block_kernels<Storage, Scalar>()};
   }
 
   /// The same by given statistics.
   template <typename Storage>
-  kernels::ForwardJob<Storage, Scalar> given_job(const kernels::Partition& partition, const Storage* x, Storage* y,
-                                                 const kernels::MomentsSink<Scalar>& sink, const RunningStatistics<Scalar>& given) const {
+  kernels::ForwardJob<Storage, Scalar> given_job(const kernels::Partition& partition, const Storage* x,
+                                                 Storage* y, const kernels::MomentsSink<Scalar>& sink,
+                                                 const RunningStatistics<Scalar>& given) const {
     auto job = this->job(partition, x, y, sink);
     job.given_mean = given.mean.data();
     job.given_variance = given.variance.size() == 0 ? nullptr : given.variance.data();
@@ -338,12 +364,15 @@ class Normalization {
     core::check_distinct(y.shape, y.strides, name(), "y");
     check_overlap(y, x, "x and y of forward", false);
     const Order order = order_of(x, y);
-    const kernels::Partition partition = core::partition(geometry_, x.shape, order, {x.strides, y.strides, Strides{}});
+    const kernels::Partition partition =
+        core::partition(geometry_, x.shape, order, {x.strides, y.strides, Strides{}});
     check_running(partition);
     const bool frozen = running && running->use_in_forward;
     const bool update = running && running->update && partition.size > 0;
     if (update && statistic_ == Statistic::mean_variance && partition.count == 1) {
-      core::fail_with({name(), ": expected more than one value per channel, whose variance is to move the running one, got an input of shape ",
+      core::fail_with({name(),
+                       ": expected more than one value per channel, whose variance is to move the running "
+                       "one, got an input of shape ",
                        x.shape.text()});
     }
 
@@ -374,14 +403,17 @@ class Normalization {
   }
 
   template <typename Storage>
-  void run_evaluate(const View<const Storage>& x, const View<Storage>& y, const Context<Scalar>& context) const {
+  void run_evaluate(const View<const Storage>& x, const View<Storage>& y,
+                    const Context<Scalar>& context) const {
     check_settings();
-    if (context.moments != nullptr) core::fail_with({name(), ": expected no moments in evaluate, which keeps none, got some"});
+    if (context.moments != nullptr)
+      core::fail_with({name(), ": expected no moments in evaluate, which keeps none, got some"});
     check_shape(x.shape, y.shape, "y");
     core::check_strides(x.shape, x.strides, name(), "x");
     core::check_distinct(y.shape, y.strides, name(), "y");
     check_overlap(y, x, "x and y of evaluate", true);
-    const kernels::Partition partition = core::partition(geometry_, x.shape, order_of(x, y), {x.strides, y.strides, Strides{}});
+    const kernels::Partition partition =
+        core::partition(geometry_, x.shape, order_of(x, y), {x.strides, y.strides, Strides{}});
     check_running(partition);
     if (partition.size == 0) return;
     if (running) {
@@ -398,7 +430,8 @@ class Normalization {
     check_settings();
     if (moments.empty()) {
       core::fail_with({name(), ": expected a forward before backward, got ",
-                       context.moments == nullptr ? "none whose moments the layer keeps" : "moments that no forward has filled"});
+                       context.moments == nullptr ? "none whose moments the layer keeps"
+                                                  : "moments that no forward has filled"});
     }
     check_shape(x.shape, dy.shape, "dy");
     check_shape(x.shape, dx.shape, "dx");
@@ -408,7 +441,8 @@ class Normalization {
     check_overlap(dx, x, "x and dx of backward", false);
     check_overlap(dx, dy, "dy and dx of backward", true);
     const Order order = order_of(x, dy, dx);
-    const kernels::Partition partition = core::partition(geometry_, x.shape, order, {x.strides, dy.strides, dx.strides});
+    const kernels::Partition partition =
+        core::partition(geometry_, x.shape, order, {x.strides, dy.strides, dx.strides});
     check_moments(moments, x.shape, order, partition);
     if (partition.size == 0) return;
 
@@ -416,26 +450,38 @@ class Normalization {
     if (scratch_.size() < needed) scratch_.resize(needed);
     const core::AffineGradients<Scalar> gradients{scale.grad.size() == 0 ? nullptr : scale.grad.data(),
                                                   shift.grad.size() == 0 ? nullptr : shift.grad.data()};
-    const kernels::BackwardJob<Storage, Scalar> job{&partition,          statistic_,         moments.frozen(),   x.data,
-                                                    dy.data,             dx.data,            data_or_null(scale), moments.source(),
-                                                    gradients.wanted(), scratch_.data(),
+    const kernels::BackwardJob<Storage, Scalar> job{&partition,
+                                                    statistic_,
+                                                    moments.frozen(),
+                                                    x.data,
+                                                    dy.data,
+                                                    dx.data,
+                                                    data_or_null(scale),
+                                                    moments.source(),
+                                                    gradients.wanted(),
+                                                    scratch_.data(),
                                                     &kernels::block_kernels<Storage, Scalar>()};
     core::backward(job, gradients, context.device);
   }
 
-  void check_moments(const Moments<Scalar>& moments, const Shape& shape, Order order, const kernels::Partition& partition) const {
+  void check_moments(const Moments<Scalar>& moments, const Shape& shape, Order order,
+                     const kernels::Partition& partition) const {
     if (moments.shape_ != shape) {
-      core::fail_with({name(), ": expected the x of its forward, of shape ", moments.shape_.text(), ", in backward, got shape ", shape.text()});
+      core::fail_with({name(), ": expected the x of its forward, of shape ", moments.shape_.text(),
+                       ", in backward, got shape ", shape.text()});
     }
     if (moments.order_ != order && moments.order_ != Order::any && order != Order::any) {
       core::fail_with({name(), ": expected the storage order of its forward in backward, got the other one"});
     }
-    if (moments.averaged_axes_ != partition.averaged_axes || moments.feature_axes_ != partition.feature_axes ||
-        moments.statistic_ != statistic_ || moments.cut_ != geometry_.groups) {
-      core::fail_with({name(), ": expected moments of a forward of this layer, got those of another kind of layer"});
+    if (moments.averaged_axes_ != partition.averaged_axes ||
+        moments.feature_axes_ != partition.feature_axes || moments.statistic_ != statistic_ ||
+        moments.cut_ != geometry_.groups) {
+      core::fail_with(
+          {name(), ": expected moments of a forward of this layer, got those of another kind of layer"});
     }
     if (moments.groups() != partition.groups.kept.size) {
-      core::fail_with({name(), ": expected moments of ", partition.groups.kept.size, " groups, got ", moments.groups(), " (moved away)"});
+      core::fail_with({name(), ": expected moments of ", partition.groups.kept.size, " groups, got ",
+                       moments.groups(), " (moved away)"});
     }
   }
 
@@ -448,7 +494,8 @@ class Normalization {
     const kernels::Loop& features = moments.kept_features_;
     for (std::int64_t i = 0; i < features.size; ++i) {
       const kernels::Offsets feature = features.at(i);
-      const MeanAndVariance<Scalar> moved = running->moved(feature.feature, moments.batch_statistics(feature), moments.count());
+      const MeanAndVariance<Scalar> moved =
+          running->moved(feature.feature, moments.batch_statistics(feature), moments.count());
       if (!std::isfinite(moved.mean) || !std::isfinite(moved.variance)) {
         ++running->rejected_batches;
         return;
@@ -456,7 +503,8 @@ class Normalization {
     }
     for (std::int64_t i = 0; i < features.size; ++i) {
       const kernels::Offsets feature = features.at(i);
-      const MeanAndVariance<Scalar> moved = running->moved(feature.feature, moments.batch_statistics(feature), moments.count());
+      const MeanAndVariance<Scalar> moved =
+          running->moved(feature.feature, moments.batch_statistics(feature), moments.count());
       running->mean[feature.feature] = moved.mean;
       if (running->variance.size() > 0) running->variance[feature.feature] = moved.variance;
     }

@@ -57,9 +57,12 @@ class PopulationStatistics {
   void observe(const Moments<Scalar>& moments) {
     static constexpr const char* name = "PopulationStatistics::observe";
     if (moments.empty()) core::fail_with({name, ": expected the moments of a forward, got none"});
-    if (moments.frozen()) core::fail_with({name, ": expected statistics of a batch, got the running ones of a frozen forward"});
+    if (moments.frozen())
+      core::fail_with({name, ": expected statistics of a batch, got the running ones of a frozen forward"});
     if (!moments.features_kept_ || !kernels::is_centred(moments.statistic_)) {
-      core::fail_with({name, ": expected one mean for each feature (BatchNorm, MeanOnlyBatchNorm, InstanceNorm), got another statistic"});
+      core::fail_with({name,
+                       ": expected one mean for each feature (BatchNorm, MeanOnlyBatchNorm, InstanceNorm), "
+                       "got another statistic"});
     }
     const std::int64_t features = moments.kept_features_.size;
     const std::int64_t variances = moments.statistic_ == Statistic::mean_variance ? features : 0;
@@ -88,7 +91,8 @@ class PopulationStatistics {
     prepare(other.mean_.size(), other.within_.size());
     for (std::int64_t i = 0; i < mean_.size(); ++i) {
       const bool with_variance = within_.size() > 0;
-      add(i, other.count_, other.mean_[i], with_variance ? other.within_[i] : W(0), with_variance ? other.between_[i] : W(0));
+      add(i, other.count_, other.mean_[i], with_variance ? other.within_[i] : W(0),
+          with_variance ? other.between_[i] : W(0));
     }
     finish_adding(other.count_, other.freedom_, other.batches_);
   }
@@ -115,14 +119,15 @@ class PopulationStatistics {
 
   void check_sizes(const char* name, std::int64_t features, std::int64_t variances) const {
     if (batches_ == 0 || (features == mean_.size() && variances == within_.size())) return;
-    core::fail_with({name, ": expected statistics of ", mean_.size(), " means and ", within_.size(), " variances, got ", features,
-                     " and ", variances});
+    core::fail_with({name, ": expected statistics of ", mean_.size(), " means and ", within_.size(),
+                     " variances, got ", features, " and ", variances});
   }
 
   void check(const char* name, W divisor) const {
     if (batches_ == 0) core::fail_with({name, ": expected at least one observed batch, got none"});
     if (within_.size() > 0 && !(divisor > 0)) {
-      core::fail_with({name, ": expected at least one batch of two or more values, got ", batches_, " of one value"});
+      core::fail_with(
+          {name, ": expected at least one batch of two or more values, got ", batches_, " of one value"});
     }
   }
 

@@ -30,8 +30,10 @@ template <typename Scalar>
 class RMSNorm : public Normalization<Scalar> {
  public:
   /// Over the last axes, as many as `extents` has.
-  explicit RMSNorm(std::initializer_list<std::int64_t> extents, double epsilon = 1e-5) : RMSNorm(Extents(extents), epsilon) {}
-  explicit RMSNorm(const Extents& extents, double epsilon = 1e-5) : RMSNorm(extents, over_last(extents.size()), epsilon) {}
+  explicit RMSNorm(std::initializer_list<std::int64_t> extents, double epsilon = 1e-5)
+      : RMSNorm(Extents(extents), epsilon) {}
+  explicit RMSNorm(const Extents& extents, double epsilon = 1e-5)
+      : RMSNorm(extents, over_last(extents.size()), epsilon) {}
 
   /// Two integers are no extent and eps: write `RMSNorm({28, 28})`, or eps as a floating-point number.
   template <typename Integer, typename = std::enable_if_t<std::is_integral_v<Integer>>>

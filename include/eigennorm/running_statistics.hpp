@@ -18,7 +18,9 @@ class Averaging {
  public:
   /// The weight of the next batch's value, after `batches` batches.
   double weight_of_new(std::int64_t batches) const {
-    return kind_ == Kind::cumulative ? 1 / (static_cast<double>(batches) + 1) : kind_ == Kind::of_new ? momentum_ : 1 - momentum_;
+    return kind_ == Kind::cumulative ? 1 / (static_cast<double>(batches) + 1)
+           : kind_ == Kind::of_new   ? momentum_
+                                     : 1 - momentum_;
   }
   /// The weight of the old value.
   double weight_of_old(std::int64_t batches) const {
@@ -27,7 +29,8 @@ class Averaging {
 
   /// Fails, in the name of `owner`, unless the momentum is in [0, 1].
   void check(const char* owner) const {
-    if (!(momentum_ >= 0 && momentum_ <= 1)) core::fail_with({owner, ": expected a momentum from 0 to 1, got ", momentum_});
+    if (!(momentum_ >= 0 && momentum_ <= 1))
+      core::fail_with({owner, ": expected a momentum from 0 to 1, got ", momentum_});
   }
 
  private:
@@ -112,19 +115,21 @@ struct RunningStatistics {
   /// Takes over mean and variance; counters and settings stay. Fails where the sizes differ.
   void assign(const Estimate<Scalar>& estimate) {
     if (estimate.mean.size() != mean.size() || estimate.variance.size() != variance.size()) {
-      core::fail_with({"RunningStatistics::assign: expected ", mean.size(), " means and ", variance.size(), " variances, got ",
-                       estimate.mean.size(), " and ", estimate.variance.size()});
+      core::fail_with({"RunningStatistics::assign: expected ", mean.size(), " means and ", variance.size(),
+                       " variances, got ", estimate.mean.size(), " and ", estimate.variance.size()});
     }
     mean = estimate.mean;
     variance = estimate.variance;
   }
 
   /// Where a batch of m values per statistic, with this mean and biased variance, moves a feature.
-  MeanAndVariance<Scalar> moved(std::int64_t feature, MeanAndVariance<Wide<Scalar>> batch, std::int64_t m) const {
+  MeanAndVariance<Scalar> moved(std::int64_t feature, MeanAndVariance<Wide<Scalar>> batch,
+                                std::int64_t m) const {
     using W = Wide<Scalar>;
     const W old_weight = static_cast<W>(averaging.weight_of_old(batches));
     const W new_weight = static_cast<W>(averaging.weight_of_new(batches));
-    if (estimator == Estimator::unbiased) batch.variance = batch.variance * (static_cast<W>(m) / static_cast<W>(m - 1));
+    if (estimator == Estimator::unbiased)
+      batch.variance = batch.variance * (static_cast<W>(m) / static_cast<W>(m - 1));
     const W next = old_weight * static_cast<W>(mean[feature]) + new_weight * batch.mean;
     if (variance.size() == 0) return {static_cast<Scalar>(next), Scalar(0)};
     const W next_variance = old_weight * static_cast<W>(variance[feature]) + new_weight * batch.variance;
@@ -133,7 +138,8 @@ struct RunningStatistics {
 
  private:
   static std::int64_t checked(std::int64_t features) {
-    if (features < 0) core::fail_with({"RunningStatistics: expected a number of features of at least 0, got ", features});
+    if (features < 0)
+      core::fail_with({"RunningStatistics: expected a number of features of at least 0, got ", features});
     return features;
   }
 };

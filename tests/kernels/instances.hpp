@@ -5,14 +5,15 @@
 // The kernels are compiled once, in instances.cpp, for all tests: otherwise each would build them again for every type and
 // instruction set. That users need no such file is what the programs, consumers and link tests show.
 
-#define EIGENNORM_INSTANCES(word, Storage, Scalar)                                                                           \
-  word template struct eigennorm::kernels::Engine<Storage, Scalar>;                                                          \
-  word template const eigennorm::kernels::BlockKernels<Storage, Scalar>& eigennorm::kernels::block_kernels<Storage, Scalar>();
+#define EIGENNORM_INSTANCES(word, Storage, Scalar)                       \
+  word template struct eigennorm::kernels::Engine<Storage, Scalar>;      \
+  word template const eigennorm::kernels::BlockKernels<Storage, Scalar>& \
+  eigennorm::kernels::block_kernels<Storage, Scalar>();
 
-#define EIGENNORM_ALL_INSTANCES(word)                     \
-  EIGENNORM_INSTANCES(word, float, float)                 \
-  EIGENNORM_INSTANCES(word, Eigen::half, float)           \
-  EIGENNORM_INSTANCES(word, Eigen::bfloat16, float)       \
+#define EIGENNORM_ALL_INSTANCES(word)               \
+  EIGENNORM_INSTANCES(word, float, float)           \
+  EIGENNORM_INSTANCES(word, Eigen::half, float)     \
+  EIGENNORM_INSTANCES(word, Eigen::bfloat16, float) \
   EIGENNORM_INSTANCES(word, double, double)
 
 #ifndef EIGENNORM_DEFINES_INSTANCES

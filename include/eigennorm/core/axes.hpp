@@ -71,7 +71,8 @@ class AxisSet {
     for (const std::int64_t given : list_) {
       const std::int64_t axis = given < 0 ? given + rank : given;
       if (axis < 0 || axis >= rank) {
-        core::fail_with({owner, ": expected an input with axis ", given, ", got one of ", rank, " axes (", -rank, " to ", rank - 1, ")"});
+        core::fail_with({owner, ": expected an input with axis ", given, ", got one of ", rank, " axes (",
+                         -rank, " to ", rank - 1, ")"});
       }
       if ((named >> axis & 1U) != 0) {
         core::fail_with({owner, ": expected different axes, got axis ", axis, " twice in ", list_.text()});
@@ -83,7 +84,9 @@ class AxisSet {
 
   /// As error texts show it, in two pieces: "axis 1", "axes [1, 2]", "all axes but [0]", "the last axis", "the last axes, as many as 2".
   std::array<core::Piece, 2> text() const {
-    if (kind_ == Kind::last) return {list_[0] == 1 ? "the last axis" : "the last axes, as many as ", list_[0] == 1 ? core::Piece("") : list_[0]};
+    if (kind_ == Kind::last)
+      return {list_[0] == 1 ? "the last axis" : "the last axes, as many as ",
+              list_[0] == 1 ? core::Piece("") : list_[0]};
     if (kind_ == Kind::all_but) return {"all axes but ", list_.text()};
     if (list_.size() == 1) return {"axis ", list_[0]};
     return {"axes ", list_.text()};
@@ -110,7 +113,8 @@ class AxisSet {
 template <typename First, typename... Rest>
 AxisSet over(const First& first, Rest... rest) {
   if constexpr (core::all_integers<First, Rest...>) {
-    const std::initializer_list<std::int64_t> list{static_cast<std::int64_t>(first), static_cast<std::int64_t>(rest)...};
+    const std::initializer_list<std::int64_t> list{static_cast<std::int64_t>(first),
+                                                   static_cast<std::int64_t>(rest)...};
     return {AxisSet::Kind::these, core::ShortList(list.begin(), list.end(), "over")};
   } else {
     static_assert(sizeof...(Rest) == 0, "over() takes axis numbers, or one range of them.");
@@ -143,7 +147,8 @@ inline AxisSet all_but(const AxisSet& axes) {
 /// Both of two listed sets; an axis in both is an error when the set meets its tensor.
 inline AxisSet join(const AxisSet& a, const AxisSet& b) {
   if (a.kind_ != AxisSet::Kind::these || b.kind_ != AxisSet::Kind::these) {
-    core::fail_with({"join: expected axes listed by over(), got ", a.text()[0], a.text()[1], " and ", b.text()[0], b.text()[1]});
+    core::fail_with({"join: expected axes listed by over(), got ", a.text()[0], a.text()[1], " and ",
+                     b.text()[0], b.text()[1]});
   }
   std::array<std::int64_t, 2 * max_rank> both{};
   auto* end = std::copy(a.list_.begin(), a.list_.end(), both.data());
@@ -190,10 +195,10 @@ inline constexpr WholeTensor whole_tensor{};
 class Extents {
  public:
   template <typename Integer, typename = std::enable_if_t<std::is_integral_v<Integer>>>
-  Extents(Integer count) : Extents({static_cast<std::int64_t>(count)}) {}  // NOLINT(google-explicit-constructor)
+  Extents(Integer count)
+      : Extents({static_cast<std::int64_t>(count)}) {}  // NOLINT(google-explicit-constructor)
 
-  Extents(std::initializer_list<std::int64_t> extents)
-      : list_(extents.begin(), extents.end(), "Extents") {}
+  Extents(std::initializer_list<std::int64_t> extents) : list_(extents.begin(), extents.end(), "Extents") {}
 
   template <typename Range, typename = decltype(std::begin(std::declval<const Range&>())),
             typename = std::enable_if_t<!std::is_same_v<Range, Extents>>>

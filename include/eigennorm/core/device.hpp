@@ -21,7 +21,8 @@ class Device {
   Device() = default;
   Device(const Eigen::DefaultDevice&) {}  // NOLINT(google-explicit-constructor)
 
-  template <typename Pool, typename = decltype(std::declval<const Pool&>().numThreads(), std::declval<const Pool&>().currentThreadId())>
+  template <typename Pool, typename = decltype(std::declval<const Pool&>().numThreads(),
+                                               std::declval<const Pool&>().currentThreadId())>
   Device(const Pool& pool)  // NOLINT(google-explicit-constructor)
       : pool_(&pool),
         threads_([](const void* p) {
@@ -29,7 +30,8 @@ class Device {
           return device.currentThreadId() >= 0 ? 1 : static_cast<int>(device.numThreads());
         }),
         run_([](const void* p, std::int64_t tasks, double cycles, const Body& body) {
-          static_cast<const Pool*>(p)->parallelFor(static_cast<Eigen::Index>(tasks), Eigen::TensorOpCost(0, 0, cycles), body);
+          static_cast<const Pool*>(p)->parallelFor(static_cast<Eigen::Index>(tasks),
+                                                   Eigen::TensorOpCost(0, 0, cycles), body);
         }) {}
 
   /// How many threads a call from here can use.

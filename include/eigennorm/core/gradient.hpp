@@ -24,8 +24,10 @@ struct AffineGradients {
 
   /// Adds to the gradients of one feature, each rounded once.
   void add(std::int64_t feature, const kernels::GradientSums<Scalar>& sums) const {
-    if (scale != nullptr) scale[feature] = static_cast<Scalar>(static_cast<Wide<Scalar>>(scale[feature]) + sums.product.total());
-    if (shift != nullptr) shift[feature] = static_cast<Scalar>(static_cast<Wide<Scalar>>(shift[feature]) + sums.sum.total());
+    if (scale != nullptr)
+      scale[feature] = static_cast<Scalar>(static_cast<Wide<Scalar>>(scale[feature]) + sums.product.total());
+    if (shift != nullptr)
+      shift[feature] = static_cast<Scalar>(static_cast<Wide<Scalar>>(shift[feature]) + sums.sum.total());
   }
 };
 
@@ -44,7 +46,8 @@ void input_gradient(const kernels::BackwardJob<Storage, Scalar>& job, const Devi
   const std::int64_t tiles = partition.groups.tiles(width);
   const std::int64_t segments = kernels::segments_in(partition.count);
   if (segments == 1 || tiles >= device.threads()) {
-    device.parallel_for(tiles, partition.size / tiles, [&](std::int64_t first, std::int64_t last) { Engine::backward(job, first, last); });
+    device.parallel_for(tiles, partition.size / tiles,
+                        [&](std::int64_t first, std::int64_t last) { Engine::backward(job, first, last); });
     return;
   }
   constexpr std::int64_t wave = 64;
@@ -76,7 +79,8 @@ void input_gradient(const kernels::BackwardJob<Storage, Scalar>& job, const Devi
 
 /// Runs a backward call: adds to the parameter gradients and writes dx.
 template <typename Storage, typename Scalar>
-void backward(const kernels::BackwardJob<Storage, Scalar>& job, const AffineGradients<Scalar>& gradients, const Device& device) {
+void backward(const kernels::BackwardJob<Storage, Scalar>& job, const AffineGradients<Scalar>& gradients,
+              const Device& device) {
   using Engine = kernels::Engine<Storage, Scalar>;
   const kernels::Partition& partition = *job.partition;
   if (partition.features_kept) {
@@ -98,7 +102,9 @@ void backward(const kernels::BackwardJob<Storage, Scalar>& job, const AffineGrad
     const kernels::FeaturePieces cut(partition);
     const std::int64_t features = partition.features.kept.size;
     const std::int64_t tasks = cut.parts * partition.features.tiles(256);
-    device.parallel_for(tasks, partition.size / tasks, [&](std::int64_t first, std::int64_t last) { Engine::sum_features(job, first, last); });
+    device.parallel_for(tasks, partition.size / tasks, [&](std::int64_t first, std::int64_t last) {
+      Engine::sum_features(job, first, last);
+    });
     for (std::int64_t feature = 0; feature < features; ++feature) {
       kernels::GradientSums<Scalar> total;
       for (std::int64_t part = 0; part < cut.parts; ++part) total.add(job.sums[part * features + feature]);

@@ -19,8 +19,9 @@ namespace eigennorm {
 struct Geometry {
   AxisSet averaged;
   AxisSet features;
-  Extents extents{1};        ///< of the feature axes; one number stands for their product
-  std::int64_t groups = 0;   ///< where positive: the feature axis, one of the averaged, is cut into so many groups
+  Extents extents{1};  ///< of the feature axes; one number stands for their product
+  std::int64_t groups =
+      0;  ///< where positive: the feature axis, one of the averaged, is cut into so many groups
   const char* name = "Normalization";  ///< begins every error text
   const char* noun = "features";       ///< what the features are called in error texts
 };
@@ -29,11 +30,11 @@ namespace core {
 
 using kernels::Axis;
 using kernels::Loop;
+using kernels::max_tensors;
 using kernels::Offsets;
 using kernels::Partition;
 using kernels::Reduction;
 using kernels::Tile;
-using kernels::max_tensors;
 
 /// The axes of a geometry in a tensor of this shape, after every check of one against the other.
 struct Roles {
@@ -58,16 +59,19 @@ inline Roles roles(const Geometry& geometry, const Shape& shape) {
     product *= shape[axis];
     ++axes;
   }
-  fits = geometry.extents.size() == axes ? fits : geometry.extents.size() <= 1 && geometry.extents.product() == product;
+  fits = geometry.extents.size() == axes
+             ? fits
+             : geometry.extents.size() <= 1 && geometry.extents.product() == product;
   if (!fits) {
     const bool vector = shape.rank == 2 && shape[1] == 1 && geometry.extents.product() == shape[0];
-    fail_with({geometry.name, ": made for ", geometry.extents.text(), " ", geometry.noun, " on ", geometry.features.text()[0],
-               geometry.features.text()[1], ", got an input of shape ", shape.text(),
-               vector ? " (a vector is a matrix of one column here: use over(0))" : ""});
+    fail_with({geometry.name, ": made for ", geometry.extents.text(), " ", geometry.noun, " on ",
+               geometry.features.text()[0], geometry.features.text()[1], ", got an input of shape ",
+               shape.text(), vector ? " (a vector is a matrix of one column here: use over(0))" : ""});
   }
   if (geometry.groups > 0 && (axes != 1 || (roles.averaged & roles.features) != roles.features)) {
-    fail_with({geometry.name, ": expected one channel axis beside the sample axes, got ", geometry.features.text()[0],
-               geometry.features.text()[1], " as the channels of an input of shape ", shape.text()});
+    fail_with({geometry.name, ": expected one channel axis beside the sample axes, got ",
+               geometry.features.text()[0], geometry.features.text()[1],
+               " as the channels of an input of shape ", shape.text()});
   }
   return roles;
 }

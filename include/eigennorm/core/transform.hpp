@@ -23,7 +23,8 @@ void forward(const kernels::ForwardJob<Storage, Scalar>& job, const Device& devi
   const std::int64_t tiles = partition.groups.tiles(width);
   const std::int64_t segments = kernels::segments_in(partition.count);
   if (segments == 1 || tiles >= device.threads()) {
-    device.parallel_for(tiles, partition.size / tiles, [&](std::int64_t first, std::int64_t last) { Engine::forward(job, first, last); });
+    device.parallel_for(tiles, partition.size / tiles,
+                        [&](std::int64_t first, std::int64_t last) { Engine::forward(job, first, last); });
     return;
   }
   // Few, long groups: the segments of a tile at once. Summaries wait on the stack, a wave at a time.
@@ -40,7 +41,8 @@ void forward(const kernels::ForwardJob<Storage, Scalar>& job, const Device& devi
       });
       for (std::int64_t i = 0; i < numbers; ++i) {
         for (std::int64_t t = 0; t < tile.lanes; ++t) {
-          total[static_cast<std::size_t>(t)].merge(waiting[static_cast<std::size_t>(i * width + t)], kernels::is_centred(job.statistic));
+          total[static_cast<std::size_t>(t)].merge(waiting[static_cast<std::size_t>(i * width + t)],
+                                                   kernels::is_centred(job.statistic));
         }
       }
     }
@@ -58,8 +60,11 @@ template <typename Storage, typename Scalar>
 void forward_given(const kernels::ForwardJob<Storage, Scalar>& job, const Device& device) {
   using Engine = kernels::Engine<Storage, Scalar>;
   const kernels::Partition& partition = *job.partition;
-  const std::int64_t tasks = partition.groups.tiles(kernels::tile_width<Scalar>) * kernels::segments_in(partition.count);
-  device.parallel_for(tasks, partition.size / tasks, [&](std::int64_t first, std::int64_t last) { Engine::forward_given(job, first, last); });
+  const std::int64_t tasks =
+      partition.groups.tiles(kernels::tile_width<Scalar>) * kernels::segments_in(partition.count);
+  device.parallel_for(tasks, partition.size / tasks, [&](std::int64_t first, std::int64_t last) {
+    Engine::forward_given(job, first, last);
+  });
 }
 
 }  // namespace eigennorm::core

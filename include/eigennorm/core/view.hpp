@@ -35,7 +35,9 @@ struct Shape {
   /// As error texts show it: "[2, 3]".
   core::Piece text() const { return {extents.data(), rank}; }
 
-  friend bool operator==(const Shape& a, const Shape& b) { return a.rank == b.rank && a.extents == b.extents; }
+  friend bool operator==(const Shape& a, const Shape& b) {
+    return a.rank == b.rank && a.extents == b.extents;
+  }
   friend bool operator!=(const Shape& a, const Shape& b) { return !(a == b); }
 };
 
@@ -69,7 +71,9 @@ struct Door<Dense, std::enable_if_t<decltype(derives_from_dense(std::declval<Den
   static constexpr bool direct = (int(Dense::Flags) & int(Eigen::DirectAccessBit)) != 0;
   static constexpr unsigned rank = 2;
   static constexpr bool vector = Dense::IsVectorAtCompileTime;
-  static constexpr Order order = vector ? Order::any : Dense::IsRowMajor ? Order::row_major : Order::column_major;
+  static constexpr Order order = vector              ? Order::any
+                                 : Dense::IsRowMajor ? Order::row_major
+                                                     : Order::column_major;
   using Plain = typename Dense::PlainObject;
 
   static Shape shape(const Dense& x) {
@@ -95,15 +99,16 @@ template <typename Tensor>
 struct TensorDoor {
   static constexpr bool direct = true;
   static constexpr unsigned rank = Tensor::NumDimensions;
-  static constexpr Order order = rank == 1                                      ? Order::any
+  static constexpr Order order = rank == 1                                     ? Order::any
                                  : int(Tensor::Layout) == int(Eigen::RowMajor) ? Order::row_major
-                                                                                : Order::column_major;
+                                                                               : Order::column_major;
 
   static Shape shape(const Tensor& x) {
     Shape shape;
     shape.rank = static_cast<int>(rank);
     // Unsigned, which converts to both index types that Eigen's tensor classes have.
-    for (unsigned axis = 0; axis < rank; ++axis) shape[static_cast<int>(axis)] = static_cast<std::int64_t>(x.dimension(axis));
+    for (unsigned axis = 0; axis < rank; ++axis)
+      shape[static_cast<int>(axis)] = static_cast<std::int64_t>(x.dimension(axis));
     return shape;
   }
   static Strides strides(const Tensor& x) {
@@ -157,24 +162,26 @@ using Plain = typename DoorOf<X>::Plain;
 
 /// Data may be of the layer's own type, or 16-bit where that is float.
 template <typename T, typename Scalar>
-constexpr bool is_storage_of =
-    std::is_same_v<T, Scalar> ||
-    (std::is_same_v<Scalar, float> && (std::is_same_v<T, Eigen::half> || std::is_same_v<T, Eigen::bfloat16>));
+constexpr bool is_storage_of = std::is_same_v<T, Scalar> ||
+                               (std::is_same_v<Scalar, float> &&
+                                (std::is_same_v<T, Eigen::half> || std::is_same_v<T, Eigen::bfloat16>));
 
 // Each check states its rule in one sentence, and says whether the rest of a verb may be compiled: where not, that sentence
 // is all that the user reads.
 
 template <typename X, typename Scalar>
 constexpr bool check_input() {
-  static_assert(DoorOf<X>::direct,
-                "EigenNorm needs an Eigen object whose values are in memory (Matrix, Array, Map, Ref, Block, Tensor, "
-                "TensorMap, TensorFixedSize); evaluate the expression into one first.");
+  static_assert(
+      DoorOf<X>::direct,
+      "EigenNorm needs an Eigen object whose values are in memory (Matrix, Array, Map, Ref, Block, Tensor, "
+      "TensorMap, TensorFixedSize); evaluate the expression into one first.");
   if constexpr (DoorOf<X>::direct) {
     constexpr bool has_rank = DoorOf<X>::rank >= 1 && DoorOf<X>::rank <= unsigned{max_rank};
     constexpr bool has_type = is_storage_of<Element<X>, Scalar>;
     static_assert(has_rank, "EigenNorm works on tensors of rank 1 to 8.");
     static_assert(has_type,
-                  "The elements must be of the layer's Scalar type, or Eigen::half or Eigen::bfloat16 with a layer of float.");
+                  "The elements must be of the layer's Scalar type, or Eigen::half or Eigen::bfloat16 with a "
+                  "layer of float.");
     return has_rank && has_type;
   }
   return false;
@@ -185,8 +192,8 @@ template <typename X, typename Y, typename Scalar>
 constexpr bool check_partner() {
   if constexpr (check_input<Y, Scalar>() && DoorOf<X>::direct) {
     constexpr bool same_type = std::is_same_v<Element<X>, Element<Y>>;
-    constexpr bool same_order =
-        DoorOf<X>::order == DoorOf<Y>::order || DoorOf<X>::order == Order::any || DoorOf<Y>::order == Order::any;
+    constexpr bool same_order = DoorOf<X>::order == DoorOf<Y>::order || DoorOf<X>::order == Order::any ||
+                                DoorOf<Y>::order == Order::any;
     static_assert(same_type, "The tensors of one call must have the same element type.");
     static_assert(same_order, "The tensors of one call must have the same storage order.");
     return same_type && same_order;
@@ -198,7 +205,8 @@ constexpr bool check_partner() {
 template <typename X, typename Y, typename Scalar>
 constexpr bool check_output() {
   if constexpr (check_partner<X, Y, Scalar>()) {
-    constexpr bool writable = !std::is_const_v<std::remove_pointer_t<decltype(std::declval<std::remove_reference_t<Y>&>().data())>>;
+    constexpr bool writable =
+        !std::is_const_v<std::remove_pointer_t<decltype(std::declval<std::remove_reference_t<Y>&>().data())>>;
     static_assert(writable, "The output is const: EigenNorm cannot write into it.");
     return writable;
   }

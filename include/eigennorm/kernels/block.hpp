@@ -39,26 +39,33 @@ struct BlockKernels {
   /// tree(x^2)
   Scalar (*sum_of_squares)(const Storage* x, std::int64_t n);
   /// tree(d) and tree(d * xhat)
-  Sums<Scalar> (*gradient_sums)(const Storage* x, const Storage* dy, std::int64_t n, const Normalizer<Scalar>& by, const Scalar* scale);
+  Sums<Scalar> (*gradient_sums)(const Storage* x, const Storage* dy, std::int64_t n,
+                                const Normalizer<Scalar>& by, const Scalar* scale);
   /// y = xhat * scale + shift, one scale and one shift
-  void (*transform_one)(const Storage* x, Storage* y, std::int64_t n, const Normalizer<Scalar>& by, Scalar scale, Scalar shift, bool stream);
+  void (*transform_one)(const Storage* x, Storage* y, std::int64_t n, const Normalizer<Scalar>& by,
+                        Scalar scale, Scalar shift, bool stream);
   /// y = xhat * scale + shift, a scale and a shift for each value
-  void (*transform_each)(const Storage* x, Storage* y, std::int64_t n, const Normalizer<Scalar>& by, const Scalar* scale,
-                         const Scalar* shift, bool stream);
+  void (*transform_each)(const Storage* x, Storage* y, std::int64_t n, const Normalizer<Scalar>& by,
+                         const Scalar* scale, const Scalar* shift, bool stream);
   /// dx = (d - (mean + xhat * slope)) * rstd * factor
-  void (*gradient)(const Storage* x, const Storage* dy, Storage* dx, std::int64_t n, const Normalizer<Scalar>& by, Scalar mean,
-                   Scalar slope, const Scalar* scale, Scalar factor, bool stream);
+  void (*gradient)(const Storage* x, const Storage* dy, Storage* dx, std::int64_t n,
+                   const Normalizer<Scalar>& by, Scalar mean, Scalar slope, const Scalar* scale,
+                   Scalar factor, bool stream);
   /// dx = d * rstd * factor
-  void (*fixed_gradient)(const Storage* dy, Storage* dx, std::int64_t n, Scalar rstd, const Scalar* scale, Scalar factor, bool stream);
+  void (*fixed_gradient)(const Storage* dy, Storage* dx, std::int64_t n, Scalar rstd, const Scalar* scale,
+                         Scalar factor, bool stream);
   /// Adds dy and dy * xhat of one position of n features to their sums.
-  void (*add_position)(const Storage* x, const Storage* dy, std::int64_t n, const Normalizer<Scalar>& by, Scalar* sums, Scalar* products);
+  void (*add_position)(const Storage* x, const Storage* dy, std::int64_t n, const Normalizer<Scalar>& by,
+                       Scalar* sums, Scalar* products);
   /// After streaming stores, before anybody is told of them.
   void (*fence)();
 
   template <typename Functions>
   static constexpr BlockKernels of() {
-    return {Functions::sum,           Functions::sweep,    Functions::sum_of_squares, Functions::gradient_sums, Functions::transform_one,
-            Functions::transform_each, Functions::gradient, Functions::fixed_gradient, Functions::add_position,  Functions::fence};
+    return {Functions::sum,           Functions::sweep,          Functions::sum_of_squares,
+            Functions::gradient_sums, Functions::transform_one,  Functions::transform_each,
+            Functions::gradient,      Functions::fixed_gradient, Functions::add_position,
+            Functions::fence};
   }
 };
 

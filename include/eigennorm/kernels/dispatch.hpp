@@ -29,8 +29,8 @@ inline InstructionSet detected_instruction_set() {
   __builtin_cpu_init();
   // Every processor with AVX2 has F16C, which clang 14 cannot ask for.
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return InstructionSet::baseline;
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq")) {
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")) {
     return InstructionSet::avx512;
   }
   return InstructionSet::avx2;
@@ -59,7 +59,9 @@ inline std::atomic<InstructionSet>& chosen_instruction_set() {
 }  // namespace kernels
 
 /// The instruction set in use.
-inline InstructionSet instruction_set() { return kernels::chosen_instruction_set().load(std::memory_order_relaxed); }
+inline InstructionSet instruction_set() {
+  return kernels::chosen_instruction_set().load(std::memory_order_relaxed);
+}
 
 /// Uses at most `wanted` from now on, in all threads; what the processor lacks is not used. Results do not change, to the bit.
 inline void limit_instruction_set(InstructionSet wanted) {
@@ -80,16 +82,16 @@ const BlockKernels<Storage, Scalar>& block_kernels() {
     return scalar;
   } else {
     static constexpr Kernels kernels[] = {
-        Kernels::template of<baseline::Functions<Storage, Scalar>>(),
+      Kernels::template of<baseline::Functions<Storage, Scalar>>(),
 #if defined(__x86_64__)
-        Kernels::template of<avx2::Functions<Storage, Scalar>>(),
-        Kernels::template of<avx512::Functions<Storage, Scalar>>(),
+      Kernels::template of<avx2::Functions<Storage, Scalar>>(),
+      Kernels::template of<avx512::Functions<Storage, Scalar>>(),
 #endif
     };
     return kernels[static_cast<int>(instruction_set())];
   }
 }
 
-}  // inline namespace EIGENNORM_UNIT
+}  // namespace EIGENNORM_UNIT
 }  // namespace kernels
 }  // namespace eigennorm

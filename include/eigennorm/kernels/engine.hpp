@@ -36,20 +36,23 @@ struct Engine {
   // ---- statistics
 
   /// Summaries of one segment of each lane.
-  static void summarize(const Forward& job, const Tile& tile, Segment segment, Buffer& buffer, Summary<Scalar>* summaries) {
+  static void summarize(const Forward& job, const Tile& tile, Segment segment, Buffer& buffer,
+                        Summary<Scalar>* summaries) {
     const Reduction& groups = job.partition->groups;
     const std::int64_t count = job.partition->count;
     for (std::int64_t block = segment.first_block; block < segment.last_block; ++block) {
       const std::int64_t n = values_in_block(block, count);
       const Storage* x = read_block(job.x, 0, groups, tile, block * block_size, n, buffer.values);
       for (std::int64_t t = 0; t < tile.lanes; ++t) {
-        append_block(*job.kernels, job.statistic, x + t * block_size, n, block == segment.first_block, summaries[t]);
+        append_block(*job.kernels, job.statistic, x + t * block_size, n, block == segment.first_block,
+                     summaries[t]);
       }
     }
   }
 
   /// Finished statistics of each lane of a tile, from the summaries of all its segments.
-  static void finish_tile(const Forward& job, const Tile& tile, const Summary<Scalar>* summaries, GroupStatistics<Scalar>* statistics) {
+  static void finish_tile(const Forward& job, const Tile& tile, const Summary<Scalar>* summaries,
+                          GroupStatistics<Scalar>* statistics) {
     for (std::int64_t t = 0; t < tile.lanes; ++t) {
       statistics[t] = is_out_of_range(summaries[t], job.statistic)
                           ? ScaledStatistics<Storage, Scalar>(job, tile, t).find(summaries[t])
@@ -61,7 +64,8 @@ struct Engine {
   // ---- forward
 
   /// Writes y for one segment of each lane.
-  static void write(const Forward& job, const Tile& tile, Segment segment, const GroupStatistics<Scalar>* statistics, Buffer& buffer) {
+  static void write(const Forward& job, const Tile& tile, Segment segment,
+                    const GroupStatistics<Scalar>* statistics, Buffer& buffer) {
     const Partition& partition = *job.partition;
     AffineBuffers<Scalar> affine;
     for (std::int64_t block = segment.first_block; block < segment.last_block; ++block) {
@@ -79,20 +83,22 @@ struct Engine {
   }
 
   static void transform(const Forward& job, std::int64_t feature, std::int64_t first, std::int64_t n,
-                        const Normalizer<Scalar>& by, AffineBuffers<Scalar>& affine, const Storage* x, Storage* y, bool stream) {
+                        const Normalizer<Scalar>& by, AffineBuffers<Scalar>& affine, const Storage* x,
+                        Storage* y, bool stream) {
     const Partition& partition = *job.partition;
     if (partition.features_kept || (job.scale == nullptr && job.shift == nullptr)) {
       job.kernels->transform_one(x, y, n, by, job.scale == nullptr ? Scalar(1) : job.scale[feature],
                                  job.shift == nullptr ? Scalar(0) : job.shift[feature], stream);
     } else {
       const Loop& values = partition.groups.reduced;
-      job.kernels->transform_each(x, y, n, by, parameter(job.scale, Scalar(1), values, feature, first, n, affine.scale),
-                                  parameter(job.shift, Scalar(0), values, feature, first, n, affine.shift), stream);
+      job.kernels->transform_each(
+          x, y, n, by, parameter(job.scale, Scalar(1), values, feature, first, n, affine.scale),
+          parameter(job.shift, Scalar(0), values, feature, first, n, affine.shift), stream);
     }
   }
 
-  static const Scalar* parameter(const Scalar* from, Scalar otherwise, const Loop& values, std::int64_t feature,
-                                 std::int64_t first, std::int64_t n, Scalar* buffer) {
+  static const Scalar* parameter(const Scalar* from, Scalar otherwise, const Loop& values,
+                                 std::int64_t feature, std::int64_t first, std::int64_t n, Scalar* buffer) {
     if (from != nullptr) return read_parameter(from, values, feature, first, n, buffer);
     std::fill(buffer, buffer + n, otherwise);
     return buffer;
@@ -108,7 +114,8 @@ struct Engine {
       for (std::int64_t number = 0; number < segments; ++number) {
         Summary<Scalar> next[width];
         summarize(job, tile, segment(number, job.partition->count), buffer, number == 0 ? total : next);
-        for (std::int64_t t = 0; number > 0 && t < tile.lanes; ++t) total[t].merge(next[t], is_centred(job.statistic));
+        for (std::int64_t t = 0; number > 0 && t < tile.lanes; ++t)
+          total[t].merge(next[t], is_centred(job.statistic));
       }
       finish_tile(job, tile, total, statistics);
       if (job.y == nullptr) return;
@@ -120,10 +127,12 @@ struct Engine {
   }
 
   /// Segments [first, last) of one tile: their summaries, `width` apart.
-  static void summarize_segments(const Forward& job, const Tile& tile, std::int64_t first, std::int64_t last, Summary<Scalar>* summaries) {
+  static void summarize_segments(const Forward& job, const Tile& tile, std::int64_t first, std::int64_t last,
+                                 Summary<Scalar>* summaries) {
     Buffer buffer;
     for (std::int64_t number = first; number < last; ++number) {
-      summarize(job, tile, segment(number, job.partition->count), buffer, summaries + (number - first) * width);
+      summarize(job, tile, segment(number, job.partition->count), buffer,
+                summaries + (number - first) * width);
     }
   }
 
@@ -148,7 +157,8 @@ struct Engine {
         statistics[t] = given_statistics(job, tile.base.feature + t * tile.lane.feature);
         if (task % segments == 0) job.sink.put(tile.base.group + t * tile.lane.group, statistics[t]);
       }
-      if (job.y != nullptr) write(job, tile, segment(task % segments, job.partition->count), statistics, buffer);
+      if (job.y != nullptr)
+        write(job, tile, segment(task % segments, job.partition->count), statistics, buffer);
     }
     if (job.stream) job.kernels->fence();
   }
@@ -165,13 +175,15 @@ struct Engine {
   // ---- backward
 
   /// The scale of each value of a block, or null where the group has one scale.
-  static const Scalar* scales(const Backward& job, std::int64_t feature, std::int64_t first, std::int64_t n, Scalar* buffer) {
+  static const Scalar* scales(const Backward& job, std::int64_t feature, std::int64_t first, std::int64_t n,
+                              Scalar* buffer) {
     if (job.partition->features_kept || job.scale == nullptr) return nullptr;
     return read_parameter(job.scale, job.partition->groups.reduced, feature, first, n, buffer);
   }
 
   /// Adds up one segment of each lane.
-  static void sum(const Backward& job, const Tile& tile, Segment segment, Buffer& x_buffer, Buffer& dy_buffer, GradientSums<Scalar>* sums) {
+  static void sum(const Backward& job, const Tile& tile, Segment segment, Buffer& x_buffer, Buffer& dy_buffer,
+                  GradientSums<Scalar>* sums) {
     const Partition& partition = *job.partition;
     Scalar scale_buffer[block_size];
     for (std::int64_t t = 0; t < tile.lanes; ++t) sums[t] = {};
@@ -183,20 +195,21 @@ struct Engine {
       for (std::int64_t t = 0; t < tile.lanes; ++t) {
         const Scalar* scale = scales(job, tile.base.feature + t * tile.lane.feature, first, n, scale_buffer);
         sums[t].add(job.kernels->gradient_sums(x + t * block_size, dy + t * block_size, n,
-                                      job.moments.of(tile.base.group + t * tile.lane.group), scale));
+                                               job.moments.of(tile.base.group + t * tile.lane.group), scale));
       }
     }
   }
 
   /// Writes dx for one segment of each lane.
-  static void write(const Backward& job, const Tile& tile, Segment segment, Buffer& x_buffer, Buffer& dy_buffer,
-                    const GradientSums<Scalar>* sums) {
+  static void write(const Backward& job, const Tile& tile, Segment segment, Buffer& x_buffer,
+                    Buffer& dy_buffer, const GradientSums<Scalar>* sums) {
     const Partition& partition = *job.partition;
     Scalar scale_buffer[block_size];
     for (std::int64_t block = segment.first_block; block < segment.last_block; ++block) {
       const std::int64_t first = block * block_size;
       const std::int64_t n = values_in_block(block, partition.count);
-      const Storage* x = job.frozen ? nullptr : read_block(job.x, 0, partition.groups, tile, first, n, x_buffer.values);
+      const Storage* x =
+          job.frozen ? nullptr : read_block(job.x, 0, partition.groups, tile, first, n, x_buffer.values);
       const Storage* dy = read_block(job.dy, 1, partition.groups, tile, first, n, dy_buffer.values);
       Storage* place = place_of_block(job.dx, 2, partition.groups, tile, first, n);
       Storage* dx = place == nullptr ? dy_buffer.values : place;
@@ -205,13 +218,15 @@ struct Engine {
         const std::int64_t feature = tile.base.feature + t * tile.lane.feature;
         const Normalizer<Scalar> by = job.moments.of(tile.base.group + t * tile.lane.group);
         const Scalar* scale = scales(job, feature, first, n, scale_buffer);
-        const Scalar factor = partition.features_kept && job.scale != nullptr ? job.scale[feature] : Scalar(1);
+        const Scalar factor =
+            partition.features_kept && job.scale != nullptr ? job.scale[feature] : Scalar(1);
         if (job.frozen) {
-          job.kernels->fixed_gradient(dy + t * block_size, dx + t * block_size, n, by.rstd, scale, factor, stream);
+          job.kernels->fixed_gradient(dy + t * block_size, dx + t * block_size, n, by.rstd, scale, factor,
+                                      stream);
         } else {
           const GradientCoefficients<Scalar> c(sums[t], job.statistic, partition.count);
-          job.kernels->gradient(x + t * block_size, dy + t * block_size, dx + t * block_size, n, by, c.mean, c.slope, scale, factor,
-                                stream);
+          job.kernels->gradient(x + t * block_size, dy + t * block_size, dx + t * block_size, n, by, c.mean,
+                                c.slope, scale, factor, stream);
         }
       }
       if (place == nullptr) write_block(job.dx, 2, partition.groups, tile, first, n, dy_buffer.values);
@@ -219,7 +234,9 @@ struct Engine {
   }
 
   /// Whether a group's sums are needed, for dx or for the parameters.
-  static bool needs_sums(const Backward& job) { return !job.frozen || (job.partition->features_kept && job.wants_parameters); }
+  static bool needs_sums(const Backward& job) {
+    return !job.frozen || (job.partition->features_kept && job.wants_parameters);
+  }
 
   static void keep(const Backward& job, const Tile& tile, const GradientSums<Scalar>* sums) {
     if (!job.partition->features_kept || !job.wants_parameters) return;
@@ -246,10 +263,12 @@ struct Engine {
   }
 
   /// Segments [first, last) of one tile: their sums, `width` apart.
-  static void sum_segments(const Backward& job, const Tile& tile, std::int64_t first, std::int64_t last, GradientSums<Scalar>* sums) {
+  static void sum_segments(const Backward& job, const Tile& tile, std::int64_t first, std::int64_t last,
+                           GradientSums<Scalar>* sums) {
     Buffer x_buffer, dy_buffer;
     for (std::int64_t number = first; number < last; ++number) {
-      sum(job, tile, segment(number, job.partition->count), x_buffer, dy_buffer, sums + (number - first) * width);
+      sum(job, tile, segment(number, job.partition->count), x_buffer, dy_buffer,
+          sums + (number - first) * width);
     }
   }
 
@@ -286,7 +305,8 @@ struct Engine {
   }
 
   /// One part of features that lie side by side.
-  static void sum_rows(const Backward& job, const FeaturePieces& cut, std::int64_t part, const Tile& tile, GradientSums<Scalar>* into) {
+  static void sum_rows(const Backward& job, const FeaturePieces& cut, std::int64_t part, const Tile& tile,
+                       GradientSums<Scalar>* into) {
     PieceSums<Scalar> sums[feature_lanes];
     Scalar pair[2][feature_lanes] = {};  // sums and products of two positions
     const std::int64_t first = part * cut.per_part;
@@ -299,10 +319,12 @@ struct Engine {
         pair[0][t] = pair[1][t] = Scalar(0);
       }
     }
-    for (std::int64_t t = 0; t < tile.lanes; ++t) into[tile.base.feature + t * tile.lane.feature] = sums[t].total();
+    for (std::int64_t t = 0; t < tile.lanes; ++t)
+      into[tile.base.feature + t * tile.lane.feature] = sums[t].total();
   }
 
-  static void add_row(const Backward& job, const Offsets& position, const Tile& tile, Scalar* sums, Scalar* products) {
+  static void add_row(const Backward& job, const Offsets& position, const Tile& tile, Scalar* sums,
+                      Scalar* products) {
     const Storage* x = job.x + tile.base.tensor[0] + position.tensor[0];
     const Storage* dy = job.dy + tile.base.tensor[1] + position.tensor[1];
     const std::int64_t group = tile.base.group + position.group;
@@ -312,19 +334,21 @@ struct Engine {
     }
     for (std::int64_t t = 0; t < tile.lanes; ++t) {
       job.kernels->add_position(x + t * tile.lane.stride[0], dy + t * tile.lane.stride[1], 1,
-                       job.moments.of(group + t * tile.lane.group), sums + t, products + t);
+                                job.moments.of(group + t * tile.lane.group), sums + t, products + t);
     }
   }
 
   /// One part of a feature whose positions follow each other in memory.
-  static void sum_runs(const Backward& job, const FeaturePieces& cut, std::int64_t part, const Tile& tile, GradientSums<Scalar>* into) {
+  static void sum_runs(const Backward& job, const FeaturePieces& cut, std::int64_t part, const Tile& tile,
+                       GradientSums<Scalar>* into) {
     PieceSums<Scalar> sums;
     Sums<Scalar> pair{0, 0};
     const std::int64_t first = part * cut.per_part;
     const std::int64_t last = std::min(first + cut.per_part, cut.pieces);
     for (std::int64_t piece = first; piece < last; ++piece) {
       const std::int64_t start = piece % cut.per_run * block_size;
-      const Sums<Scalar> next = sum_piece(job, tile, piece / cut.per_run * cut.run + start, std::min(block_size, cut.run - start));
+      const Sums<Scalar> next =
+          sum_piece(job, tile, piece / cut.per_run * cut.run + start, std::min(block_size, cut.run - start));
       pair = {pair.first + next.first, pair.second + next.second};
       if ((piece - first) % 2 == 0 && piece + 1 < last) continue;
       sums.add_pair(pair.first, pair.second);
@@ -347,15 +371,17 @@ struct Engine {
     }
     // The group changes on the way: xhat first, then dy * xhat with nothing left to normalize by.
     Scalar xhat[block_size], d[block_size];
-    positions.for_each_run(first, first + n, [&](const Offsets& offsets, std::int64_t position, std::int64_t length) {
-      for (std::int64_t i = 0; i < length; ++i) {
-        const std::int64_t at = position - first + i;
-        const Normalizer<Scalar> by = job.moments.of(tile.base.group + offsets.group + i * fastest.group);
-        xhat[at] = ((static_cast<Scalar>(x[at]) - by.high) - by.low) * by.rstd;
-        d[at] = static_cast<Scalar>(dy[at]);
-      }
-    });
-    return reference::Functions<Scalar, Scalar>::gradient_sums(xhat, d, n, Normalizer<Scalar>{0, 0, 1}, nullptr);
+    positions.for_each_run(
+        first, first + n, [&](const Offsets& offsets, std::int64_t position, std::int64_t length) {
+          for (std::int64_t i = 0; i < length; ++i) {
+            const std::int64_t at = position - first + i;
+            const Normalizer<Scalar> by = job.moments.of(tile.base.group + offsets.group + i * fastest.group);
+            xhat[at] = ((static_cast<Scalar>(x[at]) - by.high) - by.low) * by.rstd;
+            d[at] = static_cast<Scalar>(dy[at]);
+          }
+        });
+    return reference::Functions<Scalar, Scalar>::gradient_sums(xhat, d, n, Normalizer<Scalar>{0, 0, 1},
+                                                               nullptr);
   }
 };
 

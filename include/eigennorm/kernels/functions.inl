@@ -133,28 +133,32 @@ struct Functions {
 
   static Sums<Scalar> sweep(const Storage* x, std::int64_t n, Scalar h) {
     const V shift = L::all(h);
-    return tree_pair(n, [=](auto access, std::int64_t i, V& f, V& g) __attribute__((always_inline)) {
-      f = L::subtract(access.template load<L>(access, x + i), shift);
-      g = L::multiply(f, f);
-    });
+    return tree_pair(
+        n, [=](auto access, std::int64_t i, V& f, V& g) __attribute__((always_inline)) {
+          f = L::subtract(access.template load<L>(access, x + i), shift);
+          g = L::multiply(f, f);
+        });
   }
 
   static Scalar sum_of_squares(const Storage* x, std::int64_t n) {
-    return tree_pair(n, [x](auto access, std::int64_t i, V& f, V& g) __attribute__((always_inline)) {
-             const V a = access.template load<L>(access, x + i);
-             f = L::multiply(a, a);
-             g = L::all(Scalar(0));
-           })
+    return tree_pair(
+               n,
+               [x](auto access, std::int64_t i, V& f, V& g) __attribute__((always_inline)) {
+                 const V a = access.template load<L>(access, x + i);
+                 f = L::multiply(a, a);
+                 g = L::all(Scalar(0));
+               })
         .first;
   }
 
-  static Sums<Scalar> gradient_sums(const Storage* x, const Storage* dy, std::int64_t n, const Normalizer<Scalar>& by,
-                                    const Scalar* scale) {
+  static Sums<Scalar> gradient_sums(const Storage* x, const Storage* dy, std::int64_t n,
+                                    const Normalizer<Scalar>& by, const Scalar* scale) {
     const Xhat xhat(x, by);
-    return tree_pair(n, [=](auto access, std::int64_t i, V& f, V& g) __attribute__((always_inline)) {
-      f = scaled(access, dy, scale, i);
-      g = L::multiply(f, xhat(access, i));
-    });
+    return tree_pair(
+        n, [=](auto access, std::int64_t i, V& f, V& g) __attribute__((always_inline)) {
+          f = scaled(access, dy, scale, i);
+          g = L::multiply(f, xhat(access, i));
+        });
   }
 
   // ---- elementwise
@@ -165,7 +169,8 @@ struct Functions {
     constexpr auto line = static_cast<std::int64_t>(64 / sizeof(Storage));
     const bool streams = stream && std::is_same_v<Storage, Scalar>;
     // Streaming stores need whole cache lines: an ordinary store goes up to the first.
-    const auto past = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(y) / sizeof(Storage) % 64) % line;
+    const auto past =
+        static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(y) / sizeof(Storage) % 64) % line;
     const std::int64_t head = streams && past != 0 ? std::min(n, line - past) : 0;
     const std::int64_t whole = head + (n - head) / 16 * 16;
     for (std::int64_t start = head > 0 ? 0 : whole; start < n; start = start == 0 && whole > 0 ? whole : n) {
@@ -179,40 +184,47 @@ struct Functions {
     }
   }
 
-  static void transform_one(const Storage* x, Storage* y, std::int64_t n, const Normalizer<Scalar>& by, Scalar scale, Scalar shift,
-                            bool stream) {
+  static void transform_one(const Storage* x, Storage* y, std::int64_t n, const Normalizer<Scalar>& by,
+                            Scalar scale, Scalar shift, bool stream) {
     const V scales = L::all(scale), shifts = L::all(shift);
     const Xhat xhat(x, by);
-    for_each(y, n, stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
-      access.template store<L>(access, y + i, L::add(L::multiply(xhat(access, i), scales), shifts));
-    });
+    for_each(
+        y, n, stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+          access.template store<L>(access, y + i, L::add(L::multiply(xhat(access, i), scales), shifts));
+        });
   }
 
-  static void transform_each(const Storage* x, Storage* y, std::int64_t n, const Normalizer<Scalar>& by, const Scalar* scale,
-                             const Scalar* shift, bool stream) {
+  static void transform_each(const Storage* x, Storage* y, std::int64_t n, const Normalizer<Scalar>& by,
+                             const Scalar* scale, const Scalar* shift, bool stream) {
     const Xhat xhat(x, by);
-    for_each(y, n, stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
-      const V scaled = L::multiply(xhat(access, i), access.template load<L>(access, scale + i));
-      access.template store<L>(access, y + i, L::add(scaled, access.template load<L>(access, shift + i)));
-    });
+    for_each(
+        y, n, stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+          const V scaled = L::multiply(xhat(access, i), access.template load<L>(access, scale + i));
+          access.template store<L>(access, y + i, L::add(scaled, access.template load<L>(access, shift + i)));
+        });
   }
 
-  static void gradient(const Storage* x, const Storage* dy, Storage* dx, std::int64_t n, const Normalizer<Scalar>& by,
-                       Scalar mean, Scalar slope, const Scalar* scale, Scalar factor, bool stream) {
+  static void gradient(const Storage* x, const Storage* dy, Storage* dx, std::int64_t n,
+                       const Normalizer<Scalar>& by, Scalar mean, Scalar slope, const Scalar* scale,
+                       Scalar factor, bool stream) {
     const V means = L::all(mean), slopes = L::all(slope), factors = L::all(factor);
     const Xhat xhat(x, by);
-    for_each(dx, n, stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
-      const V rest = L::subtract(scaled(access, dy, scale, i), L::add(means, L::multiply(xhat(access, i), slopes)));
-      access.template store<L>(access, dx + i, L::multiply(L::multiply(rest, xhat.rstd), factors));
-    });
+    for_each(
+        dx, n, stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+          const V rest =
+              L::subtract(scaled(access, dy, scale, i), L::add(means, L::multiply(xhat(access, i), slopes)));
+          access.template store<L>(access, dx + i, L::multiply(L::multiply(rest, xhat.rstd), factors));
+        });
   }
 
-  static void fixed_gradient(const Storage* dy, Storage* dx, std::int64_t n, Scalar rstd, const Scalar* scale, Scalar factor,
-                             bool stream) {
+  static void fixed_gradient(const Storage* dy, Storage* dx, std::int64_t n, Scalar rstd, const Scalar* scale,
+                             Scalar factor, bool stream) {
     const V rstds = L::all(rstd), factors = L::all(factor);
-    for_each(dx, n, stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
-      access.template store<L>(access, dx + i, L::multiply(L::multiply(scaled(access, dy, scale, i), rstds), factors));
-    });
+    for_each(
+        dx, n, stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+          access.template store<L>(access, dx + i,
+                                   L::multiply(L::multiply(scaled(access, dy, scale, i), rstds), factors));
+        });
   }
 
   static void fence() {
@@ -221,14 +233,15 @@ struct Functions {
 #endif
   }
 
-  static void add_position(const Storage* x, const Storage* dy, std::int64_t n, const Normalizer<Scalar>& by, Scalar* sums,
-                           Scalar* products) {
+  static void add_position(const Storage* x, const Storage* dy, std::int64_t n, const Normalizer<Scalar>& by,
+                           Scalar* sums, Scalar* products) {
     const Xhat xhat(x, by);
     const auto add = [=](auto access, std::int64_t i) __attribute__((always_inline)) {
       const V d = access.template load<L>(access, dy + i);
       access.template store<L>(access, sums + i, L::add(access.template load<L>(access, sums + i), d));
-      access.template store<L>(access, products + i,
-                               L::add(access.template load<L>(access, products + i), L::multiply(d, xhat(access, i))));
+      access.template store<L>(
+          access, products + i,
+          L::add(access.template load<L>(access, products + i), L::multiply(d, xhat(access, i))));
     };
     std::int64_t i = 0;
     for (; i + 16 <= n; i += 16) add(Whole{}, i);

@@ -70,14 +70,14 @@ struct ForwardJob {
   Statistic statistic;
   Wide<Scalar> eps;
   const Storage* x;
-  Storage* y;                            ///< null: only statistics are wanted
-  const Scalar* scale;                   ///< by feature number; null: 1
-  const Scalar* shift;                   ///< by feature number; null: 0
+  Storage* y;           ///< null: only statistics are wanted
+  const Scalar* scale;  ///< by feature number; null: 1
+  const Scalar* shift;  ///< by feature number; null: 0
   MomentsSink<Scalar> sink;
-  const Scalar* given_mean = nullptr;    ///< by feature number: running statistics
+  const Scalar* given_mean = nullptr;  ///< by feature number: running statistics
   const Scalar* given_variance = nullptr;
   const BlockKernels<Storage, Scalar>* kernels = nullptr;
-  bool stream = false;                   ///< y goes past the caches
+  bool stream = false;  ///< y goes past the caches
 };
 
 #include "eigennorm/kernels/strict_begin.inl"
@@ -134,7 +134,8 @@ struct GradientCoefficients {
     const auto n = static_cast<Wide<Scalar>>(count);
     const Wide<Scalar> product = sums.product.total();
     if (is_centred(statistic)) mean = static_cast<Scalar>(sums.sum.total() / n);
-    if (has_sigma(statistic)) slope = static_cast<Scalar>(statistic == Statistic::sum_square ? product : product / n);
+    if (has_sigma(statistic))
+      slope = static_cast<Scalar>(statistic == Statistic::sum_square ? product : product / n);
   }
 };
 
@@ -151,10 +152,10 @@ struct BackwardJob {
   Storage* dx;
   const Scalar* scale;  ///< by feature number; null: 1
   MomentsSource<Scalar> moments;
-  bool wants_parameters = false;               ///< sums for dscale and dshift are kept
+  bool wants_parameters = false;         ///< sums for dscale and dshift are kept
   GradientSums<Scalar>* sums = nullptr;  ///< by group, or by part and feature
   const BlockKernels<Storage, Scalar>* kernels = nullptr;
-  bool stream = false;                   ///< dx goes past the caches
+  bool stream = false;  ///< dx goes past the caches
 };
 
 /// How the positions of a feature are cut for dscale and dshift: into pieces of one run in memory, of at most a block,

@@ -32,8 +32,12 @@ struct Vector {
 
   EIGENNORM_INLINE V all(T a) { return {Lower::all(a), Lower::all(a)}; }
   EIGENNORM_INLINE V add(V a, V b) { return {Lower::add(a.low, b.low), Lower::add(a.high, b.high)}; }
-  EIGENNORM_INLINE V subtract(V a, V b) { return {Lower::subtract(a.low, b.low), Lower::subtract(a.high, b.high)}; }
-  EIGENNORM_INLINE V multiply(V a, V b) { return {Lower::multiply(a.low, b.low), Lower::multiply(a.high, b.high)}; }
+  EIGENNORM_INLINE V subtract(V a, V b) {
+    return {Lower::subtract(a.low, b.low), Lower::subtract(a.high, b.high)};
+  }
+  EIGENNORM_INLINE V multiply(V a, V b) {
+    return {Lower::multiply(a.low, b.low), Lower::multiply(a.high, b.high)};
+  }
   template <typename Storage>
   EIGENNORM_INLINE V load(const Storage* p) {
     return {Lower::load(p), Lower::load(p + half)};
@@ -127,7 +131,8 @@ struct Vector<T, EIGENNORM_BYTES> {
   EIGENNORM_INLINE void store(Eigen::half* p, V a) {
 #if EIGENNORM_BYTES == 64
     typedef short Halves __attribute__((vector_size(32)));
-    const Halves halves = __builtin_ia32_vcvtps2ph512_mask(a.value, 0, Halves{}, static_cast<unsigned short>(-1));
+    const Halves halves =
+        __builtin_ia32_vcvtps2ph512_mask(a.value, 0, Halves{}, static_cast<unsigned short>(-1));
     __builtin_memcpy(static_cast<void*>(p), &halves, sizeof halves);
 #elif EIGENNORM_BYTES == 32
     const auto halves = __builtin_ia32_vcvtps2ph256(a.value, 0);

@@ -72,44 +72,49 @@ struct Functions {
   }
 
   static Scalar sum_of_squares(const Storage* x, std::int64_t n) {
-    return tree_pair(n, [x](std::int64_t i, Scalar& f, Scalar&) {
-             const Scalar value = static_cast<Scalar>(x[i]);
-             f = value * value;
-           })
+    return tree_pair(n,
+                     [x](std::int64_t i, Scalar& f, Scalar&) {
+                       const Scalar value = static_cast<Scalar>(x[i]);
+                       f = value * value;
+                     })
         .first;
   }
 
-  static Sums<Scalar> gradient_sums(const Storage* x, const Storage* dy, std::int64_t n, const Normalizer<Scalar>& by,
-                                    const Scalar* scale) {
+  static Sums<Scalar> gradient_sums(const Storage* x, const Storage* dy, std::int64_t n,
+                                    const Normalizer<Scalar>& by, const Scalar* scale) {
     return tree_pair(n, [=, &by](std::int64_t i, Scalar& f, Scalar& g) {
       f = scaled(dy, scale, i);
       g = f * normalized(x[i], by);
     });
   }
 
-  static void transform_one(const Storage* x, Storage* y, std::int64_t n, const Normalizer<Scalar>& by, Scalar scale, Scalar shift, bool) {
+  static void transform_one(const Storage* x, Storage* y, std::int64_t n, const Normalizer<Scalar>& by,
+                            Scalar scale, Scalar shift, bool) {
     for (std::int64_t i = 0; i < n; ++i) y[i] = static_cast<Storage>(normalized(x[i], by) * scale + shift);
   }
 
-  static void transform_each(const Storage* x, Storage* y, std::int64_t n, const Normalizer<Scalar>& by, const Scalar* scale,
-                             const Scalar* shift, bool) {
-    for (std::int64_t i = 0; i < n; ++i) y[i] = static_cast<Storage>(normalized(x[i], by) * scale[i] + shift[i]);
+  static void transform_each(const Storage* x, Storage* y, std::int64_t n, const Normalizer<Scalar>& by,
+                             const Scalar* scale, const Scalar* shift, bool) {
+    for (std::int64_t i = 0; i < n; ++i)
+      y[i] = static_cast<Storage>(normalized(x[i], by) * scale[i] + shift[i]);
   }
 
-  static void gradient(const Storage* x, const Storage* dy, Storage* dx, std::int64_t n, const Normalizer<Scalar>& by,
-                       Scalar mean, Scalar slope, const Scalar* scale, Scalar factor, bool) {
+  static void gradient(const Storage* x, const Storage* dy, Storage* dx, std::int64_t n,
+                       const Normalizer<Scalar>& by, Scalar mean, Scalar slope, const Scalar* scale,
+                       Scalar factor, bool) {
     for (std::int64_t i = 0; i < n; ++i) {
       const Scalar rest = scaled(dy, scale, i) - (mean + normalized(x[i], by) * slope);
       dx[i] = static_cast<Storage>(rest * by.rstd * factor);
     }
   }
 
-  static void fixed_gradient(const Storage* dy, Storage* dx, std::int64_t n, Scalar rstd, const Scalar* scale, Scalar factor, bool) {
+  static void fixed_gradient(const Storage* dy, Storage* dx, std::int64_t n, Scalar rstd, const Scalar* scale,
+                             Scalar factor, bool) {
     for (std::int64_t i = 0; i < n; ++i) dx[i] = static_cast<Storage>(scaled(dy, scale, i) * rstd * factor);
   }
 
-  static void add_position(const Storage* x, const Storage* dy, std::int64_t n, const Normalizer<Scalar>& by, Scalar* sums,
-                           Scalar* products) {
+  static void add_position(const Storage* x, const Storage* dy, std::int64_t n, const Normalizer<Scalar>& by,
+                           Scalar* sums, Scalar* products) {
     for (std::int64_t i = 0; i < n; ++i) {
       const Scalar d = static_cast<Scalar>(dy[i]);
       sums[i] = sums[i] + d;

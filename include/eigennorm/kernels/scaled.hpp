@@ -20,7 +20,8 @@ namespace eigennorm::kernels {
 template <typename Storage, typename Scalar>
 class ScaledStatistics {
  public:
-  ScaledStatistics(const ForwardJob<Storage, Scalar>& job, const Tile& tile, std::int64_t lane) : job_(job), tile_{tile.base, 1, Axis{}} {
+  ScaledStatistics(const ForwardJob<Storage, Scalar>& job, const Tile& tile, std::int64_t lane)
+      : job_(job), tile_{tile.base, 1, Axis{}} {
     tile_.base.step(tile.lane, lane);
   }
 
@@ -67,7 +68,8 @@ class ScaledStatistics {
   }
 
   Summary<Scalar> summarize(Segment segment, int exponent) {
-    static constexpr auto kernels = BlockKernels<Scalar, Scalar>::template of<reference::Functions<Scalar, Scalar>>();
+    static constexpr auto kernels =
+        BlockKernels<Scalar, Scalar>::template of<reference::Functions<Scalar, Scalar>>();
     Summary<Scalar> summary;
     for (std::int64_t block = segment.first_block; block < segment.last_block; ++block) {
       const std::int64_t n = load(block, exponent);

@@ -1,7 +1,8 @@
 // Begins a region whose arithmetic is done as written: no fused multiply-add unless a kernel asks for one. (g++ keeps to
 // that under any flag; clang does not under -ffp-contract=fast, of which it tells nobody.) Ended by strict_end.inl. No
 // include guard: it is meant to be included many times.
-#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0)
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || \
+    (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0)
 #error "EigenNorm needs IEEE arithmetic: compile this file without -ffast-math (or -Ofast)."
 #endif
 #if defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ != 0

@@ -112,8 +112,8 @@ Scalar first_shift(Scalar sum, std::int64_t q) {
 
 /// Appends a block of contiguous values to the summary of its segment.
 template <typename Storage, typename Scalar>
-void append_block(const BlockKernels<Storage, Scalar>& kernels, Statistic statistic, const Storage* x, std::int64_t n, bool first,
-                  Summary<Scalar>& summary) {
+void append_block(const BlockKernels<Storage, Scalar>& kernels, Statistic statistic, const Storage* x,
+                  std::int64_t n, bool first, Summary<Scalar>& summary) {
   if (first) summary = {};
   if (!is_centred(statistic)) {
     summary.m2.add(static_cast<Wide<Scalar>>(kernels.sum_of_squares(x, n)));
@@ -149,7 +149,8 @@ Scalar reciprocal_root(Wide<Scalar> variance, Wide<Scalar> eps, int exponent) {
     const W scaled_eps = std::ldexp(eps, -2 * exponent);
     if (scaled_eps <= std::numeric_limits<W>::max()) {
       const W radicand = variance + scaled_eps;
-      return radicand == 0 ? Scalar(0) : static_cast<Scalar>(std::ldexp(W(1) / std::sqrt(radicand), -exponent));
+      return radicand == 0 ? Scalar(0)
+                           : static_cast<Scalar>(std::ldexp(W(1) / std::sqrt(radicand), -exponent));
     }
     variance = std::ldexp(variance, 2 * exponent);
   }
@@ -159,7 +160,8 @@ Scalar reciprocal_root(Wide<Scalar> variance, Wide<Scalar> eps, int exponent) {
 
 /// From the summary of a group whose values were scaled by 2^-exponent to what it is normalized with.
 template <typename Scalar>
-GroupStatistics<Scalar> finish(const Summary<Scalar>& summary, Statistic statistic, Wide<Scalar> eps, int exponent) {
+GroupStatistics<Scalar> finish(const Summary<Scalar>& summary, Statistic statistic, Wide<Scalar> eps,
+                               int exponent) {
   using W = Wide<Scalar>;
   GroupStatistics<Scalar> result{{0, 0, 1}, 0};
   if (is_centred(statistic)) {
@@ -185,7 +187,8 @@ bool is_out_of_range(const Summary<Scalar>& summary, Statistic statistic) {
   // Below min / epsilon, squares that still matter are rounded as subnormal numbers.
   constexpr auto smallest = std::numeric_limits<Scalar>::min() / std::numeric_limits<Scalar>::epsilon();
   const auto variance = summary.m2.total() / summary.count;
-  return !(variance >= static_cast<Wide<Scalar>>(smallest) && variance <= std::numeric_limits<Wide<Scalar>>::max());
+  return !(variance >= static_cast<Wide<Scalar>>(smallest) &&
+           variance <= std::numeric_limits<Wide<Scalar>>::max());
 }
 
 #include "eigennorm/kernels/strict_end.inl"

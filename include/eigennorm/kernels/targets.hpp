@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <type_traits>
 
-
 /// \file
 /// The kernels for each instruction set, from one source. Every standard header comes first: included for the first time
 /// inside a target region, its inline functions would be emitted for that target.
@@ -35,8 +34,8 @@ inline namespace EIGENNORM_UNIT {
 namespace baseline {
 #define EIGENNORM_BYTES 16
 #define EIGENNORM_STREAM __builtin_ia32_movntps
-#include "eigennorm/kernels/lanes.inl"
 #include "eigennorm/kernels/functions.inl"
+#include "eigennorm/kernels/lanes.inl"
 #undef EIGENNORM_INLINE
 #undef EIGENNORM_STREAM
 #undef EIGENNORM_BYTES
@@ -53,8 +52,8 @@ namespace baseline {
 namespace avx2 {
 #define EIGENNORM_BYTES 32
 #define EIGENNORM_STREAM __builtin_ia32_movntps256
-#include "eigennorm/kernels/lanes.inl"
 #include "eigennorm/kernels/functions.inl"
+#include "eigennorm/kernels/lanes.inl"
 #undef EIGENNORM_INLINE
 #undef EIGENNORM_STREAM
 #undef EIGENNORM_BYTES
@@ -66,7 +65,8 @@ namespace avx2 {
 #endif
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,f16c"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,f16c"))), \
+                             apply_to = function)
 #else
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,f16c")
@@ -74,8 +74,8 @@ namespace avx2 {
 namespace avx512 {
 #define EIGENNORM_BYTES 64
 #define EIGENNORM_STREAM __builtin_ia32_movntps512
-#include "eigennorm/kernels/lanes.inl"
 #include "eigennorm/kernels/functions.inl"
+#include "eigennorm/kernels/lanes.inl"
 #undef EIGENNORM_INLINE
 #undef EIGENNORM_STREAM
 #undef EIGENNORM_BYTES
@@ -88,7 +88,7 @@ namespace avx512 {
 
 #endif  // __x86_64__
 
-}  // inline namespace EIGENNORM_UNIT
+}  // namespace EIGENNORM_UNIT
 }  // namespace eigennorm::kernels
 
 #include "eigennorm/kernels/strict_end.inl"

@@ -55,7 +55,8 @@ struct Loop {
     if (rank > 0) {
       Axis& last = axes[static_cast<std::size_t>(rank - 1)];
       bool merges = last.group == axis.group * axis.extent && last.feature == axis.feature * axis.extent;
-      for (std::size_t t = 0; t < max_tensors; ++t) merges = merges && last.stride[t] == axis.stride[t] * axis.extent;
+      for (std::size_t t = 0; t < max_tensors; ++t)
+        merges = merges && last.stride[t] == axis.stride[t] * axis.extent;
       if (merges) {
         const std::int64_t extent = last.extent * axis.extent;
         last = axis;
@@ -104,7 +105,8 @@ struct Tile {
 /// a statistic, and features over the values that share a scale.
 struct Reduction {
   Loop kept, reduced;
-  bool interleaved = false;  ///< the axis that is fastest in memory is kept, so neighbours in memory are in different reductions
+  bool interleaved =
+      false;  ///< the axis that is fastest in memory is kept, so neighbours in memory are in different reductions
 
   std::int64_t tiles(std::int64_t width) const {
     if (!interleaved) return kept.size;
@@ -124,10 +126,12 @@ struct Reduction {
 
 /// The loops of one call.
 struct Partition {
-  Reduction groups;    ///< kept: the groups; reduced: the values that share a statistic, numbered in memory order
-  Reduction features;  ///< kept: the features; reduced: the positions of each
+  Reduction
+      groups;  ///< kept: the groups; reduced: the values that share a statistic, numbered in memory order
+  Reduction features;      ///< kept: the features; reduced: the positions of each
   std::int64_t count = 1;  ///< values in a group
-  std::int64_t run = 1;    ///< positions of one feature that follow each other in memory, by role, not by stride; 1 where features are fastest
+  std::int64_t run =
+      1;  ///< positions of one feature that follow each other in memory, by role, not by stride; 1 where features are fastest
   bool features_kept = true;  ///< no averaged axis is a feature axis: one scale for a whole group
   std::int64_t size = 1;
   std::uint32_t averaged_axes = 0;  ///< as bits, by logical number
