@@ -370,10 +370,8 @@ class Normalization {
     const bool frozen = running && running->use_in_forward;
     const bool update = running && running->update && partition.size > 0;
     if (update && statistic_ == Statistic::mean_variance && partition.count == 1) {
-      core::fail_with({name(),
-                       ": expected more than one value per channel, whose variance is to move the running "
-                       "one, got an input of shape ",
-                       x.shape.text()});
+      core::fail_with({name(), ": expected more than one value for each of the ", geometry_.noun,
+                       ", whose variance moves the running one, got an input of shape ", x.shape.text()});
     }
 
     Moments<Scalar>& moments = context.moments == nullptr ? moments_ : *context.moments;
