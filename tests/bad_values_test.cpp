@@ -198,16 +198,18 @@ reference::Numbers spread_numbers(double magnitude, double offset) {
   return x;
 }
 
+// `rounded_mean`: whether the rounding of a mean to Scalar is allowed for.
 template <typename Data, typename Scalar>
-void check_accuracy(const Case<Scalar>& c, const Tensor<Data>& x, const Tensor<Data>& dy) {
+void check_accuracy(const Case<Scalar>& c, const Tensor<Data>& x, const Tensor<Data>& dy,
+                    bool rounded_mean = true) {
   auto layer = randomized(c.layer, 21);
   const Tensor<Data> y = layer.forward(x), dx = layer.backward(x, dy);
   const reference::Roles roles(c.formula, shape);
   const auto exact_x = numbers_of(x), exact_dy = numbers_of(dy);
   const auto given = reference::statistics(c.formula, roles, exact_x);
   const auto parameters = test::parameters(layer);
-  const auto scales =
-      reference::natural_scales(c.formula, roles, given, parameters, exact_x, exact_dy, false);
+  auto scales = reference::natural_scales(c.formula, roles, given, parameters, exact_x, exact_dy, false);
+  if (!rounded_mean) scales.kappa = 1;
   const auto truth_y = reference::forward(roles, given, parameters, exact_x);
   const auto truth = reference::backward(c.formula, roles, given, parameters, exact_x, exact_dy, false);
   // A gradient is the sum of d, its mean and xhat times the mean of d * xhat; the usual scale leaves the
@@ -282,6 +284,23 @@ TEST_CASE("data in sixteen bits up to their largest") {
   check_magnitude<Eigen::half>(1e-4, 0.1, 0, 0);
   check_magnitude<Eigen::bfloat16>(1e38, 1e3, 1e-5, 0.5);
   check_magnitude<Eigen::bfloat16>(1e-36, 1e-3, 0, 0.5);
+}
+
+TEST_CASE("a mean of many deviations costs no digits") {
+  // The mean is no number of the data's type. In double the deviations are less small, because the truth, in long double,
+  // is to be known well enough.
+  test::Random random(35);
+  const auto dy = random.normals(120);
+  for (const auto& c : cases<float>(1e-5)) {
+    for (const double mean : {30.0, 1e3, 3e4}) {
+      CAPTURE(c.name, mean);
+      check_accuracy(c, tensor_of<float>(spread_numbers(1, mean)), tensor_of<float>(dy), false);
+    }
+  }
+  for (const auto& c : cases<double>(1e-5)) {
+    CAPTURE(c.name);
+    check_accuracy(c, tensor_of<double>(spread_numbers(1, 100)), tensor_of<double>(dy), false);
+  }
 }
 
 TEMPLATE_TEST_CASE("times a power of two, without eps: the same bits", "", float, double) {

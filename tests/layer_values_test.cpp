@@ -254,6 +254,16 @@ TEST_CASE("what moments tell") {
   CHECK(again.moments().mean().isApprox(layer.moments().mean(), 1e-15));
 }
 
+TEST_CASE("moments know a mean that is no float") {
+  Matrix x(4, 1);
+  x << 10000001, 10000002, 10000004, 10000006;
+  BatchNorm<float> layer(1);
+  const Matrix y = layer.forward(x);
+  CHECK(layer.moments().mean()(0) == 10000003.25);
+  CHECK(layer.moments().variance()(0) == 3.6875);
+  CHECK(y(0, 0) == Approx(-2.25 / std::sqrt(3.6875 + 1e-5)).epsilon(1e-6));
+}
+
 TEST_CASE("use_scale and use_shift size value and gradient, or empty both") {
   LayerNorm<float> layer(3);
   CHECK((layer.scale.value == 1).all());

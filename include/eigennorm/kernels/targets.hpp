@@ -34,8 +34,9 @@ inline namespace EIGENNORM_UNIT {
 namespace baseline {
 #define EIGENNORM_BYTES 16
 #define EIGENNORM_STREAM __builtin_ia32_movntps
-#include "eigennorm/kernels/functions.inl"
 #include "eigennorm/kernels/lanes.inl"
+
+#include "eigennorm/kernels/functions.inl"
 #undef EIGENNORM_INLINE
 #undef EIGENNORM_STREAM
 #undef EIGENNORM_BYTES
@@ -52,8 +53,9 @@ namespace baseline {
 namespace avx2 {
 #define EIGENNORM_BYTES 32
 #define EIGENNORM_STREAM __builtin_ia32_movntps256
-#include "eigennorm/kernels/functions.inl"
 #include "eigennorm/kernels/lanes.inl"
+
+#include "eigennorm/kernels/functions.inl"
 #undef EIGENNORM_INLINE
 #undef EIGENNORM_STREAM
 #undef EIGENNORM_BYTES
@@ -74,8 +76,9 @@ namespace avx2 {
 namespace avx512 {
 #define EIGENNORM_BYTES 64
 #define EIGENNORM_STREAM __builtin_ia32_movntps512
-#include "eigennorm/kernels/functions.inl"
 #include "eigennorm/kernels/lanes.inl"
+
+#include "eigennorm/kernels/functions.inl"
 #undef EIGENNORM_INLINE
 #undef EIGENNORM_STREAM
 #undef EIGENNORM_BYTES
