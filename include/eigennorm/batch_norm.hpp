@@ -9,19 +9,25 @@
 
 namespace eigennorm {
 
-/// Batch normalization (Ioffe & Szegedy 2015): each channel by its mean and variance over the batch and all positions.
+/// Batch normalization (Ioffe & Szegedy 2015): each channel by its mean and variance over the batch and all
+/// positions.
 ///
 ///     y = scale[c] * (x - mean[c]) / sqrt(variance[c] + eps) + shift[c]
 ///
-/// **Shapes.** x, y, dy, dx: any rank, the channels on any one axis: (N, C), NCHW (axis 1, the default), NHWC (axis -1).
+/// **Shapes.** x, y, dy, dx: any rank, the channels on any one axis: (N, C), NCHW (axis 1, the default),
+/// NHWC (axis -1).
 /// scale, shift, running mean and running variance: one value for each channel.
 ///
-/// **Conventions.** The variance in `forward` is biased (divided by the number of values M), eps is inside the root. The
-/// running variance is unbiased unless `running->estimator` says otherwise. Momentum: see Averaging. Defaults: eps 1e-5,
-/// momentum_of_new(0.1), scale 1, shift 0, running mean 0 and variance 1, as in PyTorch. `running.reset()`: keeps none, and
+/// **Conventions.** The variance in `forward` is biased (divided by the number of values M), eps is inside
+/// the root. The
+/// running variance is unbiased unless `running->estimator` says otherwise. Momentum: see Averaging.
+/// Defaults: eps 1e-5,
+/// momentum_of_new(0.1), scale 1, shift 0, running mean 0 and variance 1, as in PyTorch. `running.reset()`:
+/// keeps none, and
 /// `evaluate` uses x's own statistics.
 ///
-/// **Errors.** One value per channel in `forward` while running statistics move: its variance is unknown. Otherwise as
+/// **Errors.** One value per channel in `forward` while running statistics move: its variance is unknown.
+/// Otherwise as
 /// Normalization.
 ///
 /// \code
@@ -47,11 +53,13 @@ class BatchNorm : public Normalization<Scalar> {
   }
 };
 
-/// Mean-only batch normalization (Salimans & Kingma 2016, section 4): each channel minus its mean over the batch.
+/// Mean-only batch normalization (Salimans & Kingma 2016, section 4): each channel minus its mean over the
+/// batch.
 ///
 ///     y = x - mean[c] + shift[c]
 ///
-/// Made to follow a layer whose weights are normalized by WeightNorm. Shapes as BatchNorm; there is no scale, no eps and no
+/// Made to follow a layer whose weights are normalized by WeightNorm. Shapes as BatchNorm; there is no
+/// scale, no eps and no
 /// running variance. One value per channel is allowed: y is the shift.
 ///
 /// \code

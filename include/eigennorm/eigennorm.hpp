@@ -12,7 +12,8 @@
 
 /// \mainpage EigenNorm
 ///
-/// Trainable normalization layers for Eigen. A normalization is two sets of axes and a statistic: the axes it averages
+/// Trainable normalization layers for Eigen. A normalization is two sets of axes and a statistic: the axes
+/// it averages
 /// over, the axes along which its scale and shift vary, and what it divides by:
 /// `y = scale * (x - mu) / sigma + shift`.
 ///

@@ -9,13 +9,17 @@
 
 namespace eigennorm {
 
-/// Group normalization (Wu & He 2018): the channels of each sample in groups, each by its mean and variance over the
+/// Group normalization (Wu & He 2018): the channels of each sample in groups, each by its mean and variance
+/// over the
 /// group's channels and all positions.
 ///
-///     y = scale[c] * (x - mean[n, g]) / sqrt(variance[n, g] + eps) + shift[c]        g = c / (channels / groups)
+///     y = scale[c] * (x - mean[n, g]) / sqrt(variance[n, g] + eps) + shift[c]        g = c / (channels /
+/// groups)
 ///
-/// **Shapes.** x, y, dy, dx: any rank; channels on axis 1 (default) or any other, samples on axis 0 (default) or any number
-/// of axes. scale and shift: one value for each channel. One group: LayerNorm over all but the samples, with parameters per
+/// **Shapes.** x, y, dy, dx: any rank; channels on axis 1 (default) or any other, samples on axis 0
+/// (default) or any number
+/// of axes. scale and shift: one value for each channel. One group: LayerNorm over all but the samples, with
+/// parameters per
 /// channel. As many groups as channels: InstanceNorm.
 ///
 /// **Errors.** Groups that do not divide the channels.

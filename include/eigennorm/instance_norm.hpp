@@ -9,14 +9,17 @@
 
 namespace eigennorm {
 
-/// Instance normalization (Ulyanov, Vedaldi & Lempitsky 2016): each channel of each sample by its own mean and variance.
+/// Instance normalization (Ulyanov, Vedaldi & Lempitsky 2016): each channel of each sample by its own mean
+/// and variance.
 ///
 ///     y = scale[c] * (x - mean[n, c]) / sqrt(variance[n, c] + eps) + shift[c]
 ///
-/// **Shapes.** x, y, dy, dx: any rank; channels on axis 1 (default) or any other, samples on axis 0 (default) or any number
+/// **Shapes.** x, y, dy, dx: any rank; channels on axis 1 (default) or any other, samples on axis 0
+/// (default) or any number
 /// of axes. scale and shift: one value for each channel.
 ///
-/// **Running statistics** on request: `layer.running.emplace(channels)`. A batch's value is then the mean over its samples,
+/// **Running statistics** on request: `layer.running.emplace(channels)`. A batch's value is then the mean
+/// over its samples,
 /// as in PyTorch.
 ///
 /// \code

@@ -17,7 +17,8 @@ namespace eigennorm {
 ///
 /// mean and variance over the feature axes; the variance is biased, eps inside the root.
 ///
-/// **Shapes.** x, y, dy, dx: any rank; the features are the last axis, the last few, or any set. scale and shift: one value
+/// **Shapes.** x, y, dy, dx: any rank; the features are the last axis, the last few, or any set. scale and
+/// shift: one value
 /// for each feature, in logical order, last axis fastest.
 ///
 /// | layer | normalizes over |
@@ -26,7 +27,8 @@ namespace eigennorm {
 /// | `LayerNorm<float>({28, 28})` | the last two axes together |
 /// | `LayerNorm<float>(96, over(1))` | axis 1: channels first, as in ConvNeXt |
 ///
-/// `use_scale(false)` and `use_shift(false)` leave either out. The same in training and inference; no running statistics.
+/// `use_scale(false)` and `use_shift(false)` leave either out. The same in training and inference; no
+/// running statistics.
 ///
 /// \code
 /// #include <eigennorm/eigennorm.hpp>

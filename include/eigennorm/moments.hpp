@@ -21,8 +21,10 @@ class PopulationStatistics;
 
 #include "eigennorm/kernels/strict_begin.inl"
 
-/// The statistics that one `forward` used, numbered logically over the kept axes (last one fastest): for each group the
-/// mean, to twice the precision of Scalar, and rstd = 1 / sigma. No copy of x. A layer holds its own; pass another through
+/// The statistics that one `forward` used, numbered logically over the kept axes (last one fastest): for
+/// each group the
+/// mean, to twice the precision of Scalar, and rstd = 1 / sigma. No copy of x. A layer holds its own; pass
+/// another through
 /// Context::moments to use one layer several times before going back, as in a recurrent net:
 ///
 /// \code
@@ -30,7 +32,8 @@ class PopulationStatistics;
 ///
 /// int main() {
 ///   eigennorm::LayerNorm<float> layer(16);
-///   Eigen::MatrixXf x1 = Eigen::MatrixXf::Random(4, 16), x2 = Eigen::MatrixXf::Random(4, 16), dy = x1, y(4, 16), dx(4, 16);
+///   Eigen::MatrixXf x1 = Eigen::MatrixXf::Random(4, 16), x2 = Eigen::MatrixXf::Random(4, 16), dy = x1, y(4,
+/// 16), dx(4, 16);
 ///   eigennorm::Moments<float> step1, step2;
 ///   layer.forward(x1, y, {{}, &step1});
 ///   layer.forward(x2, y, {{}, &step2});
@@ -56,8 +59,9 @@ class Moments {
   }
   /// 1 / sigma; 1 where sigma is not a statistic.
   const Vector<Scalar>& rstd() const { return rstd_; }
-  /// Biased variances. Only where every value of a group has the same feature, so that running statistics could want them,
-  /// and sigma is a statistic; otherwise empty.
+  /// Biased variances. Only where every value of a group has the same feature, so that running statistics
+  /// could want them,
+  /// and sigma is a statistic; otherwise empty. After a frozen forward: the running ones.
   const Vector<Wide<Scalar>>& variance() const { return variance_; }
 
  private:
@@ -90,7 +94,8 @@ class Moments {
     kept_samples_ = partition.kept_samples;
   }
 
-  /// A feature's mean and biased variance: those of its group, averaged over the samples where it has several.
+  /// A feature's mean and biased variance: those of its group, averaged over the samples where it has
+  /// several.
   MeanAndVariance<Wide<Scalar>> batch_statistics(const kernels::Offsets& feature) const {
     using W = Wide<Scalar>;
     kernels::WideSum<Scalar> mean, variance;

@@ -27,7 +27,8 @@
 
 namespace eigennorm {
 
-/// Where a call runs, and where it keeps its moments: a device, `{device}`, `{device, &moments}` or `{{}, &moments}`.
+/// Where a call runs, and where it keeps its moments: a device, `{device}`, `{device, &moments}` or `{{},
+/// &moments}`.
 template <typename Scalar>
 struct Context {
   Context() = default;
@@ -51,32 +52,45 @@ using IfTensor = std::enable_if_t<!std::is_convertible_v<const std::decay_t<T>&,
 
 /// A trainable normalization: `y = scale * (x - mu) / sigma + shift`.
 ///
-/// A normalization is two sets of axes and a statistic: the axes it averages over, the axes along which scale and shift
-/// vary, and what it divides by. With M the number of values that share a statistic, xhat = (x - mu) / sigma and
+/// A normalization is two sets of axes and a statistic: the axes it averages over, the axes along which
+/// scale and shift
+/// vary, and what it divides by. With M the number of values that share a statistic, xhat = (x - mu) / sigma
+/// and
 /// d = scale * dy,
 ///
-///     dx     = (d - mean(d) - xhat * sum(d * xhat) / M) / sigma    (mean(d) only where the statistic has a mean;
-///                                                                   M -> 1 for sum_square; no last term for mean)
+///     dx     = (d - mean(d) - xhat * sum(d * xhat) / M) / sigma    (mean(d) only where the statistic has a
+/// mean;
+///                                                                   M -> 1 for sum_square; no last term for
+/// mean)
 ///     dx     = d / sigma                                           (frozen: by running statistics)
 ///     dscale = sum(dy * xhat),  dshift = sum(dy)                   (over all but the feature axes)
 ///
-/// **Tensors.** Any Eigen object whose values lie in memory: Matrix, Array, Map, Ref, Block (rank 2, vectors too), Tensor,
-/// TensorMap, TensorFixedSize (rank 1 to 8), of either storage order, any positive strides and any alignment. Elements are
-/// Scalar, or Eigen::half or Eigen::bfloat16 where Scalar is float. The tensors of a call have one shape, one storage
-/// order and one element type. Empty tensors are allowed and change nothing.
+/// **Tensors.** Any Eigen object whose values lie in memory: Matrix, Array, Map, Ref, Block (rank 2, vectors
+/// too), Tensor,
+/// TensorMap, TensorFixedSize (rank 1 to 8), of either storage order, any positive strides and any
+/// alignment. Elements are
+/// Scalar, or Eigen::half or Eigen::bfloat16 where Scalar is float. The tensors of a call have one shape,
+/// one storage
+/// order and one element type. Empty tensors are allowed and change no parameter, gradient or running value.
 ///
-/// **Verbs.** `forward` trains: it uses the batch's statistics, leaves `moments()` and moves the running statistics.
-/// `evaluate` is inference: const, re-entrant, by the running statistics where there are any, by x's own otherwise.
-/// `backward` follows its `forward`, takes that x again, adds to the parameters' `grad` and writes dx; it may run twice and
+/// **Verbs.** `forward` trains: it uses the batch's statistics, leaves `moments()` and moves the running
+/// statistics.
+/// `evaluate` is inference: const, re-entrant, by the running statistics where there are any, by x's own
+/// otherwise.
+/// `backward` follows its `forward`, takes that x again, adds to the parameters' `grad` and writes dx; it
+/// may run twice and
 /// uses the scale as it is then. Each verb has a form that returns its result and one that writes into yours.
 ///
 /// **Aliasing.** In `evaluate` y may be x; in `backward` dx may be dy. Any other shared element is an error.
 ///
-/// **Settings** are public members and are checked at each call: `scale`, `shift`, `eps` (>= 0, finite), `running`.
+/// **Settings** are public members and are checked at each call: `scale`, `shift`, `eps` (>= 0, finite),
+/// `running`.
 ///
-/// **Errors.** `fail()` (std::invalid_argument) names the layer, what was expected and what came; everything is as it was.
+/// **Errors.** `fail()` (std::invalid_argument) names the layer, what was expected and what came; everything
+/// is as it was.
 ///
-/// **Values.** Copies are deep and carry moments; moves are cheap; a `std::vector<Normalization<float>>` holds any layers.
+/// **Values.** Copies are deep and carry moments; moves are cheap; a `std::vector<Normalization<float>>`
+/// holds any layers.
 ///
 /// \code
 /// #include <eigennorm/eigennorm.hpp>
@@ -99,14 +113,15 @@ class Normalization {
   static_assert(std::is_floating_point_v<Scalar>, "The Scalar of a layer is float, double or long double.");
 
  public:
-  /// With scale 1 and shift 0. Fails unless there is at least one feature, and where `geometry.groups` do not divide them.
+  /// With scale 1 and shift 0. Fails unless there is at least one feature, and where `geometry.groups` do
+  /// not divide them.
   Normalization(const Geometry& geometry, Statistic statistic, double epsilon)
       : eps(epsilon), geometry_(geometry), statistic_(statistic) {
     std::int64_t product = 1;
     for (const std::int64_t extent : geometry.extents) {
       if (extent < 1 || product > std::numeric_limits<std::int64_t>::max() / extent) {
-        core::fail_with({name(), ": expected a number of ", geometry.noun, " from 1 to 2^63, got ",
-                         geometry.extents.text()});
+        core::fail_with({name(), ": expected a number of ", geometry.noun,
+                         " of at least 1 that a 64-bit integer can hold, got ", geometry.extents.text()});
       }
       product *= extent;
     }
@@ -229,15 +244,18 @@ class Normalization {
     shift.grad.setZero();
   }
 
-  /// Calls `f(std::string_view name, Parameter<Scalar>&)` for "scale" and "shift", absent ones skipped: for optimizers.
+  /// Calls `f(std::string_view name, Parameter<Scalar>&)` for "scale" and "shift", absent ones skipped: for
+  /// optimizers.
   template <typename F>
   void for_each_parameter(F&& f) {
     if (scale.value.size() > 0) f(std::string_view("scale"), scale);
     if (shift.value.size() > 0) f(std::string_view("shift"), shift);
   }
 
-  /// Calls `f(std::string_view name, map)` for everything that training changes and a file should keep: "scale", "shift",
-  /// "running_mean", "running_variance" as flat maps of Scalar, and "batches" as a flat map of one std::int64_t. Absent ones
+  /// Calls `f(std::string_view name, map)` for everything that training changes and a file should keep:
+  /// "scale", "shift",
+  /// "running_mean", "running_variance" as flat maps of Scalar, and "batches" as a flat map of one
+  /// std::int64_t. Absent ones
   /// are skipped; settings are code, not state.
   template <typename F>
   void for_each_state(F&& f) {
@@ -374,6 +392,9 @@ class Normalization {
                        ", whose variance moves the running one, got an input of shape ", x.shape.text()});
     }
 
+    // Where fixed statistics are in use while they move: those that y is made by.
+    std::optional<RunningStatistics<Scalar>> used;
+    if (frozen && update) used = running;
     Moments<Scalar>& moments = context.moments == nullptr ? moments_ : *context.moments;
     moments.prepare(partition, x.shape, order, statistic_, geometry_.groups,
                     partition.features_kept && statistic_ == Statistic::mean_variance);
@@ -393,11 +414,12 @@ class Normalization {
     }
     core::forward_given(given_job(partition, x.data, y.data, moments.sink(), *running), context.device);
     if (!update) return;
-    // y is made; now the batch's own statistics, to move the running ones. Backward needs those that y was made by.
-    const RunningStatistics<Scalar> used = *running;
+    // y is made; now the batch's own statistics, to move the running ones. Backward needs those that y was
+    // made by.
     core::forward(job<Storage>(partition, x.data, nullptr, moments.sink()), context.device);
     update_running(moments);
-    core::forward_given(given_job<Storage>(partition, x.data, nullptr, moments.sink(), used), context.device);
+    core::forward_given(given_job<Storage>(partition, x.data, nullptr, moments.sink(), *used),
+                        context.device);
   }
 
   template <typename Storage>

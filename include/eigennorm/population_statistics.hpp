@@ -18,17 +18,24 @@ namespace eigennorm {
 ///
 /// With m values in batch B, mean mu_B and sum of squared deviations M2_B, for each feature:
 ///
-/// - `algorithm2()`: mean = sum(m mu_B) / sum(m), variance = sum(M2_B) / sum(m - 1). For batches of one size that is
-///   Algorithm 2 of Ioffe & Szegedy 2015, E[x] = E_B[mu_B], Var[x] = m / (m - 1) E_B[sigma_B^2]; for unequal ones it stays
-///   unbiased, and a batch of one value does no harm. It assumes that batches are drawn alike: a difference between
+/// - `algorithm2()`: mean = sum(m mu_B) / sum(m), variance = sum(M2_B) / sum(m - 1). For batches of one size
+/// that is
+///   Algorithm 2 of Ioffe & Szegedy 2015, E[x] = E_B[mu_B], Var[x] = m / (m - 1) E_B[sigma_B^2]; for unequal
+/// ones it stays
+///   unbiased, and a batch of one value does no harm. It assumes that batches are drawn alike: a difference
+/// between
 ///   their means is taken for chance.
-/// - `pooled()`: as if all batches were one: variance = (sum(M2_B) + sum(m (mu_B - mean)^2)) / (sum(m) - 1), or divided by
+/// - `pooled()`: as if all batches were one: variance = (sum(M2_B) + sum(m (mu_B - mean)^2)) / (sum(m) - 1),
+/// or divided by
 ///   sum(m). It counts differences between batches as variance.
 ///
 /// To evaluate a trained net on population statistics, run the training batches through it once more with
-/// `running->update = false` (so the layer normalizes by each batch and nothing moves), `observe` each, and assign the
-/// estimate. Layers below must be in the mode in which they will be used: go from the input to the output, one layer
-/// after another, or take all layers in one pass by batch statistics, as the paper does. Observing during the last epoch
+/// `running->update = false` (so the layer normalizes by each batch and nothing moves), `observe` each, and
+/// assign the
+/// estimate. Layers below must be in the mode in which they will be used: go from the input to the output,
+/// one layer
+/// after another, or take all layers in one pass by batch statistics, as the paper does. Observing during
+/// the last epoch
 /// of training instead saves that pass, but mixes statistics of weights that still changed.
 ///
 /// \code
@@ -48,15 +55,21 @@ namespace eigennorm {
 /// }
 /// \endcode
 ///
-/// Objects that observed different batches can be merged. Two orders of the same batches agree to rounding in double.
+/// Objects that observed different batches can be merged. Two orders of the same batches agree to rounding
+/// in double.
 template <typename Scalar>
 class PopulationStatistics {
  public:
-  /// Adds what a forward by batch statistics found. Every group counts as a batch: for InstanceNorm, every sample.
-  /// Fails, unchanged, on moments that are empty, frozen, not finite, of another number of features or another statistic.
+  /// Adds what a forward by batch statistics found. Every group counts as a batch: for InstanceNorm, every
+  /// sample.
+  /// Fails, unchanged, on moments that are empty, frozen, not finite, of another number of features or
+  /// another statistic.
   void observe(const Moments<Scalar>& moments) {
     static constexpr const char* name = "PopulationStatistics::observe";
     if (moments.empty()) core::fail_with({name, ": expected the moments of a forward, got none"});
+    if (moments.groups() != moments.kept_features_.size * moments.kept_samples_.size) {
+      core::fail_with({name, ": expected the moments of a forward, got some that were moved away"});
+    }
     if (moments.frozen())
       core::fail_with({name, ": expected statistics of a batch, got the running ones of a frozen forward"});
     if (!moments.features_kept_ || !kernels::is_centred(moments.statistic_)) {
@@ -106,7 +119,8 @@ class PopulationStatistics {
     return estimate(within_, freedom_);
   }
 
-  /// Mean and variance as if all batches were one. Fails where nothing, or for the unbiased estimate only one value, was
+  /// Mean and variance as if all batches were one. Fails where nothing, or for the unbiased estimate only
+  /// one value, was
   /// observed.
   Estimate<Scalar> pooled(Estimator estimator = Estimator::unbiased) const {
     const W divisor = estimator == Estimator::unbiased ? count_ - 1 : count_;

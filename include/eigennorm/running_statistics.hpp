@@ -12,7 +12,8 @@
 
 namespace eigennorm {
 
-/// How a new batch enters a running value. Made by `momentum_of_new`, `momentum_kept` or `cumulative`: never a bare number,
+/// How a new batch enters a running value. Made by `momentum_of_new`, `momentum_kept` or `cumulative`: never
+/// a bare number,
 /// because one half of the field gives the weight of the new value and the other half that of the old one.
 class Averaging {
  public:
@@ -71,7 +72,8 @@ struct Estimate {
 
 #include "eigennorm/kernels/strict_begin.inl"
 
-/// The statistics by which a layer evaluates, and how training moves them. Two switches make the four states of a layer:
+/// The statistics by which a layer evaluates, and how training moves them. Two switches make the four states
+/// of a layer:
 ///
 /// | update | use_in_forward | |
 /// |---|---|---|
@@ -112,11 +114,18 @@ struct RunningStatistics {
   bool update = true;           ///< forward moves the values
   bool use_in_forward = false;  ///< forward and backward take these values instead of the batch's
 
-  /// Takes over mean and variance; counters and settings stay. Fails where the sizes differ.
+  /// Takes over mean and variance; counters and settings stay. Fails where the sizes differ, and where a
+  /// value is not finite
+  /// or a variance negative.
   void assign(const Estimate<Scalar>& estimate) {
     if (estimate.mean.size() != mean.size() || estimate.variance.size() != variance.size()) {
       core::fail_with({"RunningStatistics::assign: expected ", mean.size(), " means and ", variance.size(),
                        " variances, got ", estimate.mean.size(), " and ", estimate.variance.size()});
+    }
+    if (!estimate.mean.allFinite() ||
+        !(estimate.variance.isFinite() && estimate.variance >= Scalar(0)).all()) {
+      core::fail_with(
+          {"RunningStatistics::assign: expected finite means and variances of at least 0, got others"});
     }
     mean = estimate.mean;
     variance = estimate.variance;
@@ -132,6 +141,9 @@ struct RunningStatistics {
       batch.variance = batch.variance * (static_cast<W>(m) / static_cast<W>(m - 1));
     const W next = old_weight * static_cast<W>(mean[feature]) + new_weight * batch.mean;
     if (variance.size() == 0) return {static_cast<Scalar>(next), Scalar(0)};
+    if (estimator == Estimator::unbiased) {
+      batch.variance = batch.variance * (static_cast<W>(m) / static_cast<W>(m - 1));
+    }
     const W next_variance = old_weight * static_cast<W>(variance[feature]) + new_weight * batch.variance;
     return {static_cast<Scalar>(next), static_cast<Scalar>(next_variance)};
   }

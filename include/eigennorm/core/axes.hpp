@@ -14,7 +14,8 @@
 /// How axes are named: `over(1, 2)`, `over_last(2)`, `all_but(0)`, `no_axes`, and the vocabulary of
 /// the layers, `channels_on(1)`, `samples_on(0)`, `outputs_on(0)`, `whole_tensor`.
 ///
-/// Axis numbers are logical: axis 0 is the first dimension as the user writes it, whatever the storage order, and
+/// Axis numbers are logical: axis 0 is the first dimension as the user writes it, whatever the storage
+/// order, and
 /// -1 is the last one. They are resolved when a layer meets its input, because only then is the rank known.
 
 namespace eigennorm {
@@ -58,11 +59,12 @@ class AxisSet {
   /// The empty set.
   AxisSet() = default;
 
-  /// The axes as bits, for a tensor of `rank` axes. Fails, in the name of `owner`, where an axis is out of range or named twice.
+  /// The axes as bits, for a tensor of `rank` axes. Fails, in the name of `owner`, where an axis is out of
+  /// range or named twice.
   std::uint32_t mask(int rank, const char* owner) const {
     if (kind_ == Kind::last) {
       const std::int64_t count = list_[0];
-      if (count < 0 || count > rank) {
+      if (count > rank) {
         core::fail_with({owner, ": expected an input of at least ", count, " axes, got one of ", rank});
       }
       return ((1U << count) - 1U) << (rank - count);
@@ -82,7 +84,8 @@ class AxisSet {
     return kind_ == Kind::these ? named : ((1U << rank) - 1U) & ~named;
   }
 
-  /// As error texts show it, in two pieces: "axis 1", "axes [1, 2]", "all axes but [0]", "the last axis", "the last axes, as many as 2".
+  /// As error texts show it, in two pieces: "axis 1", "axes [1, 2]", "all axes but [0]", "the last axis",
+  /// "the last axes, as many as 2".
   std::array<core::Piece, 2> text() const {
     if (kind_ == Kind::last)
       return {list_[0] == 1 ? "the last axis" : "the last axes, as many as ",
@@ -124,6 +127,9 @@ AxisSet over(const First& first, Rest... rest) {
 
 /// The last `count` axes.
 inline AxisSet over_last(std::int64_t count) {
+  if (count < 1 || count > max_rank) {
+    core::fail_with({"over_last: expected 1 to ", max_rank, " axes, got ", count});
+  }
   const std::initializer_list<std::int64_t> list{count};
   return {AxisSet::Kind::last, core::ShortList(list.begin(), list.end(), "over_last")};
 }
@@ -190,7 +196,8 @@ inline Outputs outputs_on(std::int64_t axis) { return {over(axis)}; }
 /// WeightNorm with one norm, and one g, for the whole tensor.
 inline constexpr WholeTensor whole_tensor{};
 
-/// The extents of the feature axes, in logical order: an integer, a list `{28, 28}`, or a range of integers. One number
+/// The extents of the feature axes, in logical order: an integer, a list `{28, 28}`, or a range of integers.
+/// One number
 /// stands for the product where there are several feature axes.
 class Extents {
  public:

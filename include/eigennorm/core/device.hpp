@@ -12,9 +12,12 @@
 
 namespace eigennorm {
 
-/// The calling thread, or a pool of the caller's: anything with the `numThreads`, `parallelFor` and `currentThreadId` of
-/// `Eigen::ThreadPoolDevice`. Converted from one, or from `Eigen::DefaultDevice`, where it is passed; the pool is not
-/// owned. Results do not depend on the device, to the bit. Called from inside a worker of the pool, work stays on it.
+/// The calling thread, or a pool of the caller's: anything with the `numThreads`, `parallelFor` and
+/// `currentThreadId` of
+/// `Eigen::ThreadPoolDevice`. Converted from one, or from `Eigen::DefaultDevice`, where it is passed; the
+/// pool is not
+/// owned. Results do not depend on the device, to the bit. Called from inside a worker of the pool, work
+/// stays on it.
 class Device {
  public:
   /// The calling thread.
@@ -37,11 +40,13 @@ class Device {
   /// How many threads a call from here can use.
   int threads() const { return pool_ == nullptr ? 1 : threads_(pool_); }
 
-  /// Calls `f(first, last)` for ranges that together are [0, tasks), at once where that pays. `values` is the size of one
+  /// Calls `f(first, last)` for ranges that together are [0, tasks), at once where that pays. `values` is
+  /// the size of one
   /// task in values of a tensor.
   template <typename F>
   void parallel_for(std::int64_t tasks, std::int64_t values, F&& f) const {
-    // A task switch costs about as much as normalizing some thousand values; below this much work it does not pay.
+    // A task switch costs about as much as normalizing some thousand values; below this much work it does
+    // not pay.
     constexpr std::int64_t worth_sharing = 32768;
     constexpr double cycles_per_value = 4;
     if (tasks <= 1 || tasks * values < worth_sharing || threads() == 1) {

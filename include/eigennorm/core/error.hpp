@@ -27,8 +27,10 @@ namespace eigennorm {
 
 namespace core {
 
-/// A piece of an error text: words, a number, or a list such as a shape. Texts are put together only where a call fails,
-/// in one place, because string code at each of many checks would be most of what a compiler sees of this library.
+/// A piece of an error text: words, a number, or a list such as a shape. Texts are put together only where a
+/// call fails,
+/// in one place, because string code at each of many checks would be most of what a compiler sees of this
+/// library.
 class Piece {
  public:
   Piece(const char* words) : words_(words) {}  // NOLINT(google-explicit-constructor)

@@ -51,13 +51,12 @@ void input_gradient(const kernels::BackwardJob<Storage, Scalar>& job, const Devi
     return;
   }
   constexpr std::int64_t wave = 64;
-  const bool keeps = partition.features_kept && job.wants_parameters;
   for (std::int64_t id = 0; id < tiles; ++id) {
     const kernels::Tile tile = partition.groups.tile(id, width);
     const std::int64_t values = kernels::segment_size * tile.lanes;
     std::array<kernels::GradientSums<Scalar>, static_cast<std::size_t>(wave * width)> waiting;
     std::array<kernels::GradientSums<Scalar>, static_cast<std::size_t>(width)> total;
-    for (std::int64_t start = 0; (!job.frozen || keeps) && start < segments; start += wave) {
+    for (std::int64_t start = 0; Engine::needs_sums(job) && start < segments; start += wave) {
       const std::int64_t numbers = std::min(wave, segments - start);
       device.parallel_for(numbers, values, [&](std::int64_t first, std::int64_t last) {
         Engine::sum_segments(job, tile, start + first, start + last, waiting.data() + first * width);
@@ -68,9 +67,7 @@ void input_gradient(const kernels::BackwardJob<Storage, Scalar>& job, const Devi
         }
       }
     }
-    for (std::int64_t t = 0; keeps && t < tile.lanes; ++t) {
-      job.sums[tile.base.group + t * tile.lane.group] = total[static_cast<std::size_t>(t)];
-    }
+    Engine::keep(job, tile, total.data());
     device.parallel_for(segments, values, [&](std::int64_t first, std::int64_t last) {
       Engine::gradient_segments(job, tile, first, last, total.data());
     });

@@ -42,8 +42,10 @@ inline void check_strides(const Shape& shape, const Strides& strides, const char
   }
 }
 
-/// As check_strides, and fails unless every element of a tensor that is written has its own place. Strides that nest are asked for (each wider
-/// than all narrower axes together reach), which every Block, Map or Tensor of distinct elements in practice has.
+/// As check_strides, and fails unless every element of a tensor that is written has its own place. Strides
+/// that nest are asked for (each wider
+/// than all narrower axes together reach), which every Block, Map or Tensor of distinct elements in practice
+/// has.
 inline void check_distinct(const Shape& shape, const Strides& strides, const char* owner, const char* role) {
   check_strides(shape, strides, owner, role);
   if (shape.size() == 0) return;
@@ -77,7 +79,8 @@ inline bool is_difference(const Spread& spread, int i, std::int64_t offset, std:
   return false;
 }
 
-/// How the elements of two views of one shape, at least one of them with distinct elements, share memory. Exact where
+/// How the elements of two views of one shape, at least one of them with distinct elements, share memory.
+/// Exact where
 /// the strides are equal (two blocks of one matrix); `partial` where they differ and the address ranges meet.
 template <typename A, typename B>
 Overlap overlap(const View<A>& a, const View<B>& b) {

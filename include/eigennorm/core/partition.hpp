@@ -9,12 +9,14 @@
 #include "eigennorm/kernels/walk.hpp"
 
 /// \file
-/// From axis sets to loops: which values share a statistic, which share a scale and a shift, and in which order memory
+/// From axis sets to loops: which values share a statistic, which share a scale and a shift, and in which
+/// order memory
 /// holds them. Pure functions of shapes and strides.
 
 namespace eigennorm {
 
-/// What makes one normalization different from another, its statistic apart: the axes averaged over, the axes along
+/// What makes one normalization different from another, its statistic apart: the axes averaged over, the
+/// axes along
 /// which scale and shift vary, and how many features those are.
 struct Geometry {
   AxisSet averaged;
@@ -76,7 +78,8 @@ inline Roles roles(const Geometry& geometry, const Shape& shape) {
   return roles;
 }
 
-/// Cuts a call into loops. `strides` has one entry a tensor; all tensors have the same shape and storage order.
+/// Cuts a call into loops. `strides` has one entry a tensor; all tensors have the same shape and storage
+/// order.
 inline Partition partition(const Geometry& geometry, const Shape& shape, Order order,
                            const std::array<Strides, max_tensors>& strides) {
   const Roles roles = core::roles(geometry, shape);

@@ -10,7 +10,8 @@
 #include "eigennorm/core/error.hpp"
 
 /// \file
-/// The door: any Eigen object whose values lie in memory becomes a View (pointer, shape, strides). Behind it there are no
+/// The door: any Eigen object whose values lie in memory becomes a View (pointer, shape, strides). Behind it
+/// there are no
 /// Eigen types any more.
 
 namespace eigennorm {
@@ -43,7 +44,8 @@ struct Shape {
 
 using Strides = std::array<std::int64_t, max_rank>;
 
-/// Where a tensor's values are: element (i0, i1, ...) is `data[i0 * strides[0] + i1 * strides[1] + ...]`. Not owning.
+/// Where a tensor's values are: element (i0, i1, ...) is `data[i0 * strides[0] + i1 * strides[1] + ...]`.
+/// Not owning.
 template <typename T>
 struct View {
   T* data = nullptr;
@@ -58,6 +60,14 @@ template <typename Derived>
 std::true_type derives_from_dense(const Eigen::DenseBase<Derived>*);
 std::false_type derives_from_dense(const void*);
 
+/// Whether a matrix class tells where its values are. (An IndexedView claims direct access, but does not.)
+template <typename Dense, typename = void>
+constexpr bool tells_memory = false;
+template <typename Dense>
+constexpr bool tells_memory<Dense, std::void_t<decltype(std::declval<const Dense&>().data()),
+                                               decltype(std::declval<const Dense&>().innerStride()),
+                                               decltype(std::declval<const Dense&>().outerStride())>> = true;
+
 /// What the library knows of an Eigen class. The general case is an expression: its values are in no memory.
 template <typename T, typename = void>
 struct Door {
@@ -68,7 +78,8 @@ struct Door {
 /// Matrix, Array, Map, Ref, Block and the like: rank 2, always.
 template <typename Dense>
 struct Door<Dense, std::enable_if_t<decltype(derives_from_dense(std::declval<Dense*>()))::value>> {
-  static constexpr bool direct = (int(Dense::Flags) & int(Eigen::DirectAccessBit)) != 0;
+  static constexpr bool direct =
+      (int(Dense::Flags) & int(Eigen::DirectAccessBit)) != 0 && tells_memory<Dense>;
   static constexpr unsigned rank = 2;
   static constexpr bool vector = Dense::IsVectorAtCompileTime;
   static constexpr Order order = vector              ? Order::any
@@ -166,7 +177,8 @@ constexpr bool is_storage_of = std::is_same_v<T, Scalar> ||
                                (std::is_same_v<Scalar, float> &&
                                 (std::is_same_v<T, Eigen::half> || std::is_same_v<T, Eigen::bfloat16>));
 
-// Each check states its rule in one sentence, and says whether the rest of a verb may be compiled: where not, that sentence
+// Each check states its rule in one sentence, and says whether the rest of a verb may be compiled: where
+// not, that sentence
 // is all that the user reads.
 
 template <typename X, typename Scalar>

@@ -7,9 +7,11 @@
 
 namespace eigennorm::kernels {
 
-/// Values in a block: 4 KB of float, so a block of each of three tensors stays in a 32 KB L1 between two passes.
+/// Values in a block: 4 KB of float, so a block of each of three tensors stays in a 32 KB L1 between two
+/// passes.
 constexpr std::int64_t block_size = 1024;
-/// Blocks in a segment, the largest piece of a group that one task takes: 65,536 values, enough to repay a task switch.
+/// Blocks in a segment, the largest piece of a group that one task takes: 65,536 values, enough to repay a
+/// task switch.
 constexpr std::int64_t segment_blocks = 64;
 constexpr std::int64_t segment_size = block_size * segment_blocks;
 /// Values in a step of a tree, and its lanes.
@@ -28,8 +30,10 @@ struct Normalizer {
   Scalar high, low, rstd;
 };
 
-/// The contract's functions on one block of contiguous values: one such table for each instruction set, all of the same
-/// bits. xhat = ((x - high) - low) * rstd; d = dy * scale, or dy where scale is null. `stream`: past the caches.
+/// The contract's functions on one block of contiguous values: one such table for each instruction set, all
+/// of the same
+/// bits. xhat = ((x - high) - low) * rstd; d = dy * scale, or dy where scale is null. `stream`: past the
+/// caches.
 template <typename Storage, typename Scalar>
 struct BlockKernels {
   /// tree(x), of at most 64 values

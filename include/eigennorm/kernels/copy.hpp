@@ -12,7 +12,8 @@
 
 namespace eigennorm::kernels {
 
-/// A block of values [first, first + n) of every lane of a tile: in the tensor itself where they follow each other there,
+/// A block of values [first, first + n) of every lane of a tile: in the tensor itself where they follow each
+/// other there,
 /// otherwise copied into `buffer`, lane t at `t * block_size`.
 template <typename Storage>
 const Storage* read_block(const Storage* data, std::size_t tensor, const Reduction& reduction,
@@ -41,7 +42,8 @@ const Storage* read_block(const Storage* data, std::size_t tensor, const Reducti
   return direct != nullptr ? direct : buffer;
 }
 
-/// Where a block can be written in place: the tensor itself where its values follow each other there, otherwise null.
+/// Where a block can be written in place: the tensor itself where its values follow each other there,
+/// otherwise null.
 template <typename Storage>
 Storage* place_of_block(Storage* data, std::size_t tensor, const Reduction& reduction, const Tile& tile,
                         std::int64_t first, std::int64_t n) {
@@ -75,7 +77,8 @@ void write_block(Storage* data, std::size_t tensor, const Reduction& reduction, 
                                  });
 }
 
-/// A parameter for the values of a block of a group: the parameter itself where it is contiguous there, otherwise copied.
+/// A parameter for the values of a block of a group: the parameter itself where it is contiguous there,
+/// otherwise copied.
 template <typename Scalar>
 const Scalar* read_parameter(const Scalar* from, const Loop& values, std::int64_t feature, std::int64_t first,
                              std::int64_t n, Scalar* buffer) {

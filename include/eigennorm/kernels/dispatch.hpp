@@ -63,7 +63,8 @@ inline InstructionSet instruction_set() {
   return kernels::chosen_instruction_set().load(std::memory_order_relaxed);
 }
 
-/// Uses at most `wanted` from now on, in all threads; what the processor lacks is not used. Results do not change, to the bit.
+/// Uses at most `wanted` from now on, in all threads; what the processor lacks is not used. Results do not
+/// change, to the bit.
 inline void limit_instruction_set(InstructionSet wanted) {
   const InstructionSet best = kernels::detected_instruction_set();
   kernels::chosen_instruction_set().store(wanted < best ? wanted : best, std::memory_order_relaxed);
@@ -95,3 +96,5 @@ const BlockKernels<Storage, Scalar>& block_kernels() {
 }  // namespace EIGENNORM_UNIT
 }  // namespace kernels
 }  // namespace eigennorm
+
+#undef EIGENNORM_UNIT

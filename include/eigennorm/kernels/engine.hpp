@@ -15,7 +15,7 @@
 
 namespace eigennorm::kernels {
 
-/// Parameters of a block: pointers to its values, or constants where a parameter is missing.
+/// Room for the scales and shifts of a block's values, where they are not to be had in place.
 template <typename Scalar>
 struct AffineBuffers {
   Scalar scale[block_size], shift[block_size];
@@ -284,7 +284,8 @@ struct Engine {
 
   // ---- dscale and dshift where scale and shift vary within a group
 
-  /// Features that a task handles together where they lie side by side: 256 of float are 1 KB of each row, their sums 6 KB.
+  /// Features that a task handles together where they lie side by side: 256 of float are 1 KB of each row,
+  /// their sums 6 KB.
   static constexpr std::int64_t feature_lanes = 256;
 
   /// Tasks [first, last), numbered by part and, within a part, by tile of features.

@@ -1,4 +1,5 @@
-// The functions of BlockKernels (block.hpp) by vectors of sixteen, with the bits of the reference (reference.hpp). Included
+// The functions of BlockKernels (block.hpp) by vectors of sixteen, with the bits of the reference
+// (reference.hpp). Included
 // once per instruction set, after lanes.inl; no include guard.
 
 /// Copies at most sixteen values, without a call.
@@ -23,7 +24,8 @@ EIGENNORM_INLINE void copy_few(T* to, const T* from, std::int64_t count) {
   if (count & 1) *to = *from;
 }
 
-/// How a vector meets memory: whole, whole and past the caches, or only its first `count` values (the others read as
+/// How a vector meets memory: whole, whole and past the caches, or only its first `count` values (the others
+/// read as
 /// `missing`). All load before they store, so a transform may work in place.
 struct Whole {
   template <typename L, typename Storage>
@@ -77,7 +79,8 @@ struct Functions {
     }
   };
 
-  /// dy * scale, or dy. (One loop for both: a branch that never changes costs less than a second copy of every loop.)
+  /// dy * scale, or dy. (One loop for both: a branch that never changes costs less than a second copy of
+  /// every loop.)
   template <typename Access>
   EIGENNORM_INLINE V scaled(Access access, const Storage* dy, const Scalar* scale, std::int64_t i) {
     const V d = access.template load<L>(access, dy + i);

@@ -97,7 +97,8 @@ struct GradientSums {
   }
 };
 
-/// Sums of the pieces of a feature's positions: pairs of pieces are added in Scalar, eight pairs then go on to Wide.
+/// Sums of the pieces of a feature's positions: pairs of pieces are added in Scalar, eight pairs then go on
+/// to Wide.
 template <typename Scalar>
 class PieceSums {
  public:
@@ -124,7 +125,8 @@ class PieceSums {
   std::int64_t pairs_ = 0;
 };
 
-/// The part of one group in dx: dx = (d - (mean + xhat * slope)) * rstd, by sums of d = dy * scale; with one scale for the
+/// The part of one group in dx: dx = (d - (mean + xhat * slope)) * rstd, by sums of d = dy * scale; with one
+/// scale for the
 /// group dx = (dy - (mean + xhat * slope)) * rstd * scale, by sums of dy.
 template <typename Scalar>
 struct GradientCoefficients {
@@ -141,7 +143,8 @@ struct GradientCoefficients {
 
 #include "eigennorm/kernels/strict_end.inl"
 
-/// One backward call. Tensor 0 is x, 1 is dy, 2 is dx. dx may be dy: a value is read for the last time before it is written.
+/// One backward call. Tensor 0 is x, 1 is dy, 2 is dx. dx may be dy: a value is read for the last time
+/// before it is written.
 template <typename Storage, typename Scalar>
 struct BackwardJob {
   const Partition* partition;
@@ -158,7 +161,8 @@ struct BackwardJob {
   bool stream = false;  ///< dx goes past the caches
 };
 
-/// How the positions of a feature are cut for dscale and dshift: into pieces of one run in memory, of at most a block,
+/// How the positions of a feature are cut for dscale and dshift: into pieces of one run in memory, of at
+/// most a block,
 /// and those into parts that tasks take. By shape alone.
 struct FeaturePieces {
   std::int64_t run, per_run, pieces, per_part, parts;

@@ -1,7 +1,9 @@
-// Sixteen values side by side: the tree lanes of the arithmetic contract, in registers of EIGENNORM_BYTES bytes.
+// Sixteen values side by side: the tree lanes of the arithmetic contract, in registers of EIGENNORM_BYTES
+// bytes.
 // Included once per instruction set, inside its namespace and target region; no include guard.
 //
-// Wider than a register, a vector is two halves, down to the register: no loop is left that a compiler would have to
+// Wider than a register, a vector is two halves, down to the register: no loop is left that a compiler would
+// have to
 // unroll, and an array of registers would be kept in memory by g++ -O2.
 
 template <typename T, int Bytes>

@@ -5,7 +5,8 @@
 #include "eigennorm/kernels/block.hpp"
 
 /// \file
-/// The functions of BlockKernels, value by value: the arithmetic contract (docs/arithmetic.md) as plainly as can be. What every other kernel
+/// The functions of BlockKernels, value by value: the arithmetic contract (docs/arithmetic.md) as plainly as
+/// can be. What every other kernel
 /// must equal to the bit, and what is used where there are no vectors (long double).
 
 #include "eigennorm/kernels/strict_begin.inl"
@@ -38,7 +39,8 @@ class Tree {
 
 template <typename Storage, typename Scalar>
 struct Functions {
-  /// tree(f) and tree(g), where `terms(i, f, g)` gives the terms of value i. Missing terms of the last step are 0.
+  /// tree(f) and tree(g), where `terms(i, f, g)` gives the terms of value i. Missing terms of the last step
+  /// are 0.
   template <typename Terms>
   static Sums<Scalar> tree_pair(std::int64_t n, const Terms& terms) {
     Tree<Scalar> first, second;

@@ -15,7 +15,8 @@
 
 namespace eigennorm::kernels {
 
-/// Statistics of a group by the arithmetic of the contract on values scaled by a power of two to at most 1. Scaling is
+/// Statistics of a group by the arithmetic of the contract on values scaled by a power of two to at most 1.
+/// Scaling is
 /// exact, so a group's bits do not depend on which side of the range it was on.
 template <typename Storage, typename Scalar>
 class ScaledStatistics {
@@ -25,7 +26,8 @@ class ScaledStatistics {
     tile_.base.step(tile.lane, lane);
   }
 
-  /// `unscaled` is the answer for a group of zeros. One that holds NaN or infinity has no statistics: all are NaN.
+  /// `unscaled` is the answer for a group of zeros. One that holds NaN or infinity has no statistics: all
+  /// are NaN.
   GroupStatistics<Scalar> find(const Summary<Scalar>& unscaled) {
     const Scalar largest = this->largest();
     if (largest == 0) return finish(unscaled, job_.statistic, job_.eps, 0);

@@ -1,5 +1,7 @@
-// Begins a region whose arithmetic is done as written: no fused multiply-add unless a kernel asks for one. (g++ keeps to
-// that under any flag; clang does not under -ffp-contract=fast, of which it tells nobody.) Ended by strict_end.inl. No
+// Begins a region whose arithmetic is done as written: no fused multiply-add unless a kernel asks for one.
+// (g++ keeps to
+// that under any flag; clang does not under -ffp-contract=fast, of which it tells nobody.) Ended by
+// strict_end.inl. No
 // include guard: it is meant to be included many times.
 #if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || \
     (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0)

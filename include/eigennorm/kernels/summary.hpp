@@ -10,7 +10,8 @@
 #include "eigennorm/kernels/wide.hpp"
 
 /// \file
-/// The arithmetic contract (docs/arithmetic.md) above one block: from the sums of blocks to what a group is normalized with.
+/// The arithmetic contract (docs/arithmetic.md) above one block: from the sums of blocks to what a group is
+/// normalized with.
 
 namespace eigennorm {
 
@@ -31,8 +32,10 @@ constexpr bool has_sigma(Statistic statistic) { return statistic != Statistic::m
 
 #include "eigennorm/kernels/strict_begin.inl"
 
-/// The values of some blocks, mergeable: how many, their mean (as mean + low where Scalar is no narrower than Wide) and
-/// the sum of their squared deviations from it. Not centred: low and mean stay 0 and m2 is the sum of squares.
+/// The values of some blocks, mergeable: how many, their mean (as mean + low where Scalar is no narrower
+/// than Wide) and
+/// the sum of their squared deviations from it. Not centred: low and mean stay 0 and m2 is the sum of
+/// squares.
 template <typename Scalar>
 struct Summary {
   using W = Wide<Scalar>;
@@ -140,7 +143,8 @@ struct GroupStatistics {
   Wide<Scalar> variance;  ///< of Statistic::mean_variance: the biased variance
 };
 
-/// 1 / sqrt(variance * 4^exponent + eps); 0 where that root is 0, so that a constant group is normalized to 0.
+/// 1 / sqrt(variance * 4^exponent + eps); 0 where that root is 0, so that a constant group is normalized to
+/// 0.
 template <typename Scalar>
 Scalar reciprocal_root(Wide<Scalar> variance, Wide<Scalar> eps, int exponent) {
   using W = Wide<Scalar>;

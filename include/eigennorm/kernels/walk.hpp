@@ -18,7 +18,8 @@ namespace kernels {
 /// The tensors of one call: x and y, or x, dy and dx.
 constexpr int max_tensors = 3;
 
-/// One axis of a loop, with what a step along it adds to the offset in each tensor, the number of the group and the
+/// One axis of a loop, with what a step along it adds to the offset in each tensor, the number of the group
+/// and the
 /// number of the feature. A grouped channel axis is two of these.
 struct Axis {
   std::int64_t extent = 1;
@@ -42,8 +43,10 @@ struct Offsets {
   }
 };
 
-/// A walk over some of the axes, slowest in memory first. Neighbours of which the inner continues where the outer steps
-/// are merged, in all that a step adds; so a contiguous tensor is one axis, and numbering does not depend on strides.
+/// A walk over some of the axes, slowest in memory first. Neighbours of which the inner continues where the
+/// outer steps
+/// are merged, in all that a step adds; so a contiguous tensor is one axis, and numbering does not depend on
+/// strides.
 struct Loop {
   int rank = 0;
   std::array<Axis, max_rank + 1> axes{};
@@ -80,7 +83,8 @@ struct Loop {
     return offsets;
   }
 
-  /// Calls `f(offsets, position, length)` for each run along the fastest axis that covers positions [first, last).
+  /// Calls `f(offsets, position, length)` for each run along the fastest axis that covers positions [first,
+  /// last).
   template <typename F>
   void for_each_run(std::int64_t first, std::int64_t last, F&& f) const {
     const std::int64_t extent = fastest().extent;
@@ -94,14 +98,16 @@ struct Loop {
   }
 };
 
-/// Neighbouring reductions that one task handles together: where the fastest axis is kept, several that lie side by side.
+/// Neighbouring reductions that one task handles together: where the fastest axis is kept, several that lie
+/// side by side.
 struct Tile {
   Offsets base;
   std::int64_t lanes = 1;
   Axis lane;  ///< what a step to the next lane adds
 };
 
-/// A reduction: for every position of `kept`, the positions of `reduced`. Used twice: groups over the values that share
+/// A reduction: for every position of `kept`, the positions of `reduced`. Used twice: groups over the values
+/// that share
 /// a statistic, and features over the values that share a scale.
 struct Reduction {
   Loop kept, reduced;
