@@ -137,8 +137,6 @@ struct RunningStatistics {
     using W = Wide<Scalar>;
     const W old_weight = static_cast<W>(averaging.weight_of_old(batches));
     const W new_weight = static_cast<W>(averaging.weight_of_new(batches));
-    if (estimator == Estimator::unbiased)
-      batch.variance = batch.variance * (static_cast<W>(m) / static_cast<W>(m - 1));
     const W next = old_weight * static_cast<W>(mean[feature]) + new_weight * batch.mean;
     if (variance.size() == 0) return {static_cast<Scalar>(next), Scalar(0)};
     if (estimator == Estimator::unbiased) {
