@@ -118,11 +118,12 @@ inline void write_results(std::ostream& out, const Experiment& experiment) {
 /// BatchNorm's test score with the running statistics of its training and with those of the training set.
 inline void write_statistics(std::ostream& out, const std::vector<Experiment>& experiments) {
   const double none = std::numeric_limits<double>::infinity();
-  std::vector<Row> rows{{"BatchNorm's rate", "accuracy %, running", "accuracy %, population", "loss, running",
-                         "loss, population"}};
+  std::vector<Row> rows{{"comparison", "BatchNorm's rate", "accuracy %, running", "accuracy %, population",
+                         "loss, running", "loss, population"}};
   for (const Experiment& experiment : experiments) {
     const std::vector<Run> runs = experiment.of(Method::batch_norm);
     rows.push_back({
+        experiment.title,
         short_text(runs.front().job.rate),
         percent_text(spread(runs, [](const Run& run) { return run.curve.back().score.accuracy; })),
         percent_text(spread(runs,
