@@ -15,17 +15,17 @@ namespace {
 
 using namespace eigennorm;
 
-/// Values and results of one block, each buffer with room for a misaligned start and a guard behind the end.
+/// Values of a few rows, with room for misaligned starts and guards behind the ends.
 template <typename Storage, typename Scalar>
 struct Buffers {
-  static constexpr std::int64_t room = kernels::block_size + 64;
+  static constexpr std::size_t room = 5 * kernels::block_size + 256;
   std::vector<Storage> x = std::vector<Storage>(room), dy = x, y = x;
   std::vector<Scalar> scale = std::vector<Scalar>(room), shift = scale, sums = scale, products = scale;
 
   explicit Buffers(unsigned seed) {
     std::mt19937_64 random(seed);
     std::normal_distribution<double> normal;
-    for (std::size_t i = 0; i < x.size(); ++i) {
+    for (std::size_t i = 0; i < room; ++i) {
       x[i] = static_cast<Storage>(static_cast<Scalar>(5 + normal(random)));
       dy[i] = static_cast<Storage>(static_cast<Scalar>(normal(random)));
       scale[i] = static_cast<Scalar>(1 + normal(random) / 4);
@@ -45,60 +45,160 @@ bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
 }
 
-/// Compares all functions of two tables on blocks of `n` values; returns the name of the first that differs.
+/// Compares two tables, function by function. All start `start` values after an aligned place.
 template <typename Storage, typename Scalar>
-std::string first_difference(const kernels::BlockKernels<Storage, Scalar>& a,
-                             const kernels::BlockKernels<Storage, Scalar>& b,
-                             const Buffers<Storage, Scalar>& data, std::int64_t n, std::int64_t start) {
-  const Storage* x = data.x.data() + start;
-  const Storage* dy = data.dy.data() + start / 2;
-  const Scalar* scale = data.scale.data() + start;
-  const Scalar* shift = data.shift.data() + start / 3;
-  const kernels::Normalizer<Scalar> by{Scalar(5.1), Scalar(1e-8), Scalar(0.7)};
-  if (n <= kernels::step_size && !same_bits(a.sum(x, n), b.sum(x, n))) return "sum";
-  if (!same_bits(a.sweep(x, n, Scalar(4.9)), b.sweep(x, n, Scalar(4.9)))) return "sweep";
-  if (!same_bits(a.sum_of_squares(x, n), b.sum_of_squares(x, n))) return "sum_of_squares";
-  for (const Scalar* each : {scale, static_cast<const Scalar*>(nullptr)}) {
-    if (!same_bits(a.gradient_sums(x, dy, n, by, each), b.gradient_sums(x, dy, n, by, each)))
-      return "gradient_sums";
-  }
-  const auto differs = [&](const auto& write) {
-    std::vector<Storage> first = data.y, second = data.y;
-    write(a, first.data() + start);
-    write(b, second.data() + start);
-    return !same_bits(first, second);  // what lies before and behind the block included
-  };
+class Comparison {
+ public:
   using Kernels = kernels::BlockKernels<Storage, Scalar>;
-  for (const bool stream : {false, true}) {
-    if (differs([&](const Kernels& k, Storage* y) {
-          k.transform_one(x, y, n, by, Scalar(1.3), Scalar(0.2), stream);
-        })) {
-      return "transform_one";
+
+  Comparison(const Kernels& a, const Kernels& b, const Buffers<Storage, Scalar>& data, std::int64_t start)
+      : a_(a), b_(b), data_(data), start_(start) {}
+
+  /// The name of the first function that differs on `rows` rows of n values, at most a block.
+  std::string on_rows(std::int64_t rows, std::int64_t n) const {
+    const std::int64_t step = n + 3;
+    const kernels::Rows<const Storage> x{data_.x.data() + start_, step},
+        dy{data_.dy.data() + start_ / 2, step};
+    const Scalar* scale = data_.scale.data() + start_;
+    const Scalar* shift = data_.shift.data() + start_ / 3;
+    std::vector<kernels::Normalizer<Scalar>> by;
+    std::vector<kernels::Correction<Scalar>> correction;
+    std::vector<Scalar> h;
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const auto part = static_cast<Scalar>(r) / 8;
+      by.push_back(
+          {r == 1 ? Scalar(0) : Scalar(5.1) + part, r == 1 ? Scalar(0) : Scalar(1e-8), Scalar(0.7) + part});
+      correction.push_back({Scalar(0.1) - part, Scalar(-0.3) + part});
+      h.push_back(Scalar(4.9) + part);
     }
-    if (differs([&](const Kernels& k, Storage* y) { k.transform_each(x, y, n, by, scale, shift, stream); }))
-      return "transform_each";
-    for (const Scalar* each : {scale, static_cast<const Scalar*>(nullptr)}) {
-      if (differs([&](const Kernels& k, Storage* y) {
-            k.gradient(x, dy, y, n, by, Scalar(0.1), Scalar(-0.3), each, Scalar(1.1), stream);
-          })) {
-        return "gradient";
-      }
-      if (differs([&](const Kernels& k, Storage* y) {
-            k.fixed_gradient(dy, y, n, Scalar(0.7), each, Scalar(1.1), stream);
-          })) {
-        return "fixed_gradient";
-      }
+    const Scalar* nothing = nullptr;
+    if (n <= kernels::step_size &&
+        sums_differ([&](const Kernels& k, Scalar* s, Scalar*) { k.sums(x, rows, n, s); }))
+      return "sums";
+    if (sums_differ([&](const Kernels& k, Scalar* s, Scalar*) {
+          k.sweeps(x, rows, n, h.data(), reinterpret_cast<kernels::Sums<Scalar>*>(s));
+        }))
+      return "sweeps";
+    if (sums_differ([&](const Kernels& k, Scalar* s, Scalar*) { k.sums_of_squares(x, rows, n, s); }))
+      return "sums_of_squares";
+    if (sums_differ(
+            [&](const Kernels& k, Scalar* s, Scalar* p) { k.add_position(x.data, dy.data, n, by[0], s, p); }))
+      return "add_position";
+    for (const Scalar* each : {scale, nothing}) {
+      if (sums_differ([&](const Kernels& k, Scalar* s, Scalar*) {
+            k.gradient_sums(x, dy, rows, n, by.data(), {each, nothing, 1, true},
+                            reinterpret_cast<kernels::Sums<Scalar>*>(s));
+          }))
+        return "gradient_sums";
     }
-    a.fence();
-    b.fence();
+    for (const bool stream : {false, true}) {
+      for (const Scalar* first : {scale, nothing}) {
+        for (const Scalar* second : {shift, nothing}) {
+          for (const bool each : {false, true}) {
+            if (results_differ([&](const Kernels& k, Storage* y, Scalar*, Scalar*) {
+                  k.transform(x, {y, step}, rows, n, by.data(), {first, second, 1, each}, {stream, 64});
+                }))
+              return "transform";
+            if (results_differ([&](const Kernels& k, Storage* y, Scalar*, Scalar*) {
+                  k.gradient(x, dy, {y, step}, rows, n, by.data(), correction.data(),
+                             {first, nothing, 1, each}, {stream, 64});
+                }))
+              return "gradient";
+          }
+        }
+        if (results_differ([&](const Kernels& k, Storage* y, Scalar* s, Scalar* p) {
+              k.gradient_pairs(x, dy, {y, step}, rows, n, by.data(), correction.data(), first, s, p,
+                               {stream, 64});
+            }))
+          return "gradient_pairs";
+      }
+      if (results_differ([&](const Kernels& k, Storage* y, Scalar*, Scalar*) {
+            k.copy(x, {y, step}, rows, n, {stream, 64});
+          }))
+        return "copy";
+    }
+    return wide_sums_differ(n) ? "flush or merge" : "";
   }
-  std::vector<Scalar> sums = data.sums, products = data.products, other_sums = sums,
-                      other_products = products;
-  a.add_position(x, dy, n, by, sums.data(), products.data());
-  b.add_position(x, dy, n, by, other_sums.data(), other_products.data());
-  if (!same_bits(sums, other_sums) || !same_bits(products, other_products)) return "add_position";
-  return "";
-}
+
+  /// The same for n rows of `lanes` lanes.
+  std::string on_lanes(std::int64_t n, std::int64_t lanes) const {
+    const std::int64_t step = lanes + 3;
+    const kernels::Rows<const Storage> x{data_.x.data() + start_, step},
+        dy{data_.dy.data() + start_ / 2, step};
+    const auto array = [&](std::int64_t i) { return data_.scale.data() + i * 300 + start_ / 2; };
+    const kernels::Lanes<Scalar> by{array(0), array(1), array(2), array(3), array(4), array(5), array(6)};
+    const Scalar* rows = data_.shift.data();
+    const Scalar* nothing = nullptr;
+    if (lanes >= kernels::gathered_lanes) {
+      if (n <= kernels::step_size &&
+          sums_differ([&](const Kernels& k, Scalar* s, Scalar*) { k.lane_sums(x, n, lanes, s); }))
+        return "lane_sums";
+      if (sums_differ(
+              [&](const Kernels& k, Scalar* s, Scalar* p) { k.lane_sweeps(x, n, lanes, by.high, s, p); }))
+        return "lane_sweeps";
+      if (sums_differ([&](const Kernels& k, Scalar* s, Scalar*) { k.lane_sums_of_squares(x, n, lanes, s); }))
+        return "lane_sums_of_squares";
+      for (const Scalar* each : {rows, nothing}) {
+        if (sums_differ([&](const Kernels& k, Scalar* s, Scalar* p) {
+              k.lane_gradient_sums(x, dy, n, lanes, by, each, s, p);
+            }))
+          return "lane_gradient_sums";
+      }
+    }
+    for (const bool stream : {false, true}) {
+      for (const Scalar* first : {rows, nothing}) {
+        for (const Scalar* second : {rows + 7, nothing}) {
+          if (results_differ([&](const Kernels& k, Storage* y, Scalar*, Scalar*) {
+                k.lane_transform(x, {y, step}, n, lanes, by, first, second, {stream, 64});
+              }))
+            return "lane_transform";
+        }
+        if (results_differ([&](const Kernels& k, Storage* y, Scalar*, Scalar*) {
+              k.lane_gradient(x, dy, {y, step}, n, lanes, by, first, {stream, 64});
+            }))
+          return "lane_gradient";
+      }
+    }
+    return "";
+  }
+
+ private:
+  /// Runs `f(table, y, sums, products)` with each table; what lies before and behind is compared, too.
+  template <typename F>
+  bool results_differ(const F& f) const {
+    std::vector<Storage> first = data_.y, second = first;
+    std::vector<Scalar> sums = data_.sums, products = data_.products, other_sums = sums,
+                        other_products = products;
+    f(a_, first.data() + start_, sums.data() + 1, products.data() + 2);
+    f(b_, second.data() + start_, other_sums.data() + 1, other_products.data() + 2);
+    a_.fence();
+    b_.fence();
+    return !same_bits(first, second) || !same_bits(sums, other_sums) || !same_bits(products, other_products);
+  }
+  template <typename F>
+  bool sums_differ(const F& f) const {
+    return results_differ(
+        [&](const Kernels& k, Storage*, Scalar* sums, Scalar* products) { f(k, sums, products); });
+  }
+  bool wide_sums_differ(std::int64_t n) const {
+    const auto run = [&](const Kernels& k) {
+      std::vector<Wide<Scalar>> totals(4 * Buffers<Storage, Scalar>::room, Wide<Scalar>(0.1));
+      std::vector<Scalar> sums = data_.sums;
+      const kernels::GradientTotals<Scalar> all(totals.data(),
+                                                static_cast<std::int64_t>(Buffers<Storage, Scalar>::room));
+      k.flush(sums.data() + 1, n, all.sum, all.sum_lost);
+      k.merge(all.sum + n, all.sum_lost == nullptr ? nullptr : all.sum_lost + n, n, all.sum, all.sum_lost);
+      for (const Scalar each : sums) totals.push_back(static_cast<Wide<Scalar>>(each));
+      return totals;
+    };
+    return !same_bits(run(a_), run(b_));
+  }
+
+  const Kernels& a_;
+  const Kernels& b_;
+  const Buffers<Storage, Scalar>& data_;
+  std::int64_t start_;
+};
 
 /// The tables that this processor can run.
 template <typename Storage, typename Scalar>
@@ -122,9 +222,26 @@ void check_blocks() {
   const Buffers<Storage, Scalar> data(17);
   for (const auto& [name, table] : tables<Storage, Scalar>()) {
     for (std::int64_t n = 1; n <= kernels::block_size; ++n) {
-      const std::string difference = first_difference(reference, table, data, n, n % 19);
-      INFO(name << ", " << n << " values");
+      const std::string difference =
+          Comparison<Storage, Scalar>(reference, table, data, n % 19).on_rows(n < 130 ? 4 : 1 + n % 4, n);
+      INFO(name << ", rows of " << n << " values");
       REQUIRE(difference == "");
+    }
+    for (std::int64_t lanes = 1; lanes <= 130; ++lanes) {
+      for (const std::int64_t n : {lanes % 7 + 1, std::int64_t{17}, 129 / lanes + 30}) {
+        const std::string difference =
+            Comparison<Storage, Scalar>(reference, table, data, lanes % 19).on_lanes(n, lanes);
+        INFO(name << ", " << n << " rows of " << lanes << " lanes");
+        REQUIRE(difference == "");
+      }
+    }
+    for (const std::int64_t lanes : {16, 21, 100}) {
+      for (std::int64_t n = 1; n * (lanes + 3) < 4 * kernels::block_size; n += 3) {
+        const std::string difference =
+            Comparison<Storage, Scalar>(reference, table, data, 0).on_lanes(n, lanes);
+        INFO(name << ", " << n << " rows of " << lanes << " lanes");
+        REQUIRE(difference == "");
+      }
     }
   }
 }
@@ -149,7 +266,8 @@ TEST_CASE("Conversions from and to 16 bits are those of Eigen, for every value")
           const auto bits = static_cast<std::uint16_t>(first + i);
           std::memcpy(static_cast<void*>(&x[i]), &bits, sizeof bits);
         }
-        table.transform_one(x.data(), y.data(), 1024, {0, 0, 1}, 1, -0.0F, false);
+        const kernels::Normalizer<float> nothing{0, 0, 1};
+        table.transform({x.data(), 0}, {y.data(), 0}, 1, 1024, &nothing, {nullptr, nullptr, 0, false}, {});
         for (std::size_t i = 0; i < 1024; ++i) {
           const float value = static_cast<float>(x[i]);
           wrong += std::isnan(value) ? !std::isnan(static_cast<float>(y[i])) : !same_bits(x[i], y[i]);
@@ -162,42 +280,84 @@ TEST_CASE("Conversions from and to 16 bits are those of Eigen, for every value")
   check(Eigen::bfloat16());
 }
 
-TEST_CASE("Whole layers give the same bits on every instruction set") {
-  const InstructionSet best = instruction_set();
-  for (const std::int64_t features : {1, 7, 16, 63, 64, 65, 100, 768, 1023, 1024, 1025, 2047, 4100}) {
-    using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-    const Matrix x = Matrix::Random(9, features).array() + 3, dy = Matrix::Random(9, features);
-    std::vector<Eigen::ArrayXf> results;
-    for (const InstructionSet set :
-         {InstructionSet::baseline, InstructionSet::avx2, InstructionSet::avx512}) {
-      limit_instruction_set(set);
-      std::vector<float> all;
-      const auto run = [&](Normalization<float> layer) {
-        layer.scale.value.setLinSpaced(0.5F, 1.5F);
-        const Matrix y = layer.forward(x), dx = layer.backward(x, dy);
-        all.insert(all.end(), y.data(), y.data() + y.size());
-        all.insert(all.end(), dx.data(), dx.data() + dx.size());
-        all.insert(all.end(), layer.scale.grad.data(), layer.scale.grad.data() + layer.scale.grad.size());
-      };
-      run(LayerNorm<float>(features));
-      run(RMSNorm<float>(features));
-      run(BatchNorm<float>(features));
-      run(WeightNorm<float>(9));
-      results.emplace_back(Eigen::Map<Eigen::ArrayXf>(all.data(), static_cast<Eigen::Index>(all.size())));
-    }
-    limit_instruction_set(best);
-    INFO(features << " features");
-    CHECK(std::memcmp(results[0].data(), results[1].data(),
-                      static_cast<std::size_t>(results[0].size()) * sizeof(float)) == 0);
-    CHECK(std::memcmp(results[0].data(), results[2].data(),
-                      static_cast<std::size_t>(results[0].size()) * sizeof(float)) == 0);
+/// What a layer makes of x and dy, forward, backward and in evaluation.
+template <typename Tensor>
+std::vector<float> everything(Normalization<float> layer, const Tensor& x, const Tensor& dy) {
+  if (layer.scale.value.size() > 0) layer.scale.value.setLinSpaced(0.5F, 1.5F);
+  if (layer.shift.value.size() > 0) layer.shift.value.setLinSpaced(-1.0F, 2.0F);
+  const Tensor y = layer.forward(x), dx = layer.backward(x, dy), z = layer.evaluate(x);
+  std::vector<float> all;
+  for (const Tensor* each : {&y, &dx, &z}) all.insert(all.end(), each->data(), each->data() + each->size());
+  for (const auto* each : {&layer.scale.grad, &layer.shift.grad})
+    all.insert(all.end(), each->data(), each->data() + each->size());
+  if (layer.running) {
+    all.insert(all.end(), layer.running->mean.data(),
+               layer.running->mean.data() + layer.running->mean.size());
+    all.insert(all.end(), layer.running->variance.data(),
+               layer.running->variance.data() + layer.running->variance.size());
   }
+  return all;
+}
+
+/// Whether each instruction set gives the bits of the reference.
+template <typename Tensor>
+bool same_on_all(const Normalization<float>& layer, const Tensor& x, const Tensor& dy) {
+  const InstructionSet best = instruction_set();
+  limit_instruction_set(InstructionSet::reference);
+  const std::vector<float> expected = everything(layer, x, dy);
+  bool same = true;
+  for (const InstructionSet set : {InstructionSet::baseline, InstructionSet::avx2, InstructionSet::avx512}) {
+    limit_instruction_set(set);
+    same = same && same_bits(expected, everything(layer, x, dy));
+  }
+  limit_instruction_set(best);
+  return same;
+}
+
+TEST_CASE("Whole layers have the bits of the reference, for every size from 1 to 4200 and each geometry") {
+  using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  using Tensor = Eigen::Tensor<float, 4, Eigen::RowMajor>;
+  std::srand(3);
+  // Also past the caches, where results of this size are not by themselves.
+  for (std::int64_t n = 1; n <= 4200; ++n) {
+    stream_results_from(n % 2 == 0 ? 0 : std::int64_t{1} << 40);
+    const Matrix rows = Matrix::Random(3, n).array() + 3, d_rows = Matrix::Random(3, n);
+    INFO(n);
+    REQUIRE(same_on_all(LayerNorm<float>(n), rows, d_rows));
+    REQUIRE(same_on_all(RMSNorm<float>(n), rows, d_rows));
+    REQUIRE(same_on_all(WeightNorm<float>(3), rows, d_rows));
+    REQUIRE(same_on_all(BatchNorm<float>(n), rows, d_rows));
+    const Matrix columns = Matrix::Random(n, 3).array() + 3, d_columns = Matrix::Random(n, 3);
+    if (n > 1) REQUIRE(same_on_all(BatchNorm<float>(3), columns, d_columns));
+    if (n % 4 == 0) {
+      const Matrix wide = Matrix::Random(n / 4 + 1, 18).array() + 3, d_wide = Matrix::Random(n / 4 + 1, 18);
+      REQUIRE(same_on_all(BatchNorm<float>(18), wide, d_wide));
+    }
+    // Planes of n / 6, as channels first and last, of all layers for images.
+    if (n % 6 != 0) continue;
+    Tensor x(2, 6, n / 6, 1), dy(2, 6, n / 6, 1), last(2, n / 6, 1, 36), d_last(2, n / 6, 1, 36);
+    x.setRandom();
+    dy.setRandom();
+    last.setRandom();
+    d_last.setRandom();
+    REQUIRE(same_on_all(BatchNorm<float>(6), x, dy));
+    REQUIRE(same_on_all(GroupNorm<float>(2, 6), x, dy));
+    REQUIRE(same_on_all(InstanceNorm<float>(6), x, dy));
+    REQUIRE(same_on_all(LayerNorm<float>(6, over(1)), x, dy));
+    REQUIRE(same_on_all(LayerNorm<float>({6, n / 6, 1}, over_last(3)), x, dy));
+    REQUIRE(same_on_all(BatchNorm<float>(36, channels_on(-1)), last, d_last));
+    REQUIRE(same_on_all(GroupNorm<float>(4, 36, channels_on(-1)), last, d_last));
+    REQUIRE(same_on_all(InstanceNorm<float>(36, channels_on(-1)), last, d_last));
+  }
+  stream_results_from(std::int64_t{4} << 20);
 }
 
 TEST_CASE("The instruction set can be lowered, not raised") {
   const InstructionSet best = instruction_set();
   limit_instruction_set(InstructionSet::baseline);
   CHECK(instruction_set() == InstructionSet::baseline);
+  limit_instruction_set(InstructionSet::reference);
+  CHECK(instruction_set() == InstructionSet::reference);
   limit_instruction_set(InstructionSet::avx512);
   CHECK(instruction_set() == kernels::detected_instruction_set());
   limit_instruction_set(best);

@@ -94,19 +94,34 @@ class Moments {
     kept_samples_ = partition.kept_samples;
   }
 
-  /// A feature's mean and biased variance: those of its group, averaged over the samples where it has
-  /// several.
-  MeanAndVariance<Wide<Scalar>> batch_statistics(const kernels::Offsets& feature) const {
+  /// Calls `f(feature, MeanAndVariance)` with each feature's mean and biased variance: those of its group,
+  /// averaged over the samples where it has several.
+  template <typename F>
+  void for_each_feature(const F& f) const {
     using W = Wide<Scalar>;
-    kernels::WideSum<Scalar> mean, variance;
-    for (std::int64_t i = 0; i < kept_samples_.size; ++i) {
-      const std::int64_t group = feature.group + kept_samples_.at(i).group;
-      mean.add(static_cast<W>(high_[group]) + static_cast<W>(low_[group]));
-      if (variance_.size() > 0) variance.add(variance_[group]);
-    }
+    const kernels::Axis axis = kept_features_.fastest();
     const W samples = static_cast<W>(kept_samples_.size);
-    return {mean.total() / samples, variance.total() / samples};
+    kept_features_.for_each_run(
+        0, kept_features_.size, [&](kernels::Offsets at, std::int64_t, std::int64_t length) {
+          for (std::int64_t i = 0; i < length; ++i, at.step(axis, 1)) {
+            if (kept_samples_.size == 1) {
+              f(at.feature, MeanAndVariance<W>{mean_of(at.group), variance_of(at.group)});
+              continue;
+            }
+            kernels::WideSum<Scalar> mean, variance;
+            for (std::int64_t sample = 0; sample < kept_samples_.size; ++sample) {
+              const std::int64_t group = at.group + kept_samples_.at(sample).group;
+              mean.add(mean_of(group));
+              variance.add(variance_of(group));
+            }
+            f(at.feature, MeanAndVariance<W>{mean.total() / samples, variance.total() / samples});
+          }
+        });
   }
+  Wide<Scalar> mean_of(std::int64_t group) const {
+    return static_cast<Wide<Scalar>>(high_[group]) + static_cast<Wide<Scalar>>(low_[group]);
+  }
+  Wide<Scalar> variance_of(std::int64_t group) const { return variance_.size() == 0 ? 0 : variance_[group]; }
 
   kernels::MomentsSink<Scalar> sink() {
     return {high_.data(), low_.data(), rstd_.data(), variance_.size() == 0 ? nullptr : variance_.data()};

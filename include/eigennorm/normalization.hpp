@@ -358,8 +358,6 @@ class Normalization {
             data_or_null(scale),
             data_or_null(shift),
             sink,
-            nullptr,
-            nullptr,
             &kernels::block_kernels<Storage, Scalar>()};
   }
 
@@ -408,18 +406,21 @@ class Normalization {
       return;
     }
     if (!frozen) {
-      core::forward(job(partition, x.data, y.data, moments.sink()), context.device);
+      auto own = job(partition, x.data, y.data, moments.sink());
+      core::forward(own, context.device);
       if (update) update_running(moments);
       return;
     }
-    core::forward_given(given_job(partition, x.data, y.data, moments.sink(), *running), context.device);
+    auto given = given_job(partition, x.data, y.data, moments.sink(), *running);
+    core::forward_given(given, context.device);
     if (!update) return;
     // y is made; now the batch's own statistics, to move the running ones. Backward needs those that y was
     // made by.
-    core::forward(job<Storage>(partition, x.data, nullptr, moments.sink()), context.device);
+    auto own = job<Storage>(partition, x.data, nullptr, moments.sink());
+    core::forward(own, context.device);
     update_running(moments);
-    core::forward_given(given_job<Storage>(partition, x.data, nullptr, moments.sink(), *used),
-                        context.device);
+    auto again = given_job<Storage>(partition, x.data, nullptr, moments.sink(), *used);
+    core::forward_given(again, context.device);
   }
 
   template <typename Storage>
@@ -437,9 +438,11 @@ class Normalization {
     check_running(partition);
     if (partition.size == 0) return;
     if (running) {
-      core::forward_given(given_job(partition, x.data, y.data, {}, *running), context.device);
+      auto given = given_job(partition, x.data, y.data, {}, *running);
+      core::forward_given(given, context.device);
     } else {
-      core::forward(job(partition, x.data, y.data, {}), context.device);
+      auto own = job(partition, x.data, y.data, {});
+      core::forward(own, context.device);
     }
   }
 
@@ -466,22 +469,20 @@ class Normalization {
     check_moments(moments, x.shape, order, partition);
     if (partition.size == 0) return;
 
-    const auto needed = static_cast<std::size_t>(core::gradient_scratch(partition));
+    const auto needed = static_cast<std::size_t>(core::gradient_scratch<Scalar>(partition, moments.frozen()));
     if (scratch_.size() < needed) scratch_.resize(needed);
     const core::AffineGradients<Scalar> gradients{scale.grad.size() == 0 ? nullptr : scale.grad.data(),
                                                   shift.grad.size() == 0 ? nullptr : shift.grad.data()};
-    const kernels::BackwardJob<Storage, Scalar> job{&partition,
-                                                    statistic_,
-                                                    moments.frozen(),
-                                                    x.data,
-                                                    dy.data,
-                                                    dx.data,
-                                                    data_or_null(scale),
-                                                    moments.source(),
-                                                    gradients.wanted(),
-                                                    scratch_.data(),
-                                                    &kernels::block_kernels<Storage, Scalar>()};
-    core::backward(job, gradients, context.device);
+    kernels::BackwardJob<Storage, Scalar> job{&partition,
+                                              statistic_,
+                                              moments.frozen(),
+                                              x.data,
+                                              dy.data,
+                                              dx.data,
+                                              data_or_null(scale),
+                                              moments.source(),
+                                              &kernels::block_kernels<Storage, Scalar>()};
+    core::backward(job, gradients, scratch_.data(), context.device);
   }
 
   void check_moments(const Moments<Scalar>& moments, const Shape& shape, Order order,
@@ -511,23 +512,21 @@ class Normalization {
 
   /// Moves the running statistics by a batch: all features, or, where one would become NaN or infinite, none.
   void update_running(const Moments<Scalar>& moments) {
-    const kernels::Loop& features = moments.kept_features_;
-    for (std::int64_t i = 0; i < features.size; ++i) {
-      const kernels::Offsets feature = features.at(i);
-      const MeanAndVariance<Scalar> moved =
-          running->moved(feature.feature, moments.batch_statistics(feature), moments.count());
-      if (!std::isfinite(moved.mean) || !std::isfinite(moved.variance)) {
-        ++running->rejected_batches;
-        return;
-      }
+    const Movement<Scalar> movement(*running, moments.count());
+    bool finite = true;
+    moments.for_each_feature([&](std::int64_t feature, MeanAndVariance<Wide<Scalar>> batch) {
+      const MeanAndVariance<Scalar> moved = movement(feature, batch);
+      finite = finite && std::isfinite(moved.mean) && std::isfinite(moved.variance);
+    });
+    if (!finite) {
+      ++running->rejected_batches;
+      return;
     }
-    for (std::int64_t i = 0; i < features.size; ++i) {
-      const kernels::Offsets feature = features.at(i);
-      const MeanAndVariance<Scalar> moved =
-          running->moved(feature.feature, moments.batch_statistics(feature), moments.count());
-      running->mean[feature.feature] = moved.mean;
-      if (running->variance.size() > 0) running->variance[feature.feature] = moved.variance;
-    }
+    moments.for_each_feature([&](std::int64_t feature, MeanAndVariance<Wide<Scalar>> batch) {
+      const MeanAndVariance<Scalar> moved = movement(feature, batch);
+      running->mean[feature] = moved.mean;
+      if (running->variance.size() > 0) running->variance[feature] = moved.variance;
+    });
     ++running->batches;
   }
 
@@ -553,7 +552,7 @@ class Normalization {
   Geometry geometry_;
   Statistic statistic_;
   Moments<Scalar> moments_;
-  std::vector<kernels::GradientSums<Scalar>> scratch_;
+  std::vector<Wide<Scalar>> scratch_;
 };
 
 }  // namespace eigennorm

@@ -131,27 +131,40 @@ struct RunningStatistics {
     variance = estimate.variance;
   }
 
-  /// Where a batch of m values per statistic, with this mean and biased variance, moves a feature.
-  MeanAndVariance<Scalar> moved(std::int64_t feature, MeanAndVariance<Wide<Scalar>> batch,
-                                std::int64_t m) const {
-    using W = Wide<Scalar>;
-    const W old_weight = static_cast<W>(averaging.weight_of_old(batches));
-    const W new_weight = static_cast<W>(averaging.weight_of_new(batches));
-    const W next = old_weight * static_cast<W>(mean[feature]) + new_weight * batch.mean;
-    if (variance.size() == 0) return {static_cast<Scalar>(next), Scalar(0)};
-    if (estimator == Estimator::unbiased) {
-      batch.variance = batch.variance * (static_cast<W>(m) / static_cast<W>(m - 1));
-    }
-    const W next_variance = old_weight * static_cast<W>(variance[feature]) + new_weight * batch.variance;
-    return {static_cast<Scalar>(next), static_cast<Scalar>(next_variance)};
-  }
-
  private:
   static std::int64_t checked(std::int64_t features) {
     if (features < 0)
       core::fail_with({"RunningStatistics: expected a number of features of at least 0, got ", features});
     return features;
   }
+};
+
+/// Where a batch of `count` values per statistic moves running statistics.
+template <typename Scalar>
+class Movement {
+ public:
+  using W = Wide<Scalar>;
+
+  Movement(const RunningStatistics<Scalar>& running, std::int64_t count)
+      : running_(running),
+        old_weight_(static_cast<W>(running.averaging.weight_of_old(running.batches))),
+        new_weight_(static_cast<W>(running.averaging.weight_of_new(running.batches))),
+        correction_(running.estimator == Estimator::unbiased
+                        ? static_cast<W>(count) / static_cast<W>(count - 1)
+                        : W(1)) {}
+
+  /// The values of a feature after a batch of this mean and biased variance.
+  MeanAndVariance<Scalar> operator()(std::int64_t feature, MeanAndVariance<W> batch) const {
+    const W mean = old_weight_ * static_cast<W>(running_.mean[feature]) + new_weight_ * batch.mean;
+    if (running_.variance.size() == 0) return {static_cast<Scalar>(mean), Scalar(0)};
+    const W variance = old_weight_ * static_cast<W>(running_.variance[feature]) +
+                       new_weight_ * (batch.variance * correction_);
+    return {static_cast<Scalar>(mean), static_cast<Scalar>(variance)};
+  }
+
+ private:
+  const RunningStatistics<Scalar>& running_;
+  W old_weight_, new_weight_, correction_;
 };
 
 #include "eigennorm/kernels/strict_end.inl"

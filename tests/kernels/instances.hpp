@@ -6,7 +6,8 @@
 // instruction set. That users need no such file is what the programs, consumers and link tests show.
 
 #define EIGENNORM_INSTANCES(word, Storage, Scalar)                       \
-  word template struct eigennorm::kernels::Engine<Storage, Scalar>;      \
+  word template struct eigennorm::kernels::ForwardEngine<Storage, Scalar>;  \
+  word template struct eigennorm::kernels::BackwardEngine<Storage, Scalar>; \
   word template const eigennorm::kernels::BlockKernels<Storage, Scalar>& \
   eigennorm::kernels::block_kernels<Storage, Scalar>();
 

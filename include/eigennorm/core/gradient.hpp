@@ -6,8 +6,11 @@
 #include <cstdint>
 
 #include "eigennorm/core/device.hpp"
-#include "eigennorm/kernels/engine.hpp"
+#include "eigennorm/core/tiles.hpp"
+#include "eigennorm/core/transform.hpp"
+#include "eigennorm/kernels/backward.hpp"
 #include "eigennorm/kernels/job.hpp"
+#include "eigennorm/kernels/streaming.hpp"
 
 /// \file
 /// Backward: how a call is cut into tasks, and the parameter gradients put together.
@@ -31,83 +34,141 @@ struct AffineGradients {
   }
 };
 
-/// How many sums a backward call needs room for.
-inline std::int64_t gradient_scratch(const kernels::Partition& partition) {
+/// How many sums a backward call keeps: by group, or by part and feature.
+inline std::int64_t sums_in(const kernels::Partition& partition) {
   if (partition.features_kept) return partition.groups.kept.size;
   return kernels::FeaturePieces(partition).parts * partition.features.kept.size;
 }
 
+/// How many numbers a backward call needs room for.
+template <typename Scalar>
+std::int64_t gradient_scratch(const kernels::Partition& partition, bool frozen) {
+  return kernels::GradientTotals<Scalar>::room(sums_in(partition)) +
+         (frozen ? partition.features.kept.size : 0);
+}
+
 /// dx, and where every feature is kept also the sums of each group.
 template <typename Storage, typename Scalar>
-void input_gradient(const kernels::BackwardJob<Storage, Scalar>& job, const Device& device) {
-  using Engine = kernels::Engine<Storage, Scalar>;
-  constexpr std::int64_t width = kernels::tile_width<Scalar>;
+void input_gradient(kernels::BackwardJob<Storage, Scalar>& job, const Device& device) {
+  using Engine = kernels::BackwardEngine<Storage, Scalar>;
+  using kernels::most_lanes;
   const kernels::Partition& partition = *job.partition;
-  const std::int64_t tiles = partition.groups.tiles(width);
+  const std::int64_t groups = partition.groups.kept.size;
   const std::int64_t segments = kernels::segments_in(partition.count);
-  if (segments == 1 || tiles >= device.threads()) {
-    device.parallel_for(tiles, partition.size / tiles,
-                        [&](std::int64_t first, std::int64_t last) { Engine::backward(job, first, last); });
+  if (!job.frozen && partition.rows(3) && partition.groups.reduced.rank <= 1 &&
+      (segments == 1 || groups >= device.threads())) {
+    device.parallel_for(groups, partition.count,
+                        [&](std::int64_t first, std::int64_t last) { Engine::rows(job, first, last); });
     return;
   }
-  constexpr std::int64_t wave = 64;
+  const kernels::LaneLayout layout = kernels::layout_of_groups(partition, 3);
+  job.layout = &layout;
+  job.width = tile_width(partition, layout, device.threads());
+  const std::int64_t tiles = partition.groups.tiles(job.width);
+  if (segments == 1 || tiles >= device.threads()) {
+    device.parallel_for(tiles, partition.size / tiles,
+                        [&](std::int64_t first, std::int64_t last) { Engine::tiles(job, first, last); });
+    return;
+  }
   for (std::int64_t id = 0; id < tiles; ++id) {
-    const kernels::Tile tile = partition.groups.tile(id, width);
-    const std::int64_t values = kernels::segment_size * tile.lanes;
-    std::array<kernels::GradientSums<Scalar>, static_cast<std::size_t>(wave * width)> waiting;
-    std::array<kernels::GradientSums<Scalar>, static_cast<std::size_t>(width)> total;
-    for (std::int64_t start = 0; Engine::needs_sums(job) && start < segments; start += wave) {
-      const std::int64_t numbers = std::min(wave, segments - start);
-      device.parallel_for(numbers, values, [&](std::int64_t first, std::int64_t last) {
-        Engine::sum_segments(job, tile, start + first, start + last, waiting.data() + first * width);
-      });
-      for (std::int64_t i = 0; i < numbers; ++i) {
-        for (std::int64_t t = 0; t < tile.lanes; ++t) {
-          total[static_cast<std::size_t>(t)].add(waiting[static_cast<std::size_t>(i * width + t)]);
-        }
-      }
-    }
-    Engine::keep(job, tile, total.data());
-    device.parallel_for(segments, values, [&](std::int64_t first, std::int64_t last) {
-      Engine::gradient_segments(job, tile, first, last, total.data());
-    });
+    const kernels::Tile tile = partition.groups.tile(id, job.width);
+    std::array<kernels::GradientSums<Scalar>, static_cast<std::size_t>(most_lanes)> total;
+    for_each_segment<kernels::GradientSums<Scalar>>(
+        device, segments, tile.lanes,
+        [&](std::int64_t first, std::int64_t last, kernels::GradientSums<Scalar>* partials) {
+          Engine::sum_segments(job, tile, first, last, partials);
+        },
+        [&](std::int64_t lane, const kernels::GradientSums<Scalar>& partial) {
+          total[static_cast<std::size_t>(lane)].add(partial);
+        });
+    Engine::keep_tile(job, tile, total.data());
+    if (job.frozen) continue;
+    device.parallel_for(segments, kernels::segment_size * tile.lanes,
+                        [&](std::int64_t first, std::int64_t last) {
+                          Engine::write_segments(job, tile, first, last, total.data());
+                        });
   }
 }
 
-/// Runs a backward call: adds to the parameter gradients and writes dx.
+/// dx = dy * rstd * scale.
 template <typename Storage, typename Scalar>
-void backward(const kernels::BackwardJob<Storage, Scalar>& job, const AffineGradients<Scalar>& gradients,
-              const Device& device) {
-  using Engine = kernels::Engine<Storage, Scalar>;
+void frozen_gradient(const kernels::BackwardJob<Storage, Scalar>& job, Wide<Scalar>* rstd,
+                     const Device& device) {
   const kernels::Partition& partition = *job.partition;
+  for (std::int64_t i = 0; i < partition.kept_features.size; ++i) {
+    const kernels::Offsets feature = partition.kept_features.at(i);
+    rstd[feature.feature] = job.moments.rstd[feature.group];
+  }
+  kernels::ForwardJob<Storage, Scalar> forward{&partition, job.statistic, 0,  job.dy,     job.dx,
+                                               job.scale,  nullptr,       {}, job.kernels};
+  forward.given_rstd = rstd;
+  forward.from = 1;
+  forward.to = 2;
+  transform_given(forward, device);
+}
+
+/// Adds the sums of each feature's parts, in order, to the parameter gradients.
+template <typename Storage, typename Scalar>
+void merge_parts(const kernels::BackwardJob<Storage, Scalar>& job, std::int64_t parts,
+                 const AffineGradients<Scalar>& gradients, const Device& device) {
+  const std::int64_t features = job.partition->features.kept.size;
+  device.parallel_for(features, parts, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t start = first; start < last; start += kernels::block_size) {
+      const std::int64_t n = std::min(kernels::block_size, last - start);
+      const auto total = job.sums.from(start);
+      for (std::int64_t part = 1; part < parts; ++part) {
+        const auto next = job.sums.from(part * features + start);
+        job.kernels->merge(next.sum, next.sum_lost, n, total.sum, total.sum_lost);
+        job.kernels->merge(next.product, next.product_lost, n, total.product, total.product_lost);
+      }
+      for (std::int64_t i = 0; i < n; ++i) gradients.add(start + i, total.get(i));
+    }
+  });
+}
+
+/// Runs a backward call: adds to the parameter gradients and writes dx. `scratch`: gradient_scratch() numbers.
+template <typename Storage, typename Scalar>
+void backward(kernels::BackwardJob<Storage, Scalar>& job, const AffineGradients<Scalar>& gradients,
+              Wide<Scalar>* scratch, const Device& device) {
+  using Engine = kernels::BackwardEngine<Storage, Scalar>;
+  const kernels::Partition& partition = *job.partition;
+  const std::int64_t sums = sums_in(partition);
+  job.wants_parameters = gradients.wanted();
+  job.sums = kernels::GradientTotals<Scalar>(scratch, sums);
+  job.stream = kernels::streams<Storage>(partition.size);
   if (partition.features_kept) {
-    input_gradient(job, device);
+    if (!job.frozen || gradients.wanted()) input_gradient(job, device);
+    if (job.frozen) frozen_gradient(job, scratch + kernels::GradientTotals<Scalar>::room(sums), device);
     if (!gradients.wanted()) return;
     // The sums of a feature's groups, in order.
     for (std::int64_t i = 0; i < partition.kept_features.size; ++i) {
       const kernels::Offsets feature = partition.kept_features.at(i);
       kernels::GradientSums<Scalar> total;
       for (std::int64_t sample = 0; sample < partition.kept_samples.size; ++sample) {
-        total.add(job.sums[feature.group + partition.kept_samples.at(sample).group]);
+        total.add(job.sums.get(feature.group + partition.kept_samples.at(sample).group));
       }
       gradients.add(feature.feature, total);
     }
     return;
   }
-  if (gradients.wanted()) {
-    // Before dx is written, because it may be written over dy.
-    const kernels::FeaturePieces cut(partition);
-    const std::int64_t features = partition.features.kept.size;
-    const std::int64_t tasks = cut.parts * partition.features.tiles(256);
-    device.parallel_for(tasks, partition.size / tasks, [&](std::int64_t first, std::int64_t last) {
-      Engine::sum_features(job, first, last);
-    });
-    for (std::int64_t feature = 0; feature < features; ++feature) {
-      kernels::GradientSums<Scalar> total;
-      for (std::int64_t part = 0; part < cut.parts; ++part) total.add(job.sums[part * features + feature]);
-      gradients.add(feature, total);
-    }
+  if (!gradients.wanted()) {
+    input_gradient(job, device);
+    return;
   }
+  const kernels::FeaturePieces cut(partition);
+  if (Engine::are_feature_rows(partition) &&
+      (cut.parts >= device.threads() || partition.count < kernels::segment_size)) {
+    device.parallel_for(cut.parts, partition.size / cut.parts, [&](std::int64_t first, std::int64_t last) {
+      Engine::feature_rows(job, first, last);
+    });
+    merge_parts(job, cut.parts, gradients, device);
+    return;
+  }
+  // Before dx is written, because it may be written over dy.
+  const std::int64_t tasks = cut.parts * partition.features.tiles(Engine::feature_width(partition));
+  device.parallel_for(tasks, partition.size / tasks,
+                      [&](std::int64_t first, std::int64_t last) { Engine::sum_features(job, first, last); });
+  merge_parts(job, cut.parts, gradients, device);
   input_gradient(job, device);
 }
 

@@ -127,6 +127,8 @@ inline Partition partition(const Geometry& geometry, const Shape& shape, Order o
       const Axis& each = halves[axis][static_cast<std::size_t>(part)];
       result.size *= each.extent;
       (each.averaged ? result.groups.reduced : result.groups.kept).append(each);
+      if (each.averaged) result.values.append(each, true, false);
+      result.memory.append(each, false, true);
       (each.is_feature ? result.features.kept : result.features.reduced).append(each);
       if (!each.averaged) (each.is_feature ? result.kept_features : result.kept_samples).append(each);
       if (each.averaged && each.is_feature && each.extent > 1) result.features_kept = false;

@@ -6,8 +6,10 @@
 #include <cstdint>
 
 #include "eigennorm/core/device.hpp"
-#include "eigennorm/kernels/engine.hpp"
+#include "eigennorm/core/tiles.hpp"
+#include "eigennorm/kernels/forward.hpp"
 #include "eigennorm/kernels/job.hpp"
+#include "eigennorm/kernels/streaming.hpp"
 
 /// \file
 /// Forward: how a call is cut into tasks.
@@ -16,55 +18,88 @@ namespace eigennorm::core {
 
 /// Runs a forward call by each group's own statistics.
 template <typename Storage, typename Scalar>
-void forward(const kernels::ForwardJob<Storage, Scalar>& job, const Device& device) {
-  using Engine = kernels::Engine<Storage, Scalar>;
-  constexpr std::int64_t width = kernels::tile_width<Scalar>;
+void forward(kernels::ForwardJob<Storage, Scalar>& job, const Device& device) {
+  using Engine = kernels::ForwardEngine<Storage, Scalar>;
+  using kernels::most_lanes;
   const kernels::Partition& partition = *job.partition;
-  const std::int64_t tiles = partition.groups.tiles(width);
+  job.stream = job.y != nullptr && kernels::streams<Storage>(partition.size);
+  const std::int64_t groups = partition.groups.kept.size;
   const std::int64_t segments = kernels::segments_in(partition.count);
-  if (segments == 1 || tiles >= device.threads()) {
-    device.parallel_for(tiles, partition.size / tiles,
-                        [&](std::int64_t first, std::int64_t last) { Engine::forward(job, first, last); });
+  if (partition.rows(2) && (segments == 1 || groups >= device.threads())) {
+    device.parallel_for(groups, partition.count,
+                        [&](std::int64_t first, std::int64_t last) { Engine::rows(job, first, last); });
     return;
   }
-  // Few, long groups: the segments of a tile at once. Summaries wait on the stack, a wave at a time.
-  constexpr std::int64_t wave = 64;
-  for (std::int64_t id = 0; id < tiles; ++id) {
-    const kernels::Tile tile = partition.groups.tile(id, width);
-    const std::int64_t values = kernels::segment_size * tile.lanes;
-    std::array<kernels::Summary<Scalar>, static_cast<std::size_t>(wave * width)> waiting;
-    std::array<kernels::Summary<Scalar>, static_cast<std::size_t>(width)> total;
-    for (std::int64_t start = 0; start < segments; start += wave) {
-      const std::int64_t numbers = std::min(wave, segments - start);
-      device.parallel_for(numbers, values, [&](std::int64_t first, std::int64_t last) {
-        Engine::summarize_segments(job, tile, start + first, start + last, waiting.data() + first * width);
-      });
-      for (std::int64_t i = 0; i < numbers; ++i) {
-        for (std::int64_t t = 0; t < tile.lanes; ++t) {
-          total[static_cast<std::size_t>(t)].merge(waiting[static_cast<std::size_t>(i * width + t)],
-                                                   kernels::is_centred(job.statistic));
-        }
-      }
-    }
-    std::array<kernels::GroupStatistics<Scalar>, static_cast<std::size_t>(width)> statistics;
-    Engine::finish_tile(job, tile, total.data(), statistics.data());
-    if (job.y == nullptr) continue;
-    device.parallel_for(segments, values, [&](std::int64_t first, std::int64_t last) {
-      Engine::write_segments(job, tile, first, last, statistics.data());
-    });
+  const kernels::LaneLayout layout = kernels::layout_of_groups(partition, 2);
+  job.layout = &layout;
+  job.width = tile_width(partition, layout, device.threads());
+  const std::int64_t tiles = partition.groups.tiles(job.width);
+  if (segments == 1 || tiles >= device.threads()) {
+    device.parallel_for(tiles, partition.size / tiles,
+                        [&](std::int64_t first, std::int64_t last) { Engine::tiles(job, first, last); });
+    return;
   }
+  // Few, long groups: the segments of a tile at once.
+  for (std::int64_t id = 0; id < tiles; ++id) {
+    const kernels::Tile tile = partition.groups.tile(id, job.width);
+    std::array<kernels::Summary<Scalar>, static_cast<std::size_t>(most_lanes)> total;
+    for_each_segment<kernels::Summary<Scalar>>(
+        device, segments, tile.lanes,
+        [&](std::int64_t first, std::int64_t last, kernels::Summary<Scalar>* partials) {
+          Engine::summarize_segments(job, tile, first, last, partials);
+        },
+        [&](std::int64_t lane, const kernels::Summary<Scalar>& partial) {
+          total[static_cast<std::size_t>(lane)].merge(partial, kernels::is_centred(job.statistic));
+        });
+    std::array<kernels::Normalizer<Scalar>, static_cast<std::size_t>(most_lanes)> by;
+    Engine::finish_tile(job, tile, total.data(), by.data());
+    if (job.y == nullptr) continue;
+    device.parallel_for(segments, kernels::segment_size * tile.lanes,
+                        [&](std::int64_t first, std::int64_t last) {
+                          Engine::write_segments(job, tile, first, last, by.data());
+                        });
+  }
+}
+
+/// y by given statistics of each feature.
+template <typename Storage, typename Scalar>
+void transform_given(kernels::ForwardJob<Storage, Scalar>& job, const Device& device) {
+  using Engine = kernels::ForwardEngine<Storage, Scalar>;
+  using kernels::segment_size;
+  const kernels::Partition& partition = *job.partition;
+  job.stream = kernels::streams<Storage>(partition.size);
+  const kernels::LaneLayout layout = kernels::layout_of_features(partition, job.from);
+  job.layout = &layout;
+  if (!layout.direct || layout.run > longest_short_run) {
+    const std::int64_t runs = Engine::given_runs_in(job);
+    const std::int64_t pieces = (partition.size / runs + segment_size - 1) / segment_size;
+    device.parallel_for(
+        runs * pieces, partition.size / (runs * pieces),
+        [&](std::int64_t first, std::int64_t last) { Engine::given_runs(job, pieces, first, last); });
+    return;
+  }
+  job.width = layout.width(kernels::most_positions);
+  const std::int64_t chunks = (layout.lane.extent + job.width - 1) / job.width;
+  const std::int64_t rows_in_task = std::max(segment_size / (job.width * layout.run), std::int64_t{1});
+  const std::int64_t bands = (layout.rows.size + rows_in_task - 1) / rows_in_task;
+  device.parallel_for(
+      chunks * bands, partition.size / (chunks * bands), [&](std::int64_t first, std::int64_t last) {
+        while (first < last) {
+          // The bands of one chunk together.
+          const std::int64_t chunk = first / bands;
+          const std::int64_t end = std::min(last, (chunk + 1) * bands);
+          Engine::given_lanes(job, chunk, (first - chunk * bands) * rows_in_task,
+                              std::min((end - chunk * bands) * rows_in_task, layout.rows.size));
+          first = end;
+        }
+      });
 }
 
 /// Runs a forward call by given statistics.
 template <typename Storage, typename Scalar>
-void forward_given(const kernels::ForwardJob<Storage, Scalar>& job, const Device& device) {
-  using Engine = kernels::Engine<Storage, Scalar>;
-  const kernels::Partition& partition = *job.partition;
-  const std::int64_t tasks =
-      partition.groups.tiles(kernels::tile_width<Scalar>) * kernels::segments_in(partition.count);
-  device.parallel_for(tasks, partition.size / tasks, [&](std::int64_t first, std::int64_t last) {
-    Engine::forward_given(job, first, last);
-  });
+void forward_given(kernels::ForwardJob<Storage, Scalar>& job, const Device& device) {
+  if (job.sink.high != nullptr) kernels::ForwardEngine<Storage, Scalar>::keep_given(job);
+  if (job.y != nullptr) transform_given(job, device);
 }
 
 }  // namespace eigennorm::core

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "eigennorm/kernels/wide.hpp"
+
 /// \file
 /// The words of the arithmetic contract (docs/arithmetic.md) that all kernels share.
 
@@ -30,45 +32,131 @@ struct Normalizer {
   Scalar high, low, rstd;
 };
 
-/// The contract's functions on one block of contiguous values: one such table for each instruction set, all
-/// of the same
-/// bits. xhat = ((x - high) - low) * rstd; d = dy * scale, or dy where scale is null. `stream`: past the
-/// caches.
+/// What a group's gradients are made orthogonal with: dx = (d - (mean + xhat * slope)) * rstd.
+template <typename Scalar>
+struct Correction {
+  Scalar mean, slope;
+};
+
+/// Rows of contiguous values, a fixed step apart.
+template <typename T>
+struct Rows {
+  T* data;
+  std::int64_t step;
+
+  T* operator()(std::int64_t row) const { return data + row * step; }
+};
+
+/// Scale and shift of rows: row r has scale[r * step], or, where `each`, its value i has scale[r * step + i].
+/// Null: none.
+template <typename Scalar>
+struct Affine {
+  const Scalar* scale;
+  const Scalar* shift;
+  std::int64_t step;
+  bool each;
+};
+
+/// What a pass does about memory.
+struct Traffic {
+  bool stream = false;    ///< results go past the caches
+  std::int64_t next = 0;  ///< asks for what lies so many values behind each that is read; 0: for nothing more
+};
+
+/// The same for lanes, each in an array with room for whole vectors; and the scale of a row, which `gradient` and
+/// `gradient_sums` take before anything else.
+template <typename Scalar>
+struct Lanes {
+  const Scalar* high;
+  const Scalar* low;
+  const Scalar* rstd;
+  const Scalar* scale;
+  const Scalar* shift;
+  const Scalar* mean;  ///< of a Correction
+  const Scalar* slope;
+};
+
+/// The contract's functions, one such table for each instruction set, all of the same bits.
+/// xhat = ((x - high) - low) * rstd.
+///
+/// On *rows*, the n values of a row belong to one group and follow each other; at most a block of them in
+/// sums. On *lanes*, neighbours belong to different groups (or positions), and the values of one go down the
+/// n rows; at least sixteen lanes.
 template <typename Storage, typename Scalar>
 struct BlockKernels {
+  using In = Rows<const Storage>;
+  using Out = Rows<Storage>;
+
+  // ---- rows
+
   /// tree(x), of at most 64 values
-  Scalar (*sum)(const Storage* x, std::int64_t n);
+  void (*sums)(In x, std::int64_t rows, std::int64_t n, Scalar* sums);
   /// tree(x - h) and tree((x - h)^2)
-  Sums<Scalar> (*sweep)(const Storage* x, std::int64_t n, Scalar h);
+  void (*sweeps)(In x, std::int64_t rows, std::int64_t n, const Scalar* h, Sums<Scalar>* sums);
   /// tree(x^2)
-  Scalar (*sum_of_squares)(const Storage* x, std::int64_t n);
-  /// tree(d) and tree(d * xhat)
-  Sums<Scalar> (*gradient_sums)(const Storage* x, const Storage* dy, std::int64_t n,
-                                const Normalizer<Scalar>& by, const Scalar* scale);
-  /// y = xhat * scale + shift, one scale and one shift
-  void (*transform_one)(const Storage* x, Storage* y, std::int64_t n, const Normalizer<Scalar>& by,
-                        Scalar scale, Scalar shift, bool stream);
-  /// y = xhat * scale + shift, a scale and a shift for each value
-  void (*transform_each)(const Storage* x, Storage* y, std::int64_t n, const Normalizer<Scalar>& by,
-                         const Scalar* scale, const Scalar* shift, bool stream);
-  /// dx = (d - (mean + xhat * slope)) * rstd * factor
-  void (*gradient)(const Storage* x, const Storage* dy, Storage* dx, std::int64_t n,
-                   const Normalizer<Scalar>& by, Scalar mean, Scalar slope, const Scalar* scale,
-                   Scalar factor, bool stream);
-  /// dx = d * rstd * factor
-  void (*fixed_gradient)(const Storage* dy, Storage* dx, std::int64_t n, Scalar rstd, const Scalar* scale,
-                         Scalar factor, bool stream);
+  void (*sums_of_squares)(In x, std::int64_t rows, std::int64_t n, Scalar* sums);
+  /// tree(d) and tree(d * xhat); d = dy * scale where `each`, otherwise dy
+  void (*gradient_sums)(In x, In dy, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
+                        Affine<Scalar> affine, Sums<Scalar>* sums);
+  /// y = xhat * scale + shift
+  void (*transform)(In x, Out y, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
+                    Affine<Scalar> affine, Traffic traffic);
+  /// dx = (d - (mean + xhat * slope)) * rstd, d = dy * scale where `each`; otherwise d = dy, and dx * scale
+  void (*gradient)(In x, In dy, Out dx, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
+                   const Correction<Scalar>* correction, Affine<Scalar> affine, Traffic traffic);
+  /// The same for `each`, rows by twos; adds (dy_0 + dy_1) to sums and (dy_0 * xhat_0 + dy_1 * xhat_1) to products
+  void (*gradient_pairs)(In x, In dy, Out dx, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
+                         const Correction<Scalar>* correction, const Scalar* scale, Scalar* sums,
+                         Scalar* products, Traffic traffic);
+  /// Adds sums to wide totals, and what those additions lose to `lost` where it is not null; sums become 0
+  void (*flush)(Scalar* sums, std::int64_t n, Wide<Scalar>* totals, Wide<Scalar>* lost);
+  /// Adds wide totals, with what they lost, to others
+  void (*merge)(const Wide<Scalar>* from, const Wide<Scalar>* from_lost, std::int64_t n, Wide<Scalar>* totals,
+                Wide<Scalar>* lost);
+  /// y = x
+  void (*copy)(In x, Out y, std::int64_t rows, std::int64_t n, Traffic traffic);
   /// Adds dy and dy * xhat of one position of n features to their sums.
   void (*add_position)(const Storage* x, const Storage* dy, std::int64_t n, const Normalizer<Scalar>& by,
                        Scalar* sums, Scalar* products);
+
+  // ---- lanes
+
+  /// The same four, for each lane down the rows. In gradient_sums d = dy * scale[row] where not null.
+  void (*lane_sums)(In x, std::int64_t n, std::int64_t lanes, Scalar* sums);
+  void (*lane_sweeps)(In x, std::int64_t n, std::int64_t lanes, const Scalar* h, Scalar* first,
+                      Scalar* second);
+  void (*lane_sums_of_squares)(In x, std::int64_t n, std::int64_t lanes, Scalar* sums);
+  void (*lane_gradient_sums)(In x, In dy, std::int64_t n, std::int64_t lanes, const Lanes<Scalar>& by,
+                             const Scalar* row_scale, Scalar* first, Scalar* second);
+  /// y = xhat * scale + shift, scale and shift by lane, or by row where row_scale is not null
+  void (*lane_transform)(In x, Out y, std::int64_t n, std::int64_t lanes, const Lanes<Scalar>& by,
+                         const Scalar* row_scale, const Scalar* row_shift, Traffic traffic);
+  /// dx = (dy - (mean + xhat * slope)) * rstd * scale, or with d = dy * row_scale instead of the last factor
+  void (*lane_gradient)(In x, In dy, Out dx, std::int64_t n, std::int64_t lanes, const Lanes<Scalar>& by,
+                        const Scalar* row_scale, Traffic traffic);
+
   /// After streaming stores, before anybody is told of them.
   void (*fence)();
 
   template <typename Functions>
   static constexpr BlockKernels of() {
-    return {Functions::sum,           Functions::sweep,          Functions::sum_of_squares,
-            Functions::gradient_sums, Functions::transform_one,  Functions::transform_each,
-            Functions::gradient,      Functions::fixed_gradient, Functions::add_position,
+    return {Functions::sums,
+            Functions::sweeps,
+            Functions::sums_of_squares,
+            Functions::gradient_sums,
+            Functions::transform,
+            Functions::gradient,
+            Functions::gradient_pairs,
+            Functions::flush,
+            Functions::merge,
+            Functions::copy,
+            Functions::add_position,
+            Functions::lane_sums,
+            Functions::lane_sweeps,
+            Functions::lane_sums_of_squares,
+            Functions::lane_gradient_sums,
+            Functions::lane_transform,
+            Functions::lane_gradient,
             Functions::fence};
   }
 };

@@ -16,9 +16,10 @@ namespace eigennorm {
 
 /// Instruction sets for which there are kernels, from least to best.
 enum class InstructionSet {
-  baseline,  ///< whatever the compiler takes for granted: SSE2 on x86-64
-  avx2,      ///< AVX2, FMA and F16C
-  avx512,    ///< AVX-512 F, VL, BW and DQ
+  reference,  ///< none: value by value, as docs/arithmetic.md says it; for tests, and slow
+  baseline,   ///< whatever the compiler takes for granted: SSE2 on x86-64
+  avx2,       ///< AVX2, FMA and F16C
+  avx512,     ///< AVX-512 F, VL, BW and DQ
 };
 
 namespace kernels {
@@ -39,15 +40,16 @@ inline InstructionSet detected_instruction_set() {
 #endif
 }
 
-/// The environment's EIGENNORM_ISA=baseline|avx2|avx512 can lower the choice, never raise it.
+/// The environment's EIGENNORM_ISA=reference|baseline|avx2|avx512 can lower the choice, never raise it.
 inline InstructionSet initial_instruction_set() {
   const InstructionSet best = detected_instruction_set();
   const char* asked = std::getenv("EIGENNORM_ISA");
   if (asked == nullptr) return best;
   const std::string_view name = asked;
-  const InstructionSet wanted = name == "baseline" ? InstructionSet::baseline
-                                : name == "avx2"   ? InstructionSet::avx2
-                                                   : InstructionSet::avx512;
+  const InstructionSet wanted = name == "reference"  ? InstructionSet::reference
+                                : name == "baseline" ? InstructionSet::baseline
+                                : name == "avx2"     ? InstructionSet::avx2
+                                                     : InstructionSet::avx512;
   return wanted < best ? wanted : best;
 }
 
@@ -83,6 +85,7 @@ const BlockKernels<Storage, Scalar>& block_kernels() {
     return scalar;
   } else {
     static constexpr Kernels kernels[] = {
+      Kernels::template of<reference::Functions<Storage, Scalar>>(),
       Kernels::template of<baseline::Functions<Storage, Scalar>>(),
 #if defined(__x86_64__)
       Kernels::template of<avx2::Functions<Storage, Scalar>>(),

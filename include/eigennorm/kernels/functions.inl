@@ -1,32 +1,8 @@
 // The functions of BlockKernels (block.hpp) by vectors of sixteen, with the bits of the reference
-// (reference.hpp). Included
-// once per instruction set, after lanes.inl; no include guard.
-
-/// Copies at most sixteen values, without a call.
-template <typename T>
-EIGENNORM_INLINE void copy_few(T* to, const T* from, std::int64_t count) {
-  if (count & 16) {
-    __builtin_memcpy(static_cast<void*>(to), from, 16 * sizeof(T));
-    return;
-  }
-  if (count & 8) {
-    __builtin_memcpy(static_cast<void*>(to), from, 8 * sizeof(T));
-    to += 8, from += 8;
-  }
-  if (count & 4) {
-    __builtin_memcpy(static_cast<void*>(to), from, 4 * sizeof(T));
-    to += 4, from += 4;
-  }
-  if (count & 2) {
-    __builtin_memcpy(static_cast<void*>(to), from, 2 * sizeof(T));
-    to += 2, from += 2;
-  }
-  if (count & 1) *to = *from;
-}
+// (reference.hpp). Included once per instruction set, after lanes.inl; no include guard.
 
 /// How a vector meets memory: whole, whole and past the caches, or only its first `count` values (the others
-/// read as
-/// `missing`). All load before they store, so a transform may work in place.
+/// are read as 0).
 struct Whole {
   template <typename L, typename Storage>
   EIGENNORM_INLINE typename L::V load(Whole, const Storage* p) {
@@ -48,15 +24,11 @@ struct Few {
 
   template <typename L, typename Storage>
   EIGENNORM_INLINE typename L::V load(Few few, const Storage* p) {
-    Storage values[16] = {};
-    copy_few(values, p, few.count);
-    return L::load(values);
+    return L::load_few(p, few.count);
   }
   template <typename L, typename Storage>
   EIGENNORM_INLINE void store(Few few, Storage* p, typename L::V a) {
-    Storage values[16];
-    L::store(values, a);
-    copy_few(p, values, few.count);
+    L::store_few(p, a, few.count);
   }
 };
 
@@ -64,169 +36,627 @@ template <typename Storage, typename Scalar>
 struct Functions {
   using L = Vector<Scalar, 16 * static_cast<int>(sizeof(Scalar))>;
   using V = typename L::V;
+  using In = Rows<const Storage>;
+  using Out = Rows<Storage>;
 
-  /// ((x - high) - low) * rstd, sixteen at a time.
-  struct Xhat {
-    const Storage* x;
-    V high, low, rstd;
+  /// Two kilobytes: far enough ahead for memory, near enough to be still in L1 when it is needed.
+  static constexpr auto ahead = static_cast<std::int64_t>(2048 / sizeof(Storage));
+  static constexpr auto line = static_cast<std::int64_t>(64 / sizeof(Storage));
 
-    inline __attribute__((always_inline)) Xhat(const Storage* values, const Normalizer<Scalar>& by)
-        : x(values), high(L::all(by.high)), low(L::all(by.low)), rstd(L::all(by.rstd)) {}
+  /// Asks for the cache lines of the `count` values from p on.
+  template <int Count, int Locality = 3>
+  EIGENNORM_INLINE void prefetch(const Storage* p) {
+    __builtin_prefetch(p, 0, Locality);
+    if constexpr (Count > line) prefetch<Count - static_cast<int>(line), Locality>(p + line);
+  }
 
+  // ---- parameters
+
+  /// One for all values.
+  struct All {
+    V value;
+    template <typename Access>
+    inline __attribute__((always_inline)) V operator()(Access, std::int64_t) const {
+      return value;
+    }
+  };
+  /// One for each value.
+  struct Each {
+    const Scalar* from;
     template <typename Access>
     inline __attribute__((always_inline)) V operator()(Access access, std::int64_t i) const {
-      return L::multiply(L::subtract(L::subtract(access.template load<L>(access, x + i), high), low), rstd);
+      return access.template load<L>(access, from + i);
+    }
+  };
+  /// One for each value where there are any. (A branch that never changes costs less than another loop.)
+  struct EachOr {
+    const Scalar* from;
+    V otherwise;
+    template <typename Access>
+    inline __attribute__((always_inline)) V operator()(Access access, std::int64_t i) const {
+      return from == nullptr ? otherwise : access.template load<L>(access, from + i);
+    }
+  };
+  EIGENNORM_INLINE All all(Scalar value) { return {L::all(value)}; }
+  /// Adding -0 changes no bit, adding 0 would change that of -0.
+  EIGENNORM_INLINE Scalar shift_of(const Scalar* shift, std::int64_t i) {
+    return shift == nullptr ? Scalar(-0.0) : shift[i];
+  }
+  EIGENNORM_INLINE Scalar scale_of(const Scalar* scale, std::int64_t i) {
+    return scale == nullptr ? Scalar(1) : scale[i];
+  }
+
+  /// The scales of row r's values, or null.
+  EIGENNORM_INLINE const Scalar* scale_of_each(Affine<Scalar> affine, std::int64_t r) {
+    return affine.each && affine.scale != nullptr ? affine.scale + r * affine.step : nullptr;
+  }
+
+  /// x - high - low. Without a mean high and low are 0, and nothing is to be done.
+  template <bool Centred, typename Parameter>
+  struct Deviation {
+    Parameter high, low;
+    template <typename Access>
+    inline __attribute__((always_inline)) V operator()(Access access, const Storage* x, std::int64_t i) const {
+      const V value = access.template load<L>(access, x + i);
+      if constexpr (Centred) {
+        return L::subtract(L::subtract(value, high(access, i)), low(access, i));
+      } else {
+        return value;
+      }
+    }
+  };
+  template <bool Centred>
+  EIGENNORM_INLINE Deviation<Centred, All> deviation(const Normalizer<Scalar>& by) {
+    return {all(by.high), all(by.low)};
+  }
+  EIGENNORM_INLINE Deviation<true, Each> deviation(const Lanes<Scalar>& by) { return {{by.high}, {by.low}}; }
+  EIGENNORM_INLINE bool is_centred(const Normalizer<Scalar>& by) { return by.high != 0 || by.low != 0; }
+
+  // ---- trees
+
+  /// One or two terms, sixteen at a time.
+  struct One {
+    V first;
+    EIGENNORM_INLINE One zero() { return {L::all(Scalar(0))}; }
+    EIGENNORM_INLINE One add(One a, One b) { return {L::add(a.first, b.first)}; }
+    EIGENNORM_INLINE One keep_few(One a, std::int64_t count) { return {L::keep_few(a.first, count)}; }
+  };
+  struct Two {
+    V first, second;
+    EIGENNORM_INLINE Two zero() { return {L::all(Scalar(0)), L::all(Scalar(0))}; }
+    EIGENNORM_INLINE Two add(Two a, Two b) { return {L::add(a.first, b.first), L::add(a.second, b.second)}; }
+    EIGENNORM_INLINE Two keep_few(Two a, std::int64_t count) {
+      return {L::keep_few(a.first, count), L::keep_few(a.second, count)};
     }
   };
 
-  /// dy * scale, or dy. (One loop for both: a branch that never changes costs less than a second copy of
-  /// every loop.)
-  template <typename Access>
-  EIGENNORM_INLINE V scaled(Access access, const Storage* dy, const Scalar* scale, std::int64_t i) {
-    const V d = access.template load<L>(access, dy + i);
-    return scale == nullptr ? d : L::multiply(d, access.template load<L>(access, scale + i));
+  /// t_j = (v_j + v_{j+16}) + (v_{j+32} + v_{j+48}).
+  template <typename T>
+  EIGENNORM_INLINE T step(T v0, T v1, T v2, T v3) {
+    return T::add(T::add(v0, v1), T::add(v2, v3));
   }
 
-  // ---- sums
-
-  /// t_j = (v_j + v_{j+16}) + (v_{j+32} + v_{j+48}).
-  EIGENNORM_INLINE V step(V v0, V v1, V v2, V v3) { return L::add(L::add(v0, v1), L::add(v2, v3)); }
-
-  /// tree(f) and tree(g), where `terms(access, i, f, g)` gives the terms of the sixteen values from i on.
-  template <typename Terms>
-  EIGENNORM_INLINE Sums<Scalar> tree_pair(std::int64_t n, const Terms& terms) {
+  /// The sixteen sums of a tree before they are folded; `terms(access, i)` gives the terms of the sixteen
+  /// values from i on.
+  template <typename T, typename Terms>
+  EIGENNORM_INLINE T tree(std::int64_t n, const Terms& terms) {
     // The two parities change places after every step; their sum in the end does not mind which is which.
-    V this_f = L::all(Scalar(0)), that_f = this_f, this_g = this_f, that_g = this_f;
+    T this_sum = T::zero(), that_sum = this_sum;
     std::int64_t i = 0;
     for (; i + step_size <= n; i += step_size) {
-      V f0, f1, f2, f3, g0, g1, g2, g3;
-      terms(Whole{}, i, f0, g0);
-      terms(Whole{}, i + 16, f1, g1);
-      terms(Whole{}, i + 32, f2, g2);
-      terms(Whole{}, i + 48, f3, g3);
-      const V next_f = L::add(this_f, step(f0, f1, f2, f3));
-      const V next_g = L::add(this_g, step(g0, g1, g2, g3));
-      this_f = that_f, that_f = next_f;
-      this_g = that_g, that_g = next_g;
+      const T next = T::add(this_sum, step(terms(Whole{}, i), terms(Whole{}, i + 16), terms(Whole{}, i + 32),
+                                           terms(Whole{}, i + 48)));
+      this_sum = that_sum;
+      that_sum = next;
     }
     if (i < n) {
-      // Missing values of the last step are 0, wherever their tensors end.
-      Scalar f[step_size] = {}, g[step_size] = {};
-      for (std::int64_t j = 0; i + j < n; j += 16) {
-        const Few few{std::min(std::int64_t{16}, n - i - j)};
-        V a, b;
-        terms(few, i + j, a, b);
-        Few::store<L>(few, f + j, a);
-        Few::store<L>(few, g + j, b);
+      // Missing values are 0 as terms, whatever their tensors hold.
+      const auto last = [&](std::int64_t first) __attribute__((always_inline)) {
+        const std::int64_t count = std::clamp(n - first, std::int64_t{0}, std::int64_t{16});
+        return T::keep_few(terms(Few{count}, first), count);
+      };
+      this_sum = T::add(this_sum, step(last(i), last(i + 16), last(i + 32), last(i + 48)));
+    }
+    return T::add(this_sum, that_sum);
+  }
+
+  static void sums(In x, std::int64_t rows, std::int64_t n, Scalar* sums) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const Storage* from = x(r);
+      sums[r] = L::fold(tree<One>(
+                            n,
+                            [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+                              return One{access.template load<L>(access, from + i)};
+                            })
+                            .first);
+    }
+  }
+
+  static void sweeps(In x, std::int64_t rows, std::int64_t n, const Scalar* h, Sums<Scalar>* sums) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const Storage* from = x(r);
+      const V shift = L::all(h[r]);
+      const Two result = tree<Two>(
+          n, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+            prefetch<16>(from + i + ahead);
+            const V e = L::subtract(access.template load<L>(access, from + i), shift);
+            return Two{e, L::multiply(e, e)};
+          });
+      sums[r] = {L::fold(result.first), L::fold(result.second)};
+    }
+  }
+
+  static void sums_of_squares(In x, std::int64_t rows, std::int64_t n, Scalar* sums) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const Storage* from = x(r);
+      sums[r] = L::fold(tree<One>(
+                            n,
+                            [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+                              prefetch<16>(from + i + ahead);
+                              const V a = access.template load<L>(access, from + i);
+                              return One{L::multiply(a, a)};
+                            })
+                            .first);
+    }
+  }
+
+  static void gradient_sums(In x, In dy, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
+                            Affine<Scalar> affine, Sums<Scalar>* sums) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const Scalar* scale = scale_of_each(affine, r);
+      const Storage* from = x(r);
+      const Storage* from_dy = dy(r);
+      const auto deviation = Functions::template deviation<true>(by[r]);
+      const V rstd = L::all(by[r].rstd);
+      const Two result = tree<Two>(
+          n, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+            prefetch<16>(from + i + ahead);
+            prefetch<16>(from_dy + i + ahead);
+            V d = access.template load<L>(access, from_dy + i);
+            if (scale != nullptr) d = L::multiply(d, access.template load<L>(access, scale + i));
+            return Two{d, L::multiply(d, L::multiply(deviation(access, from, i), rstd))};
+          });
+      sums[r] = {L::fold(result.first), L::fold(result.second)};
+    }
+  }
+
+  // ---- elementwise, on rows
+
+  /// y[i] = value(access, i) for every i < n, each value of a tensor read before it is written; past the
+  /// caches where `stream`.
+  template <typename Value>
+  EIGENNORM_INLINE void for_each(Storage* y, std::int64_t n, bool stream, const Value& value) {
+    if (stream) {
+      // Streaming stores need whole cache lines: ordinary stores go up to the first and on from the last.
+      const auto past =
+          static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(y) / sizeof(Storage)) & (line - 1);
+      std::int64_t i = 0;
+      const std::int64_t head = past == 0 ? 0 : std::min(n, line - past);
+      for (; i < head; i += std::min(std::int64_t{16}, head - i)) {
+        const Few few{std::min(std::int64_t{16}, head - i)};
+        Few::store<L>(few, y + i, value(few, i));
       }
-      this_f = L::add(this_f, step(L::load(f), L::load(f + 16), L::load(f + 32), L::load(f + 48)));
-      this_g = L::add(this_g, step(L::load(g), L::load(g + 16), L::load(g + 32), L::load(g + 48)));
+      for (; i + 16 <= n; i += 16) Streamed::store<L>(Whole{}, y + i, value(Whole{}, i));
+      if (i < n) Few::store<L>(Few{n - i}, y + i, value(Few{n - i}, i));
+    } else if (n >= 16) {
+      // The last values by a vector that overlaps the one before: read before anything is written.
+      const V last = value(Whole{}, n - 16);
+      for (std::int64_t i = 0; i + 16 < n; i += 16) Whole::store<L>(Whole{}, y + i, value(Whole{}, i));
+      Whole::store<L>(Whole{}, y + n - 16, last);
+    } else if (n > 0) {
+      Few::store<L>(Few{n}, y, value(Few{n}, 0));
     }
-    return {L::fold(L::add(this_f, that_f)), L::fold(L::add(this_g, that_g))};
   }
 
-  static Scalar sum(const Storage* x, std::int64_t n) {
-    Scalar v[step_size] = {};
-    for (std::int64_t j = 0; j < n; j += 16) {
-      const Few few{std::min(std::int64_t{16}, n - j)};
-      Few::store<L>(few, v + j, Few::load<L>(few, x + j));
-    }
-    return L::fold(step(L::load(v), L::load(v + 16), L::load(v + 32), L::load(v + 48)));
-  }
-
-  static Sums<Scalar> sweep(const Storage* x, std::int64_t n, Scalar h) {
-    const V shift = L::all(h);
-    return tree_pair(
-        n, [=](auto access, std::int64_t i, V& f, V& g) __attribute__((always_inline)) {
-          f = L::subtract(access.template load<L>(access, x + i), shift);
-          g = L::multiply(f, f);
+  template <bool Centred, typename Scale, typename Shift>
+  EIGENNORM_INLINE void transform_row(const Storage* x, Storage* y, std::int64_t n,
+                                      const Normalizer<Scalar>& by, Scale scale, Shift shift, Traffic traffic) {
+    const auto deviation = Functions::template deviation<Centred>(by);
+    const V rstd = L::all(by.rstd);
+    for_each(
+        y, n, traffic.stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+          prefetch<16, 2>(x + i + traffic.next);
+          return L::add(L::multiply(L::multiply(deviation(access, x, i), rstd), scale(access, i)),
+                        shift(access, i));
         });
   }
 
-  static Scalar sum_of_squares(const Storage* x, std::int64_t n) {
-    return tree_pair(
-               n,
-               [x](auto access, std::int64_t i, V& f, V& g) __attribute__((always_inline)) {
-                 const V a = access.template load<L>(access, x + i);
-                 f = L::multiply(a, a);
-                 g = L::all(Scalar(0));
-               })
-        .first;
-  }
-
-  static Sums<Scalar> gradient_sums(const Storage* x, const Storage* dy, std::int64_t n,
-                                    const Normalizer<Scalar>& by, const Scalar* scale) {
-    const Xhat xhat(x, by);
-    return tree_pair(
-        n, [=](auto access, std::int64_t i, V& f, V& g) __attribute__((always_inline)) {
-          f = scaled(access, dy, scale, i);
-          g = L::multiply(f, xhat(access, i));
-        });
-  }
-
-  // ---- elementwise
-
-  /// Calls `f(access, i)` so that every value from 0 to n is covered once; past the caches where `stream`.
-  template <typename F>
-  EIGENNORM_INLINE void for_each(Storage* y, std::int64_t n, bool stream, const F& f) {
-    constexpr auto line = static_cast<std::int64_t>(64 / sizeof(Storage));
-    const bool streams = stream && std::is_same_v<Storage, Scalar>;
-    // Streaming stores need whole cache lines: an ordinary store goes up to the first.
-    const auto past =
-        static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(y) / sizeof(Storage) % 64) % line;
-    const std::int64_t head = streams && past != 0 ? std::min(n, line - past) : 0;
-    const std::int64_t whole = head + (n - head) / 16 * 16;
-    for (std::int64_t start = head > 0 ? 0 : whole; start < n; start = start == 0 && whole > 0 ? whole : n) {
-      const std::int64_t end = start < head ? head : n;
-      for (std::int64_t i = start; i < end; i += 16) f(Few{std::min(std::int64_t{16}, end - i)}, i);
+  static void transform(In x, Out y, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
+                        Affine<Scalar> affine, Traffic traffic) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const Scalar* scale = affine.scale == nullptr ? nullptr : affine.scale + r * affine.step;
+      const Scalar* shift = affine.shift == nullptr ? nullptr : affine.shift + r * affine.step;
+      if (!affine.each) {
+        transform_row<true>(x(r), y(r), n, by[r], all(scale_of(scale, 0)), all(shift_of(shift, 0)), traffic);
+      } else if (scale != nullptr && shift != nullptr) {
+        transform_row<true>(x(r), y(r), n, by[r], Each{scale}, Each{shift}, traffic);
+      } else if (scale != nullptr && !is_centred(by[r])) {
+        transform_row<false>(x(r), y(r), n, by[r], Each{scale}, all(Scalar(-0.0)), traffic);
+      } else {
+        transform_row<true>(x(r), y(r), n, by[r], EachOr{scale, L::all(Scalar(1))},
+                            EachOr{shift, L::all(Scalar(-0.0))}, traffic);
+      }
     }
-    if (streams) {
-      for (std::int64_t i = head; i < whole; i += 16) f(Streamed{}, i);
+  }
+
+  static void gradient(In x, In dy, Out dx, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
+                       const Correction<Scalar>* correction, Affine<Scalar> affine, Traffic traffic) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const auto deviation = Functions::template deviation<true>(by[r]);
+      const V rstd = L::all(by[r].rstd);
+      const V mean = L::all(correction[r].mean), slope = L::all(correction[r].slope);
+      const Storage* from = x(r);
+      const Storage* from_dy = dy(r);
+      const Scalar* scale = scale_of_each(affine, r);
+      const V factor = L::all(affine.each ? Scalar(1) : scale_of(affine.scale, r * affine.step));
+      for_each(
+          dx(r), n, traffic.stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+            prefetch<16, 2>(from + i + traffic.next);
+            prefetch<16, 2>(from_dy + i + traffic.next);
+            const V xhat = L::multiply(deviation(access, from, i), rstd);
+            V d = access.template load<L>(access, from_dy + i);
+            if (scale != nullptr) d = L::multiply(d, access.template load<L>(access, scale + i));
+            const V rest = L::subtract(d, L::add(mean, L::multiply(xhat, slope)));
+            return L::multiply(L::multiply(rest, rstd), factor);
+          });
+    }
+  }
+
+  /// One row of a pair, with what it is made of.
+  struct PairRow {
+    const Storage* x;
+    const Storage* dy;
+    Storage* dx;
+    Deviation<true, All> deviation;
+    V rstd, mean, slope;
+
+    inline __attribute__((always_inline)) PairRow(const Storage* from, const Storage* from_dy, Storage* to,
+                                                  const Normalizer<Scalar>& by,
+                                                  const Correction<Scalar>& correction)
+        : x(from),
+          dy(from_dy),
+          dx(to),
+          deviation(Functions::template deviation<true>(by)),
+          rstd(L::all(by.rstd)),
+          mean(L::all(correction.mean)),
+          slope(L::all(correction.slope)) {}
+
+    /// Writes dx; returns dy and dy * xhat.
+    template <typename Access, typename Store>
+    inline __attribute__((always_inline)) Two write(Access access, Store store, V scale, std::int64_t i) const {
+      const V xhat = L::multiply(deviation(access, x, i), rstd);
+      const V d = access.template load<L>(access, dy + i);
+      const V rest = L::subtract(L::multiply(d, scale), L::add(mean, L::multiply(xhat, slope)));
+      store.template store<L>(store, dx + i, L::multiply(rest, rstd));
+      return {d, L::multiply(d, xhat)};
+    }
+  };
+
+  EIGENNORM_INLINE void gradient_pair(const PairRow& a, const PairRow& b, std::int64_t n, const Scalar* scale,
+                                      Scalar* sums, Scalar* products, Traffic traffic) {
+    const auto write = [=](auto access, auto store, std::int64_t i) __attribute__((always_inline)) {
+      for (const Storage* each : {a.x, a.dy, b.x, b.dy}) prefetch<16, 2>(each + i + traffic.next);
+      const V scales = scale == nullptr ? L::all(Scalar(1)) : access.template load<L>(access, scale + i);
+      const Two pair = Two::add(a.write(access, store, scales, i), b.write(access, store, scales, i));
+      access.template store<L>(access, sums + i, L::add(access.template load<L>(access, sums + i), pair.first));
+      access.template store<L>(access, products + i,
+                               L::add(access.template load<L>(access, products + i), pair.second));
+    };
+    std::int64_t i = 0;
+    if (traffic.stream) {
+      for (; i + 16 <= n; i += 16) write(Whole{}, Streamed{}, i);
     } else {
-      for (std::int64_t i = head; i < whole; i += 16) f(Whole{}, i);
+      for (; i + 16 <= n; i += 16) write(Whole{}, Whole{}, i);
+    }
+    if (i < n) write(Few{n - i}, Few{n - i}, i);
+  }
+
+  static void gradient_pairs(In x, In dy, Out dx, std::int64_t rows, std::int64_t n,
+                             const Normalizer<Scalar>* by, const Correction<Scalar>* correction,
+                             const Scalar* scale, Scalar* sums, Scalar* products, Traffic traffic) {
+    // Whole lines only: rows that do not start on one are stored as usual.
+    const auto bytes = static_cast<std::uintptr_t>(dx.step) * sizeof(Storage) |
+                       reinterpret_cast<std::uintptr_t>(dx.data);
+    const Traffic pairs{traffic.stream && bytes % 64 == 0, traffic.next};
+    for (std::int64_t r = 0; r + 1 < rows; r += 2) {
+      gradient_pair(PairRow(x(r), dy(r), dx(r), by[r], correction[r]),
+                    PairRow(x(r + 1), dy(r + 1), dx(r + 1), by[r + 1], correction[r + 1]), n, scale,
+                    sums, products, pairs);
+    }
+    if (rows % 2 != 0) {
+      const std::int64_t r = rows - 1;
+      add_position(x(r), dy(r), n, by[r], sums, products);  // first: dx may be dy
+      gradient({x(r), 0}, {dy(r), 0}, {dx(r), 0}, 1, n, by + r, correction + r, {scale, nullptr, 0, true}, traffic);
     }
   }
 
-  static void transform_one(const Storage* x, Storage* y, std::int64_t n, const Normalizer<Scalar>& by,
-                            Scalar scale, Scalar shift, bool stream) {
-    const V scales = L::all(scale), shifts = L::all(shift);
-    const Xhat xhat(x, by);
-    for_each(
-        y, n, stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
-          access.template store<L>(access, y + i, L::add(L::multiply(xhat(access, i), scales), shifts));
+  static void add_position(const Storage* x, const Storage* dy, std::int64_t n, const Normalizer<Scalar>& by,
+                           Scalar* sums, Scalar* products) {
+    const auto deviation = Functions::template deviation<true>(by);
+    const V rstd = L::all(by.rstd);
+    const auto add = [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+      const V d = access.template load<L>(access, dy + i);
+      const V product = L::multiply(d, L::multiply(deviation(access, x, i), rstd));
+      access.template store<L>(access, sums + i, L::add(access.template load<L>(access, sums + i), d));
+      access.template store<L>(access, products + i,
+                               L::add(access.template load<L>(access, products + i), product));
+    };
+    std::int64_t i = 0;
+    for (; i + 16 <= n; i += 16) add(Whole{}, i);
+    if (i < n) add(Few{n - i}, i);
+  }
+
+  // ---- wide totals
+
+  /// totals += next(i) for all i < n, by vectors: sixteen at a time, a number that compilers unroll.
+  template <typename Next>
+  EIGENNORM_INLINE void add_wide(std::int64_t n, Wide<Scalar>* totals, Wide<Scalar>* lost, const Next& next) {
+    const auto add = [=](std::int64_t i) __attribute__((always_inline)) {
+      if constexpr (WideSum<Scalar>::compensated) {
+        Wide<Scalar> error;
+        totals[i] = two_sum(totals[i], next(i), error);
+        lost[i] = lost[i] + error;
+      } else {
+        totals[i] = totals[i] + next(i);
+      }
+    };
+    std::int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+      for (int j = 0; j < 16; ++j) add(i + j);
+    }
+    for (; i < n; ++i) add(i);
+  }
+
+  static void flush(Scalar* __restrict sums, std::int64_t n, Wide<Scalar>* __restrict totals,
+                    Wide<Scalar>* __restrict lost) {
+    add_wide(
+        n, totals, lost, [=](std::int64_t i)
+                             __attribute__((always_inline)) { return static_cast<Wide<Scalar>>(sums[i]); });
+    std::fill(sums, sums + n, Scalar(0));
+  }
+
+  static void merge(const Wide<Scalar>* __restrict from, const Wide<Scalar>* __restrict from_lost,
+                    std::int64_t n, Wide<Scalar>* __restrict totals, Wide<Scalar>* __restrict lost) {
+    add_wide(
+        n, totals, lost, [=](std::int64_t i) __attribute__((always_inline)) { return from[i]; });
+    if constexpr (WideSum<Scalar>::compensated) {
+      for (std::int64_t i = 0; i < n; ++i) lost[i] = lost[i] + from_lost[i];
+    }
+  }
+
+  static void copy(In x, Out y, std::int64_t rows, std::int64_t n, Traffic traffic) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const Storage* from = x(r);
+      Storage* to = y(r);
+      std::int64_t i = 0;
+      for (; i + 16 <= n; i += 16) {
+        prefetch<16>(from + i + traffic.next);
+        __builtin_memcpy(static_cast<void*>(to + i), from + i, 16 * sizeof(Storage));
+      }
+      prefetch<16>(from + i + traffic.next);
+      if (i < n) copy_few<16>(to + i, from + i, n - i);
+    }
+  }
+
+  // ---- lanes
+
+  /// Vectors of lanes that are summed together: 256 bytes of each row of float, and 16 KB of partial sums.
+  static constexpr std::int64_t most_vectors = 4;
+
+  /// The trees of all lanes, sixteen lanes at a time: `row(i)` gives the function of lanes that makes the terms
+  /// of row i, `ask(i, lane)` prefetches it, and `put(lane, T)` takes the sums.
+  template <typename T, typename Row, typename Ask, typename Put>
+  EIGENNORM_INLINE void lane_trees(std::int64_t n, std::int64_t lanes, const Row& row, const Ask& ask,
+                                   const Put& put) {
+    using Residues = T[tree_lanes][most_vectors];
+    Residues partial[2], last[2];
+    for (std::int64_t first = 0; first < lanes; first += most_vectors * 16) {
+      const std::int64_t vectors = std::min(most_vectors, (lanes - first + 15) / 16);
+      // The last vector may overlap the one before it: each lane is for itself.
+      const auto lane = [=](std::int64_t w) { return std::min(first + w * 16, lanes - 16); };
+      std::int64_t i = 0;
+      for (; i + step_size <= n; i += step_size) {
+        Residues& sums = partial[i / step_size % 2];
+        for (std::int64_t j = 0; j < tree_lanes; ++j) {
+          for (std::int64_t next = i + j + step_size; next < i + 2 * step_size; next += 16) {
+            for (std::int64_t w = 0; w < vectors; ++w) ask(next, first + w * 16);
+          }
+          const auto row0 = row(i + j), row1 = row(i + j + 16), row2 = row(i + j + 32), row3 = row(i + j + 48);
+          for (std::int64_t w = 0; w < vectors; ++w) {
+            const std::int64_t at = lane(w);
+            const T next = step(row0(at), row1(at), row2(at), row3(at));
+            sums[j][w] = i < 2 * step_size ? next : T::add(sums[j][w], next);
+          }
+        }
+      }
+      if (i < n) {
+        // v_j + v_{j+16} and v_{j+32} + v_{j+48}, as far as there are any.
+        const std::int64_t rows = n - i;
+        for (std::int64_t r = 0; r < rows; ++r) {
+          const auto terms = row(i + r);
+          T* into = last[r / 32][r % 16];
+          for (std::int64_t w = 0; w < vectors; ++w)
+            into[w] = r % 32 < 16 ? terms(lane(w)) : T::add(into[w], terms(lane(w)));
+        }
+        Residues& sums = partial[i / step_size % 2];
+        for (std::int64_t j = 0; j < tree_lanes; ++j) {
+          for (std::int64_t w = 0; w < vectors; ++w) {
+            T next = j < rows ? last[0][j][w] : T::zero();
+            if (j + 32 < rows) next = T::add(next, last[1][j][w]);
+            sums[j][w] = i < 2 * step_size ? next : T::add(sums[j][w], next);
+          }
+        }
+      }
+      for (std::int64_t j = 0; n > step_size && j < tree_lanes; ++j) {
+        for (std::int64_t w = 0; w < vectors; ++w) partial[0][j][w] = T::add(partial[0][j][w], partial[1][j][w]);
+      }
+      for (std::int64_t half = tree_lanes / 2; half > 0; half /= 2) {
+        for (std::int64_t j = 0; j < half; ++j) {
+          for (std::int64_t w = 0; w < vectors; ++w)
+            partial[0][j][w] = T::add(partial[0][j][w], partial[0][j + half][w]);
+        }
+      }
+      for (std::int64_t w = 0; w < vectors; ++w) put(lane(w), partial[0][0][w]);
+    }
+  }
+
+  static void lane_sums(In x, std::int64_t n, std::int64_t lanes, Scalar* sums) {
+    lane_trees<One>(
+        n, lanes,
+        [=](std::int64_t i) __attribute__((always_inline)) {
+          const Storage* from = x(i);
+          return [=](std::int64_t lane) __attribute__((always_inline)) { return One{L::load(from + lane)}; };
+        },
+        [](std::int64_t, std::int64_t) {},
+        [=](std::int64_t lane, One sum) __attribute__((always_inline)) { L::store(sums + lane, sum.first); });
+  }
+
+  static void lane_sweeps(In x, std::int64_t n, std::int64_t lanes, const Scalar* h, Scalar* first,
+                          Scalar* second) {
+    lane_trees<Two>(
+        n, lanes,
+        [=](std::int64_t i) __attribute__((always_inline)) {
+          const Storage* from = x(i);
+          return [=](std::int64_t lane) __attribute__((always_inline)) {
+            const V e = L::subtract(L::load(from + lane), L::load(h + lane));
+            return Two{e, L::multiply(e, e)};
+          };
+        },
+        [=](std::int64_t i, std::int64_t lane) __attribute__((always_inline)) { prefetch<16>(x(i) + lane); },
+        [=](std::int64_t lane, Two sum) __attribute__((always_inline)) {
+          L::store(first + lane, sum.first);
+          L::store(second + lane, sum.second);
         });
   }
 
-  static void transform_each(const Storage* x, Storage* y, std::int64_t n, const Normalizer<Scalar>& by,
-                             const Scalar* scale, const Scalar* shift, bool stream) {
-    const Xhat xhat(x, by);
-    for_each(
-        y, n, stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
-          const V scaled = L::multiply(xhat(access, i), access.template load<L>(access, scale + i));
-          access.template store<L>(access, y + i, L::add(scaled, access.template load<L>(access, shift + i)));
+  static void lane_sums_of_squares(In x, std::int64_t n, std::int64_t lanes, Scalar* sums) {
+    lane_trees<One>(
+        n, lanes,
+        [=](std::int64_t i) __attribute__((always_inline)) {
+          const Storage* from = x(i);
+          return [=](std::int64_t lane) __attribute__((always_inline)) {
+            const V a = L::load(from + lane);
+            return One{L::multiply(a, a)};
+          };
+        },
+        [=](std::int64_t i, std::int64_t lane) __attribute__((always_inline)) { prefetch<16>(x(i) + lane); },
+        [=](std::int64_t lane, One sum) __attribute__((always_inline)) { L::store(sums + lane, sum.first); });
+  }
+
+  static void lane_gradient_sums(In x, In dy, std::int64_t n, std::int64_t lanes, const Lanes<Scalar>& by,
+                                 const Scalar* row_scale, Scalar* first, Scalar* second) {
+    const Scalar* high = by.high;
+    const Scalar* low = by.low;
+    const Scalar* rstd = by.rstd;
+    lane_trees<Two>(
+        n, lanes,
+        [=](std::int64_t i) __attribute__((always_inline)) {
+          const Storage* from = x(i);
+          const Storage* from_dy = dy(i);
+          const Scalar scale = scale_of(row_scale, i);
+          return [=](std::int64_t lane) __attribute__((always_inline)) {
+            const V d = L::multiply(L::load(from_dy + lane), L::all(scale));
+            const V deviation =
+                L::subtract(L::subtract(L::load(from + lane), L::load(high + lane)), L::load(low + lane));
+            return Two{d, L::multiply(d, L::multiply(deviation, L::load(rstd + lane)))};
+          };
+        },
+        [=](std::int64_t i, std::int64_t lane) __attribute__((always_inline)) {
+          prefetch<16>(x(i) + lane);
+          prefetch<16>(dy(i) + lane);
+        },
+        [=](std::int64_t lane, Two sum) __attribute__((always_inline)) {
+          L::store(first + lane, sum.first);
+          L::store(second + lane, sum.second);
         });
   }
 
-  static void gradient(const Storage* x, const Storage* dy, Storage* dx, std::int64_t n,
-                       const Normalizer<Scalar>& by, Scalar mean, Scalar slope, const Scalar* scale,
-                       Scalar factor, bool stream) {
-    const V means = L::all(mean), slopes = L::all(slope), factors = L::all(factor);
-    const Xhat xhat(x, by);
-    for_each(
-        dx, n, stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
-          const V rest =
-              L::subtract(scaled(access, dy, scale, i), L::add(means, L::multiply(xhat(access, i), slopes)));
-          access.template store<L>(access, dx + i, L::multiply(L::multiply(rest, xhat.rstd), factors));
-        });
+  /// y = value for all lanes of n rows, four rows at a time, so that what is by lane is read once for four:
+  /// `make(access, i)` gives the function of rows that makes the values of lanes i on.
+  template <typename Make>
+  EIGENNORM_INLINE void for_each_row(Out y, std::int64_t n, std::int64_t lanes, bool stream, const Make& make) {
+    const auto place = reinterpret_cast<std::uintptr_t>(y.data) |
+                       static_cast<std::uintptr_t>(y.step) * sizeof(Storage);
+    // Long rows would push what is by lane out of L1.
+    constexpr std::int64_t short_row = 256;
+    std::int64_t r = 0;
+    if (lanes <= short_row && (!stream || place % 64 == 0)) {
+      for (; r + 4 <= n; r += 4) {
+        const auto four = [&](auto access, auto store, std::int64_t i) __attribute__((always_inline)) {
+          const auto value = make(access, i);
+          // All loads first: rows are often a multiple of 4 KB apart, where a load waits for a store before it.
+          const V first = value(r), second = value(r + 1), third = value(r + 2), fourth = value(r + 3);
+          store.template store<L>(store, y(r) + i, first);
+          store.template store<L>(store, y(r + 1) + i, second);
+          store.template store<L>(store, y(r + 2) + i, third);
+          store.template store<L>(store, y(r + 3) + i, fourth);
+        };
+        std::int64_t i = 0;
+        if (stream) {
+          for (; i + 16 <= lanes; i += 16) four(Whole{}, Streamed{}, i);
+        } else {
+          for (; i + 16 <= lanes; i += 16) four(Whole{}, Whole{}, i);
+        }
+        if (i < lanes) four(Few{lanes - i}, Few{lanes - i}, i);
+      }
+    }
+    for (; r < n; ++r) {
+      for_each(
+          y(r), lanes, stream, [=](auto access, std::int64_t i)
+                                   __attribute__((always_inline)) { return make(access, i)(r); });
+    }
   }
 
-  static void fixed_gradient(const Storage* dy, Storage* dx, std::int64_t n, Scalar rstd, const Scalar* scale,
-                             Scalar factor, bool stream) {
-    const V rstds = L::all(rstd), factors = L::all(factor);
-    for_each(
-        dx, n, stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
-          access.template store<L>(access, dx + i,
-                                   L::multiply(L::multiply(scaled(access, dy, scale, i), rstds), factors));
+  static void lane_transform(In x, Out y, std::int64_t n, std::int64_t lanes, const Lanes<Scalar>& by,
+                             const Scalar* row_scale, const Scalar* row_shift, Traffic traffic) {
+    const Deviation<true, Each> deviation = Functions::deviation(by);
+    const Each rstd{by.rstd}, scale{by.scale}, shift{by.shift};
+    if (row_scale == nullptr && row_shift == nullptr) {
+      for_each_row(
+          y, n, lanes, traffic.stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+            const V high = deviation.high(access, i), low = deviation.low(access, i);
+            const V rstds = rstd(access, i), scales = scale(access, i), shifts = shift(access, i);
+            return [=](std::int64_t r) __attribute__((always_inline)) {
+              prefetch<16, 2>(x(r) + i + traffic.next);
+              const V value = access.template load<L>(access, x(r) + i);
+              const V xhat = L::multiply(L::subtract(L::subtract(value, high), low), rstds);
+              return L::add(L::multiply(xhat, scales), shifts);
+            };
+          });
+    } else {
+      for_each_row(
+          y, n, lanes, traffic.stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+            const V high = deviation.high(access, i), low = deviation.low(access, i);
+            const V rstds = rstd(access, i);
+            return [=](std::int64_t r) __attribute__((always_inline)) {
+              prefetch<16, 2>(x(r) + i + traffic.next);
+              const V value = access.template load<L>(access, x(r) + i);
+              const V xhat = L::multiply(L::subtract(L::subtract(value, high), low), rstds);
+              return L::add(L::multiply(xhat, L::all(scale_of(row_scale, r))), L::all(shift_of(row_shift, r)));
+            };
+          });
+    }
+  }
+
+  static void lane_gradient(In x, In dy, Out dx, std::int64_t n, std::int64_t lanes, const Lanes<Scalar>& by,
+                            const Scalar* row_scale, Traffic traffic) {
+    const Deviation<true, Each> deviation = Functions::deviation(by);
+    const Each rstd{by.rstd}, scale{by.scale}, mean{by.mean}, slope{by.slope};
+    for_each_row(
+        dx, n, lanes, traffic.stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+          const V high = deviation.high(access, i), low = deviation.low(access, i);
+          const V rstds = rstd(access, i), scales = scale(access, i);
+          const V means = mean(access, i), slopes = slope(access, i);
+          return [=](std::int64_t r) __attribute__((always_inline)) {
+            prefetch<16, 2>(x(r) + i + traffic.next);
+            prefetch<16, 2>(dy(r) + i + traffic.next);
+            const V value = access.template load<L>(access, x(r) + i);
+            const V xhat = L::multiply(L::subtract(L::subtract(value, high), low), rstds);
+            V d = access.template load<L>(access, dy(r) + i);
+            if (row_scale != nullptr) d = L::multiply(d, L::all(row_scale[r]));
+            const V rest = L::subtract(d, L::add(means, L::multiply(xhat, slopes)));
+            return L::multiply(L::multiply(rest, rstds), scales);
+          };
         });
   }
 
@@ -234,20 +664,5 @@ struct Functions {
 #if defined(__x86_64__)
     __builtin_ia32_sfence();
 #endif
-  }
-
-  static void add_position(const Storage* x, const Storage* dy, std::int64_t n, const Normalizer<Scalar>& by,
-                           Scalar* sums, Scalar* products) {
-    const Xhat xhat(x, by);
-    const auto add = [=](auto access, std::int64_t i) __attribute__((always_inline)) {
-      const V d = access.template load<L>(access, dy + i);
-      access.template store<L>(access, sums + i, L::add(access.template load<L>(access, sums + i), d));
-      access.template store<L>(
-          access, products + i,
-          L::add(access.template load<L>(access, products + i), L::multiply(d, xhat(access, i))));
-    };
-    std::int64_t i = 0;
-    for (; i + 16 <= n; i += 16) add(Whole{}, i);
-    if (i < n) add(Few{n - i}, i);
   }
 };

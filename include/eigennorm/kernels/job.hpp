@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "eigennorm/kernels/block.hpp"
+#include "eigennorm/kernels/lane_layout.hpp"
 #include "eigennorm/kernels/summary.hpp"
 #include "eigennorm/kernels/walk.hpp"
 #include "eigennorm/kernels/wide.hpp"
@@ -14,10 +15,6 @@
 /// What a kernel is given: plain data, the same for every instruction set.
 
 namespace eigennorm::kernels {
-
-/// Lanes of a tile: a cache line of Scalar, so that interleaved groups are read by whole lines.
-template <typename Scalar>
-constexpr std::int64_t tile_width = sizeof(Scalar) >= 64 ? 1 : 64 / static_cast<std::int64_t>(sizeof(Scalar));
 
 /// Blocks [first, last) of a group.
 struct Segment {
@@ -35,6 +32,10 @@ inline Segment segment(std::int64_t number, std::int64_t count) {
 inline std::int64_t values_in_block(std::int64_t block, std::int64_t count) {
   return std::min(block_size, count - block * block_size);
 }
+
+/// Bytes of what is read that stay in a core's own cache beside as much of the next: no less than 1 MB on the
+/// processors of today.
+constexpr std::int64_t resident_bytes = 400 * 1024;
 
 /// Where the statistics of each group are kept, by group number; null pointers: not at all.
 template <typename Scalar>
@@ -74,10 +75,16 @@ struct ForwardJob {
   const Scalar* scale;  ///< by feature number; null: 1
   const Scalar* shift;  ///< by feature number; null: 0
   MomentsSink<Scalar> sink;
+  const BlockKernels<Storage, Scalar>* kernels;
+
   const Scalar* given_mean = nullptr;  ///< by feature number: running statistics
   const Scalar* given_variance = nullptr;
-  const BlockKernels<Storage, Scalar>* kernels = nullptr;
-  bool stream = false;  ///< y goes past the caches
+  const Wide<Scalar>* given_rstd = nullptr;  ///< in place of the variance
+
+  std::size_t from = 0, to = 1;        ///< by given statistics: which tensors x and y are
+  const LaneLayout* layout = nullptr;  ///< of tiles
+  std::int64_t width = 1;              ///< lanes of a tile
+  bool stream = false;                 ///< y goes past the caches
 };
 
 #include "eigennorm/kernels/strict_begin.inl"
@@ -97,49 +104,64 @@ struct GradientSums {
   }
 };
 
-/// Sums of the pieces of a feature's positions: pairs of pieces are added in Scalar, eight pairs then go on
-/// to Wide.
+/// Room for sums of dy and of dy * xhat, with what the additions lost where Wide is no wider than Scalar.
 template <typename Scalar>
-class PieceSums {
- public:
-  /// Pieces that go to Wide together.
-  static constexpr std::int64_t pieces_together = 16;
+struct GradientTotals {
+  Wide<Scalar>* sum = nullptr;
+  Wide<Scalar>* product = nullptr;
+  Wide<Scalar>* sum_lost = nullptr;
+  Wide<Scalar>* product_lost = nullptr;
 
-  void add_pair(Scalar sum, Scalar product) {
-    together_ = {together_.first + sum, together_.second + product};
-    if (++pairs_ % (pieces_together / 2) == 0) flush();
+  /// Numbers that `size` sums take.
+  static constexpr std::int64_t room(std::int64_t size) {
+    return size * (WideSum<Scalar>::compensated ? 4 : 2);
   }
-  GradientSums<Scalar> total() {
-    flush();
-    return total_;
-  }
+  GradientTotals() = default;
+  GradientTotals(Wide<Scalar>* data, std::int64_t size)
+      : sum(data),
+        product(data + size),
+        sum_lost(WideSum<Scalar>::compensated ? data + 2 * size : nullptr),
+        product_lost(WideSum<Scalar>::compensated ? data + 3 * size : nullptr) {}
 
- private:
-  void flush() {
-    total_.add(together_);
-    together_ = {0, 0};
+  GradientTotals from(std::int64_t i) const {
+    GradientTotals result = *this;
+    for (Wide<Scalar>** each : {&result.sum, &result.product, &result.sum_lost, &result.product_lost}) {
+      if (*each != nullptr) *each += i;
+    }
+    return result;
   }
-
-  Sums<Scalar> together_{0, 0};
-  GradientSums<Scalar> total_;
-  std::int64_t pairs_ = 0;
+  void put(std::int64_t i, const GradientSums<Scalar>& sums) const {
+    sum[i] = sums.sum.value;
+    product[i] = sums.product.value;
+    if (sum_lost == nullptr) return;
+    sum_lost[i] = sums.sum.lost;
+    product_lost[i] = sums.product.lost;
+  }
+  GradientSums<Scalar> get(std::int64_t i) const {
+    if (sum_lost == nullptr) return {{sum[i], 0}, {product[i], 0}};
+    return {{sum[i], sum_lost[i]}, {product[i], product_lost[i]}};
+  }
+  void clear(std::int64_t first, std::int64_t n) const {
+    for (Wide<Scalar>* each : {sum, product, sum_lost, product_lost}) {
+      if (each != nullptr) std::fill(each + first, each + first + n, Wide<Scalar>(0));
+    }
+  }
 };
 
-/// The part of one group in dx: dx = (d - (mean + xhat * slope)) * rstd, by sums of d = dy * scale; with one
-/// scale for the
-/// group dx = (dy - (mean + xhat * slope)) * rstd * scale, by sums of dy.
-template <typename Scalar>
-struct GradientCoefficients {
-  Scalar mean = 0, slope = 0;
+/// Pieces of a feature's positions that are added in Scalar, by pairs, before they go on to Wide.
+constexpr std::int64_t pieces_together = 16;
 
-  GradientCoefficients(const GradientSums<Scalar>& sums, Statistic statistic, std::int64_t count) {
-    const auto n = static_cast<Wide<Scalar>>(count);
-    const Wide<Scalar> product = sums.product.total();
-    if (is_centred(statistic)) mean = static_cast<Scalar>(sums.sum.total() / n);
-    if (has_sigma(statistic))
-      slope = static_cast<Scalar>(statistic == Statistic::sum_square ? product : product / n);
-  }
-};
+/// What a group's dx is corrected by, from its sums.
+template <typename Scalar>
+Correction<Scalar> correction_of(const GradientSums<Scalar>& sums, Statistic statistic, std::int64_t count) {
+  const auto n = static_cast<Wide<Scalar>>(count);
+  const Wide<Scalar> product = sums.product.total();
+  Correction<Scalar> result{0, 0};
+  if (is_centred(statistic)) result.mean = static_cast<Scalar>(sums.sum.total() / n);
+  if (has_sigma(statistic))
+    result.slope = static_cast<Scalar>(statistic == Statistic::sum_square ? product : product / n);
+  return result;
+}
 
 #include "eigennorm/kernels/strict_end.inl"
 
@@ -155,10 +177,13 @@ struct BackwardJob {
   Storage* dx;
   const Scalar* scale;  ///< by feature number; null: 1
   MomentsSource<Scalar> moments;
-  bool wants_parameters = false;         ///< sums for dscale and dshift are kept
-  GradientSums<Scalar>* sums = nullptr;  ///< by group, or by part and feature
-  const BlockKernels<Storage, Scalar>* kernels = nullptr;
-  bool stream = false;  ///< dx goes past the caches
+  const BlockKernels<Storage, Scalar>* kernels;
+
+  bool wants_parameters = false;       ///< sums for dscale and dshift are kept
+  GradientTotals<Scalar> sums{};       ///< by group, or by part and feature
+  const LaneLayout* layout = nullptr;  ///< of tiles
+  std::int64_t width = 1;              ///< lanes of a tile
+  bool stream = false;                 ///< dx goes past the caches
 };
 
 /// How the positions of a feature are cut for dscale and dshift: into pieces of one run in memory, of at
@@ -169,7 +194,7 @@ struct FeaturePieces {
 
   explicit FeaturePieces(const Partition& partition) {
     constexpr std::int64_t most_parts = 64;
-    constexpr std::int64_t together = 16;  // PieceSums::pieces_together
+    constexpr std::int64_t together = pieces_together;
     run = partition.run;
     per_run = blocks_in(run);
     pieces = partition.features.reduced.size / run * per_run;

@@ -25,6 +25,19 @@ struct Sized {
 
 #define EIGENNORM_INLINE static inline __attribute__((always_inline))
 
+/// Copies fewer than `Most` values (a power of two), without a call.
+template <int Most, typename T>
+EIGENNORM_INLINE void copy_few(T* to, const T* from, std::int64_t count) {
+  if constexpr (Most > 1) {
+    constexpr int half = Most / 2;
+    if (count & half) {
+      __builtin_memcpy(static_cast<void*>(to), from, half * sizeof(T));
+      to += half, from += half;
+    }
+    copy_few<half>(to, from, count);
+  }
+}
+
 /// Operations on a vector of `Bytes` bytes: on its halves, or on the one register.
 template <typename T, int Bytes>
 struct Vector {
@@ -55,6 +68,24 @@ struct Vector {
     Lower::stream(p + half, a.high);
   }
   EIGENNORM_INLINE T fold(V a) { return Lower::fold(Lower::add(a.low, a.high)); }
+
+  template <typename Storage>
+  EIGENNORM_INLINE V load_few(const Storage* p, std::int64_t count) {
+    if (count <= half) return {Lower::load_few(p, count), Lower::all(T(0))};
+    return {Lower::load(p), Lower::load_few(p + half, count - half)};
+  }
+  template <typename Storage>
+  EIGENNORM_INLINE void store_few(Storage* p, V a, std::int64_t count) {
+    if (count <= half) {
+      Lower::store_few(p, a.low, count);
+    } else {
+      Lower::store(p, a.low);
+      Lower::store_few(p + half, a.high, count - half);
+    }
+  }
+  EIGENNORM_INLINE V keep_few(V a, std::int64_t count) {
+    return {Lower::keep_few(a.low, count), Lower::keep_few(a.high, count - half)};
+  }
 };
 
 template <typename T>
@@ -87,6 +118,69 @@ struct Vector<T, EIGENNORM_BYTES> {
 #endif
   }
 
+  // ---- the first `count` values, from 0 to all
+
+  using Mask = std::conditional_t<sizeof(T) == 4, int, long long>;
+  typedef Mask Masks __attribute__((vector_size(EIGENNORM_BYTES)));
+
+  /// All bits of the first `count` lanes.
+  EIGENNORM_INLINE Masks first_lanes(std::int64_t count) {
+    Masks lane;
+    for (int i = 0; i < size; ++i) lane[i] = i;
+    return lane < (static_cast<Mask>(count) - Masks{});
+  }
+  /// The others become 0.
+  EIGENNORM_INLINE V keep_few(V a, std::int64_t count) {
+    return {reinterpret_cast<Register>(reinterpret_cast<Masks>(a.value) & first_lanes(count))};
+  }
+
+  /// The others are read as 0; their memory is not touched.
+  template <typename Storage>
+  EIGENNORM_INLINE V load_few(const Storage* p, std::int64_t count) {
+#if EIGENNORM_BYTES == 64
+    if constexpr (std::is_same_v<Storage, float>) {
+      return {__builtin_ia32_loadups512_mask(p, Register{}, static_cast<unsigned short>((1U << count) - 1))};
+    }
+    if constexpr (std::is_same_v<Storage, double>) {
+      return {__builtin_ia32_loadupd512_mask(p, Register{},
+                                             static_cast<unsigned char>((1U << count) - 1))};
+    }
+#elif EIGENNORM_BYTES == 32
+    if constexpr (std::is_same_v<Storage, float>) {
+      return {__builtin_ia32_maskloadps256(reinterpret_cast<const Register*>(p), first_lanes(count))};
+    }
+    if constexpr (std::is_same_v<Storage, double>) {
+      return {__builtin_ia32_maskloadpd256(reinterpret_cast<const Register*>(p), first_lanes(count))};
+    }
+#endif
+    if (count >= size) return load(p);
+    Storage values[size] = {};
+    if (count > 0) copy_few<size>(values, p, count);
+    return load(values);
+  }
+  template <typename Storage>
+  EIGENNORM_INLINE void store_few(Storage* p, V a, std::int64_t count) {
+#if EIGENNORM_BYTES == 64
+    if constexpr (std::is_same_v<Storage, float>) {
+      __builtin_ia32_storeups512_mask(p, a.value,
+                                      static_cast<unsigned short>((1U << count) - 1));
+      return;
+    }
+    if constexpr (std::is_same_v<Storage, double>) {
+      __builtin_ia32_storeupd512_mask(p, a.value,
+                                      static_cast<unsigned char>((1U << count) - 1));
+      return;
+    }
+#endif
+    if (count == size) {
+      store(p, a);
+      return;
+    }
+    Storage values[size];
+    store(values, a);
+    copy_few<size>(p, values, count);
+  }
+
   /// s_j + s_{j + n/2}, and so on down to one: the order in which the contract folds lanes.
   EIGENNORM_INLINE T fold(V a) { return fold_register<size>(a.value); }
 
@@ -100,6 +194,20 @@ struct Vector<T, EIGENNORM_BYTES> {
     __builtin_memcpy(&shorts, p, sizeof shorts);
     return {reinterpret_cast<Register>(__builtin_convertvector(shorts, Words) << 16)};
   }
+  template <typename Value, typename Sixteen>
+  EIGENNORM_INLINE void stream_shorts(Value* p, Sixteen shorts) {
+#if defined(__clang__)
+    __builtin_nontemporal_store(shorts, reinterpret_cast<Sixteen*>(p));
+#elif EIGENNORM_BYTES == 64
+    typedef float Floats __attribute__((vector_size(32)));
+    __builtin_ia32_movntps256(reinterpret_cast<float*>(p), reinterpret_cast<Floats>(shorts));
+#elif EIGENNORM_BYTES == 32
+    typedef float Floats __attribute__((vector_size(16)));
+    __builtin_ia32_movntps(reinterpret_cast<float*>(p), reinterpret_cast<Floats>(shorts));
+#else
+    __builtin_memcpy(static_cast<void*>(p), &shorts, sizeof shorts);
+#endif
+  }
   EIGENNORM_INLINE Shorts round_to_bfloat16(V a) {
     const Words bits = reinterpret_cast<Words>(a.value);
     const Words rounded = (bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16;
@@ -111,7 +219,7 @@ struct Vector<T, EIGENNORM_BYTES> {
     const Shorts shorts = round_to_bfloat16(a);
     __builtin_memcpy(static_cast<void*>(p), &shorts, sizeof shorts);
   }
-  EIGENNORM_INLINE void stream(Eigen::bfloat16* p, V a) { store(p, a); }
+  EIGENNORM_INLINE void stream(Eigen::bfloat16* p, V a) { stream_shorts(p, round_to_bfloat16(a)); }
 
   EIGENNORM_INLINE V load(const Eigen::half* p) {
 #if EIGENNORM_BYTES == 64
@@ -130,20 +238,26 @@ struct Vector<T, EIGENNORM_BYTES> {
     return a;
 #endif
   }
-  EIGENNORM_INLINE void store(Eigen::half* p, V a) {
+#if EIGENNORM_BYTES >= 32
+  EIGENNORM_INLINE auto round_to_half(V a) {
 #if EIGENNORM_BYTES == 64
     typedef short Halves __attribute__((vector_size(32)));
-    const Halves halves =
-        __builtin_ia32_vcvtps2ph512_mask(a.value, 0, Halves{}, static_cast<unsigned short>(-1));
-    __builtin_memcpy(static_cast<void*>(p), &halves, sizeof halves);
-#elif EIGENNORM_BYTES == 32
-    const auto halves = __builtin_ia32_vcvtps2ph256(a.value, 0);
-    __builtin_memcpy(static_cast<void*>(p), &halves, sizeof halves);
+    return Halves(__builtin_ia32_vcvtps2ph512_mask(a.value, 0, Halves{}, static_cast<unsigned short>(-1)));
 #else
-    for (int i = 0; i < size; ++i) p[i] = static_cast<Eigen::half>(static_cast<float>(a.value[i]));
+    return __builtin_ia32_vcvtps2ph256(a.value, 0);
 #endif
   }
+  EIGENNORM_INLINE void store(Eigen::half* p, V a) {
+    const auto halves = round_to_half(a);
+    __builtin_memcpy(static_cast<void*>(p), &halves, sizeof halves);
+  }
+  EIGENNORM_INLINE void stream(Eigen::half* p, V a) { stream_shorts(p, round_to_half(a)); }
+#else
+  EIGENNORM_INLINE void store(Eigen::half* p, V a) {
+    for (int i = 0; i < size; ++i) p[i] = static_cast<Eigen::half>(static_cast<float>(a.value[i]));
+  }
   EIGENNORM_INLINE void stream(Eigen::half* p, V a) { store(p, a); }
+#endif
 
  private:
   template <int N>

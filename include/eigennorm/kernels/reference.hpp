@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "eigennorm/kernels/block.hpp"
@@ -53,66 +54,125 @@ struct Functions {
     return {first.fold(), second.fold()};
   }
 
+  using In = Rows<const Storage>;
+  using Out = Rows<Storage>;
+
   /// ((x - high) - low) * rstd.
   static Scalar normalized(Storage x, const Normalizer<Scalar>& by) {
     return ((static_cast<Scalar>(x) - by.high) - by.low) * by.rstd;
   }
-
-  static Scalar scaled(const Storage* dy, const Scalar* scale, std::int64_t i) {
-    return scale == nullptr ? static_cast<Scalar>(dy[i]) : static_cast<Scalar>(dy[i]) * scale[i];
+  static Normalizer<Scalar> of_lane(const Lanes<Scalar>& by, std::int64_t lane) {
+    return {by.high[lane], by.low[lane], by.rstd[lane]};
   }
 
-  static Scalar sum(const Storage* x, std::int64_t n) {
-    return tree_pair(n, [x](std::int64_t i, Scalar& f, Scalar&) { f = static_cast<Scalar>(x[i]); }).first;
+  /// What is missing changes nothing.
+  static Scalar times(Scalar value, const Scalar* scale, std::int64_t i) {
+    return scale == nullptr ? value : value * scale[i];
+  }
+  static Scalar plus(Scalar value, const Scalar* shift, std::int64_t i) {
+    return shift == nullptr ? value : value + shift[i];
   }
 
-  static Sums<Scalar> sweep(const Storage* x, std::int64_t n, Scalar h) {
-    return tree_pair(n, [x, h](std::int64_t i, Scalar& f, Scalar& g) {
-      f = static_cast<Scalar>(x[i]) - h;
-      g = f * f;
-    });
-  }
-
-  static Scalar sum_of_squares(const Storage* x, std::int64_t n) {
-    return tree_pair(n,
-                     [x](std::int64_t i, Scalar& f, Scalar&) {
-                       const Scalar value = static_cast<Scalar>(x[i]);
-                       f = value * value;
-                     })
-        .first;
-  }
-
-  static Sums<Scalar> gradient_sums(const Storage* x, const Storage* dy, std::int64_t n,
-                                    const Normalizer<Scalar>& by, const Scalar* scale) {
-    return tree_pair(n, [=, &by](std::int64_t i, Scalar& f, Scalar& g) {
-      f = scaled(dy, scale, i);
-      g = f * normalized(x[i], by);
-    });
-  }
-
-  static void transform_one(const Storage* x, Storage* y, std::int64_t n, const Normalizer<Scalar>& by,
-                            Scalar scale, Scalar shift, bool) {
-    for (std::int64_t i = 0; i < n; ++i) y[i] = static_cast<Storage>(normalized(x[i], by) * scale + shift);
-  }
-
-  static void transform_each(const Storage* x, Storage* y, std::int64_t n, const Normalizer<Scalar>& by,
-                             const Scalar* scale, const Scalar* shift, bool) {
-    for (std::int64_t i = 0; i < n; ++i)
-      y[i] = static_cast<Storage>(normalized(x[i], by) * scale[i] + shift[i]);
-  }
-
-  static void gradient(const Storage* x, const Storage* dy, Storage* dx, std::int64_t n,
-                       const Normalizer<Scalar>& by, Scalar mean, Scalar slope, const Scalar* scale,
-                       Scalar factor, bool) {
-    for (std::int64_t i = 0; i < n; ++i) {
-      const Scalar rest = scaled(dy, scale, i) - (mean + normalized(x[i], by) * slope);
-      dx[i] = static_cast<Storage>(rest * by.rstd * factor);
+  static void sums(In x, std::int64_t rows, std::int64_t n, Scalar* sums) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      sums[r] =
+          tree_pair(n, [&](std::int64_t i, Scalar& f, Scalar&) { f = static_cast<Scalar>(x(r)[i]); }).first;
     }
   }
 
-  static void fixed_gradient(const Storage* dy, Storage* dx, std::int64_t n, Scalar rstd, const Scalar* scale,
-                             Scalar factor, bool) {
-    for (std::int64_t i = 0; i < n; ++i) dx[i] = static_cast<Storage>(scaled(dy, scale, i) * rstd * factor);
+  static void sweeps(In x, std::int64_t rows, std::int64_t n, const Scalar* h, Sums<Scalar>* sums) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      sums[r] = tree_pair(n, [&](std::int64_t i, Scalar& f, Scalar& g) {
+        f = static_cast<Scalar>(x(r)[i]) - h[r];
+        g = f * f;
+      });
+    }
+  }
+
+  static void sums_of_squares(In x, std::int64_t rows, std::int64_t n, Scalar* sums) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      sums[r] = tree_pair(n, [&](std::int64_t i, Scalar& f, Scalar&) {
+                  const Scalar value = static_cast<Scalar>(x(r)[i]);
+                  f = value * value;
+                }).first;
+    }
+  }
+
+  static void gradient_sums(In x, In dy, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
+                            Affine<Scalar> affine, Sums<Scalar>* sums) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      sums[r] = tree_pair(n, [&](std::int64_t i, Scalar& f, Scalar& g) {
+        f = times(static_cast<Scalar>(dy(r)[i]), affine.each ? affine.scale : nullptr, r * affine.step + i);
+        g = f * normalized(x(r)[i], by[r]);
+      });
+    }
+  }
+
+  static void transform(In x, Out y, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
+                        Affine<Scalar> affine, Traffic) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      for (std::int64_t i = 0; i < n; ++i) {
+        const std::int64_t at = r * affine.step + (affine.each ? i : 0);
+        y(r)[i] =
+            static_cast<Storage>(plus(times(normalized(x(r)[i], by[r]), affine.scale, at), affine.shift, at));
+      }
+    }
+  }
+
+  static void gradient(In x, In dy, Out dx, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
+                       const Correction<Scalar>* correction, Affine<Scalar> affine, Traffic) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      for (std::int64_t i = 0; i < n; ++i) {
+        const Scalar d =
+            times(static_cast<Scalar>(dy(r)[i]), affine.each ? affine.scale : nullptr, r * affine.step + i);
+        const Scalar rest = d - (correction[r].mean + normalized(x(r)[i], by[r]) * correction[r].slope);
+        dx(r)[i] = static_cast<Storage>(
+            times(rest * by[r].rstd, affine.each ? nullptr : affine.scale, r * affine.step));
+      }
+    }
+  }
+
+  static void gradient_pairs(In x, In dy, Out dx, std::int64_t rows, std::int64_t n,
+                             const Normalizer<Scalar>* by, const Correction<Scalar>* correction,
+                             const Scalar* scale, Scalar* sums, Scalar* products, Traffic) {
+    for (std::int64_t r = 0; r < rows; r += 2) {
+      for (std::int64_t i = 0; i < n; ++i) {
+        Scalar sum = static_cast<Scalar>(dy(r)[i]);
+        Scalar product = sum * normalized(x(r)[i], by[r]);
+        if (r + 1 < rows) {
+          const Scalar d = static_cast<Scalar>(dy(r + 1)[i]);
+          sum = sum + d;
+          product = product + d * normalized(x(r + 1)[i], by[r + 1]);
+        }
+        sums[i] = sums[i] + sum;
+        products[i] = products[i] + product;
+      }
+    }
+    gradient(x, dy, dx, rows, n, by, correction, {scale, nullptr, 0, true}, {});
+  }
+
+  static void flush(Scalar* sums, std::int64_t n, Wide<Scalar>* totals, Wide<Scalar>* lost) {
+    for (std::int64_t i = 0; i < n; ++i) {
+      add_wide(static_cast<Wide<Scalar>>(sums[i]), totals[i], lost == nullptr ? totals[i] : lost[i]);
+      sums[i] = Scalar(0);
+    }
+  }
+  static void merge(const Wide<Scalar>* from, const Wide<Scalar>* from_lost, std::int64_t n,
+                    Wide<Scalar>* totals, Wide<Scalar>* lost) {
+    for (std::int64_t i = 0; i < n; ++i) {
+      add_wide(from[i], totals[i], lost == nullptr ? totals[i] : lost[i]);
+      if (WideSum<Scalar>::compensated) lost[i] = lost[i] + from_lost[i];
+    }
+  }
+  static void add_wide(Wide<Scalar> next, Wide<Scalar>& total, Wide<Scalar>& lost) {
+    WideSum<Scalar> sum{total, lost};
+    sum.add(next);
+    if (WideSum<Scalar>::compensated) lost = sum.lost;
+    total = sum.value;
+  }
+
+  static void copy(In x, Out y, std::int64_t rows, std::int64_t n, Traffic) {
+    for (std::int64_t r = 0; r < rows; ++r) std::copy(x(r), x(r) + n, y(r));
   }
 
   static void add_position(const Storage* x, const Storage* dy, std::int64_t n, const Normalizer<Scalar>& by,
@@ -121,6 +181,83 @@ struct Functions {
       const Scalar d = static_cast<Scalar>(dy[i]);
       sums[i] = sums[i] + d;
       products[i] = products[i] + d * normalized(x[i], by);
+    }
+  }
+
+  // ---- lanes
+
+  /// tree(f) and tree(g) of every lane.
+  template <typename Terms>
+  static void lane_trees(std::int64_t n, std::int64_t lanes, const Terms& terms, Scalar* first,
+                         Scalar* second) {
+    for (std::int64_t lane = 0; lane < lanes; ++lane) {
+      const Sums<Scalar> sums =
+          tree_pair(n, [&](std::int64_t i, Scalar& f, Scalar& g) { terms(i, lane, f, g); });
+      first[lane] = sums.first;
+      if (second != nullptr) second[lane] = sums.second;
+    }
+  }
+
+  static void lane_sums(In x, std::int64_t n, std::int64_t lanes, Scalar* sums) {
+    lane_trees(
+        n, lanes,
+        [&](std::int64_t i, std::int64_t lane, Scalar& f, Scalar&) { f = static_cast<Scalar>(x(i)[lane]); },
+        sums, nullptr);
+  }
+
+  static void lane_sweeps(In x, std::int64_t n, std::int64_t lanes, const Scalar* h, Scalar* first,
+                          Scalar* second) {
+    lane_trees(
+        n, lanes,
+        [&](std::int64_t i, std::int64_t lane, Scalar& f, Scalar& g) {
+          f = static_cast<Scalar>(x(i)[lane]) - h[lane];
+          g = f * f;
+        },
+        first, second);
+  }
+
+  static void lane_sums_of_squares(In x, std::int64_t n, std::int64_t lanes, Scalar* sums) {
+    lane_trees(
+        n, lanes,
+        [&](std::int64_t i, std::int64_t lane, Scalar& f, Scalar&) {
+          const Scalar value = static_cast<Scalar>(x(i)[lane]);
+          f = value * value;
+        },
+        sums, nullptr);
+  }
+
+  static void lane_gradient_sums(In x, In dy, std::int64_t n, std::int64_t lanes, const Lanes<Scalar>& by,
+                                 const Scalar* row_scale, Scalar* first, Scalar* second) {
+    lane_trees(
+        n, lanes,
+        [&](std::int64_t i, std::int64_t lane, Scalar& f, Scalar& g) {
+          f = times(static_cast<Scalar>(dy(i)[lane]), row_scale, i);
+          g = f * normalized(x(i)[lane], of_lane(by, lane));
+        },
+        first, second);
+  }
+
+  static void lane_transform(In x, Out y, std::int64_t n, std::int64_t lanes, const Lanes<Scalar>& by,
+                             const Scalar* row_scale, const Scalar* row_shift, Traffic) {
+    const bool by_row = row_scale != nullptr || row_shift != nullptr;
+    for (std::int64_t i = 0; i < n; ++i) {
+      for (std::int64_t lane = 0; lane < lanes; ++lane) {
+        const Scalar xhat = normalized(x(i)[lane], of_lane(by, lane));
+        y(i)[lane] = static_cast<Storage>(by_row ? plus(times(xhat, row_scale, i), row_shift, i)
+                                                 : xhat * by.scale[lane] + by.shift[lane]);
+      }
+    }
+  }
+
+  static void lane_gradient(In x, In dy, Out dx, std::int64_t n, std::int64_t lanes, const Lanes<Scalar>& by,
+                            const Scalar* row_scale, Traffic) {
+    for (std::int64_t i = 0; i < n; ++i) {
+      for (std::int64_t lane = 0; lane < lanes; ++lane) {
+        const Scalar d = times(static_cast<Scalar>(dy(i)[lane]), row_scale, i);
+        const Scalar xhat = normalized(x(i)[lane], of_lane(by, lane));
+        const Scalar rest = d - (by.mean[lane] + xhat * by.slope[lane]);
+        dx(i)[lane] = static_cast<Storage>(rest * by.rstd[lane] * by.scale[lane]);
+      }
     }
   }
 

@@ -30,7 +30,7 @@ class ScaledStatistics {
   /// are NaN.
   GroupStatistics<Scalar> find(const Summary<Scalar>& unscaled) {
     const Scalar largest = this->largest();
-    if (largest == 0) return finish(unscaled, job_.statistic, job_.eps, 0);
+    if (largest == 0) return finish(unscaled, job_.statistic, job_.eps);
     if (!(largest <= std::numeric_limits<Scalar>::max())) {
       constexpr Scalar nan = std::numeric_limits<Scalar>::quiet_NaN();
       return {{nan, nan, nan}, std::numeric_limits<Wide<Scalar>>::quiet_NaN()};
@@ -41,14 +41,15 @@ class ScaledStatistics {
     for (std::int64_t number = 0; number < segments_in(job_.partition->count); ++number) {
       total.merge(summarize(segment(number, job_.partition->count), exponent), is_centred(job_.statistic));
     }
-    return finish(total, job_.statistic, job_.eps, exponent);
+    return finish_scaled(total, job_.statistic, job_.eps, exponent);
   }
 
  private:
   /// The values of a block, times 2^-exponent.
   std::int64_t load(std::int64_t block, int exponent) {
     const std::int64_t n = values_in_block(block, job_.partition->count);
-    const Storage* x = read_block(job_.x, 0, job_.partition->groups, tile_, block * block_size, n, storage_);
+    const Storage* x =
+        read_block(*job_.kernels, job_.x, 0, job_.partition->values, tile_, block * block_size, n, storage_);
     // Two factors, because 2^-exponent alone may be out of range.
     const Scalar once = std::ldexp(Scalar(1), -exponent / 2);
     const Scalar again = std::ldexp(Scalar(1), -exponent - -exponent / 2);
@@ -75,14 +76,15 @@ class ScaledStatistics {
     Summary<Scalar> summary;
     for (std::int64_t block = segment.first_block; block < segment.last_block; ++block) {
       const std::int64_t n = load(block, exponent);
-      append_block(kernels, job_.statistic, values_, n, block == segment.first_block, summary);
+      append_rows(kernels, job_.statistic, Rows<const Scalar>{values_, 0}, 1, n, block == segment.first_block,
+                  &summary);
     }
     return summary;
   }
 
   const ForwardJob<Storage, Scalar>& job_;
   Tile tile_;
-  Storage storage_[tile_width<Scalar> * block_size];
+  Storage storage_[block_size];
   Scalar values_[block_size];
 };
 

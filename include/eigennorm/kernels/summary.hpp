@@ -78,61 +78,124 @@ struct Summary {
   }
 };
 
-/// The block's summary from its sums about `h`.
+/// What follows from the sums of a block of n values about h, with inverse = 1 / n in Wide.
 template <typename Scalar>
-Summary<Scalar> summary_of(Sums<Scalar> sums, std::int64_t n, Scalar h) {
+struct BlockSums {
   using W = Wide<Scalar>;
-  const W sum = static_cast<W>(sums.first);
-  const W correction = sum * (W(1) / static_cast<W>(n));
-  Summary<Scalar> summary;
-  summary.count = static_cast<W>(n);
-  summary.set_mean(static_cast<W>(h), correction);
-  summary.m2.add(static_cast<W>(sums.second) - sum * correction);
-  return summary;
-}
+  W n, inverse;
 
-/// Whether the sums of a segment's first block say that its shift was far from the mean.
-template <typename Scalar>
-bool is_far(Sums<Scalar> sums, std::int64_t n) {
-  using W = Wide<Scalar>;
-  const W sum = static_cast<W>(sums.first);
-  return sum * (sum * (W(1) / static_cast<W>(n))) > W(0.25) * static_cast<W>(sums.second);
-}
+  explicit BlockSums(std::int64_t count) : n(static_cast<W>(count)), inverse(W(1) / n) {}
 
-/// The shift that a first block takes instead.
-template <typename Scalar>
-Scalar nearer_shift(Sums<Scalar> sums, std::int64_t n, Scalar h) {
-  using W = Wide<Scalar>;
-  return static_cast<Scalar>(static_cast<W>(h) + static_cast<W>(sums.first) * (W(1) / static_cast<W>(n)));
-}
+  Summary<Scalar> summary(Sums<Scalar> sums, Scalar h) const {
+    const W sum = static_cast<W>(sums.first);
+    const W correction = sum * inverse;
+    Summary<Scalar> summary;
+    summary.count = n;
+    summary.set_mean(static_cast<W>(h), correction);
+    summary.m2.value = static_cast<W>(sums.second) - sum * correction;
+    return summary;
+  }
 
-/// The shift of a segment's first block, from the sum of its first `q` values.
-template <typename Scalar>
-Scalar first_shift(Scalar sum, std::int64_t q) {
-  using W = Wide<Scalar>;
-  return static_cast<Scalar>(static_cast<W>(sum) * (W(1) / static_cast<W>(q)));
-}
+  /// Whether the sums of a segment's first block say that its shift was far from the mean.
+  bool is_far(Sums<Scalar> sums) const {
+    const W sum = static_cast<W>(sums.first);
+    return sum * (sum * inverse) > W(0.25) * static_cast<W>(sums.second);
+  }
 
-/// Appends a block of contiguous values to the summary of its segment.
+  /// The shift that a first block takes then.
+  Scalar nearer_shift(Sums<Scalar> sums, Scalar h) const {
+    return static_cast<Scalar>(static_cast<W>(h) + static_cast<W>(sums.first) * inverse);
+  }
+
+  /// The shift of a segment's first block, from the sum of its first n values.
+  Scalar first_shift(Scalar sum) const { return static_cast<Scalar>(static_cast<W>(sum) * inverse); }
+};
+
+/// Groups whose blocks are summed together.
+constexpr std::int64_t most_rows = 16;
+constexpr std::int64_t most_lanes = 64;
+
+/// Appends a block of each of at most `most_rows` rows to the summaries of their segments.
 template <typename Storage, typename Scalar>
-void append_block(const BlockKernels<Storage, Scalar>& kernels, Statistic statistic, const Storage* x,
-                  std::int64_t n, bool first, Summary<Scalar>& summary) {
-  if (first) summary = {};
+void append_rows(const BlockKernels<Storage, Scalar>& kernels, Statistic statistic, Rows<const Storage> x,
+                 std::int64_t rows, std::int64_t n, bool first, Summary<Scalar>* summaries) {
   if (!is_centred(statistic)) {
-    summary.m2.add(static_cast<Wide<Scalar>>(kernels.sum_of_squares(x, n)));
-    summary.count = summary.count + static_cast<Wide<Scalar>>(n);
-  } else if (first) {
-    const std::int64_t q = std::min(step_size, n);
-    Scalar h = first_shift(kernels.sum(x, q), q);
-    Sums<Scalar> sums = kernels.sweep(x, n, h);
-    if (is_far(sums, n)) {
-      h = nearer_shift(sums, n, h);
-      sums = kernels.sweep(x, n, h);
+    Scalar sums[most_rows];
+    kernels.sums_of_squares(x, rows, n, sums);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      if (first) summaries[r] = {};
+      summaries[r].m2.add(static_cast<Wide<Scalar>>(sums[r]));
+      summaries[r].count = summaries[r].count + static_cast<Wide<Scalar>>(n);
     }
-    summary = summary_of(sums, n, h);
+    return;
+  }
+  const BlockSums<Scalar> block(n);
+  Scalar h[most_rows];
+  Sums<Scalar> sums[most_rows];
+  if (first) {
+    const std::int64_t q = std::min(step_size, n);
+    const BlockSums<Scalar> start(q);
+    kernels.sums(x, rows, q, h);
+    for (std::int64_t r = 0; r < rows; ++r) h[r] = start.first_shift(h[r]);
   } else {
-    const Scalar h = static_cast<Scalar>(summary.mean);
-    summary.merge(summary_of(kernels.sweep(x, n, h), n, h), true);
+    for (std::int64_t r = 0; r < rows; ++r) h[r] = static_cast<Scalar>(summaries[r].mean);
+  }
+  kernels.sweeps(x, rows, n, h, sums);
+  for (std::int64_t r = 0; r < rows; ++r) {
+    if (first && block.is_far(sums[r])) {
+      h[r] = block.nearer_shift(sums[r], h[r]);
+      kernels.sweeps({x(r), 0}, 1, n, h + r, sums + r);
+    }
+    const Summary<Scalar> next = block.summary(sums[r], h[r]);
+    if (first) {
+      summaries[r] = next;
+    } else {
+      summaries[r].merge(next, true);
+    }
+  }
+}
+
+/// The same for at most `most_lanes` lanes.
+template <typename Storage, typename Scalar>
+void append_lanes(const BlockKernels<Storage, Scalar>& kernels, Statistic statistic, Rows<const Storage> x,
+                  std::int64_t n, std::int64_t lanes, bool first, Summary<Scalar>* summaries) {
+  Scalar h[most_lanes] = {}, sum[most_lanes], square[most_lanes];
+  if (!is_centred(statistic)) {
+    kernels.lane_sums_of_squares(x, n, lanes, sum);
+    for (std::int64_t t = 0; t < lanes; ++t) {
+      if (first) summaries[t] = {};
+      summaries[t].m2.add(static_cast<Wide<Scalar>>(sum[t]));
+      summaries[t].count = summaries[t].count + static_cast<Wide<Scalar>>(n);
+    }
+    return;
+  }
+  const BlockSums<Scalar> block(n);
+  if (first) {
+    const std::int64_t q = std::min(step_size, n);
+    const BlockSums<Scalar> start(q);
+    kernels.lane_sums(x, q, lanes, h);
+    for (std::int64_t t = 0; t < lanes; ++t) h[t] = start.first_shift(h[t]);
+  } else {
+    for (std::int64_t t = 0; t < lanes; ++t) h[t] = static_cast<Scalar>(summaries[t].mean);
+  }
+  kernels.lane_sweeps(x, n, lanes, h, sum, square);
+  if (first) {
+    bool far = false;
+    for (std::int64_t t = 0; t < lanes; ++t) {
+      if (!block.is_far({sum[t], square[t]})) continue;
+      h[t] = block.nearer_shift({sum[t], square[t]}, h[t]);
+      far = true;
+    }
+    // Those that were near come out as before.
+    if (far) kernels.lane_sweeps(x, n, lanes, h, sum, square);
+  }
+  for (std::int64_t t = 0; t < lanes; ++t) {
+    const Summary<Scalar> next = block.summary({sum[t], square[t]}, h[t]);
+    if (first) {
+      summaries[t] = next;
+    } else {
+      summaries[t].merge(next, true);
+    }
   }
 }
 
@@ -143,42 +206,50 @@ struct GroupStatistics {
   Wide<Scalar> variance;  ///< of Statistic::mean_variance: the biased variance
 };
 
-/// 1 / sqrt(variance * 4^exponent + eps); 0 where that root is 0, so that a constant group is normalized to
-/// 0.
+/// 1 / sqrt(radicand); 0 where that root is 0, so that a constant group is normalized to 0.
 template <typename Scalar>
-Scalar reciprocal_root(Wide<Scalar> variance, Wide<Scalar> eps, int exponent) {
-  using W = Wide<Scalar>;
-  if (exponent != 0 && variance != 0) {
-    // Where one of the summands leaves the range of W, only the other matters.
-    const W scaled_eps = std::ldexp(eps, -2 * exponent);
-    if (scaled_eps <= std::numeric_limits<W>::max()) {
-      const W radicand = variance + scaled_eps;
-      return radicand == 0 ? Scalar(0)
-                           : static_cast<Scalar>(std::ldexp(W(1) / std::sqrt(radicand), -exponent));
-    }
-    variance = std::ldexp(variance, 2 * exponent);
-  }
-  const W radicand = variance + eps;
-  return radicand == 0 ? Scalar(0) : static_cast<Scalar>(W(1) / std::sqrt(radicand));
+Scalar reciprocal_root(Wide<Scalar> radicand) {
+  return radicand == 0 ? Scalar(0) : static_cast<Scalar>(Wide<Scalar>(1) / std::sqrt(radicand));
 }
 
-/// From the summary of a group whose values were scaled by 2^-exponent to what it is normalized with.
+/// What a group is normalized with, from its summary.
 template <typename Scalar>
-GroupStatistics<Scalar> finish(const Summary<Scalar>& summary, Statistic statistic, Wide<Scalar> eps,
-                               int exponent) {
+GroupStatistics<Scalar> finish(const Summary<Scalar>& summary, Statistic statistic, Wide<Scalar> eps) {
   using W = Wide<Scalar>;
   GroupStatistics<Scalar> result{{0, 0, 1}, 0};
   if (is_centred(statistic)) {
-    const W mean = exponent == 0 ? summary.mean : std::ldexp(summary.mean, exponent);
-    const W low = exponent == 0 ? summary.low : std::ldexp(summary.low, exponent);
-    result.normalizer.high = static_cast<Scalar>(mean);
-    result.normalizer.low = static_cast<Scalar>((mean - static_cast<W>(result.normalizer.high)) + low);
+    result.normalizer.high = static_cast<Scalar>(summary.mean);
+    result.normalizer.low =
+        static_cast<Scalar>((summary.mean - static_cast<W>(result.normalizer.high)) + summary.low);
   }
   if (has_sigma(statistic)) {
-    W variance = statistic == Statistic::sum_square ? summary.m2.total() : summary.m2.total() / summary.count;
-    if (variance < 0) variance = 0;
-    result.normalizer.rstd = reciprocal_root<Scalar>(variance, eps, exponent);
-    result.variance = exponent == 0 ? variance : std::ldexp(variance, 2 * exponent);
+    const W m2 = summary.m2.total();
+    const W variance = std::max(statistic == Statistic::sum_square ? m2 : m2 / summary.count, W(0));
+    result.normalizer.rstd = reciprocal_root<Scalar>(variance + eps);
+    result.variance = variance;
+  }
+  return result;
+}
+
+/// The same from the summary of a group whose values were scaled by 2^-exponent.
+template <typename Scalar>
+GroupStatistics<Scalar> finish_scaled(Summary<Scalar> summary, Statistic statistic, Wide<Scalar> eps,
+                                      int exponent) {
+  using W = Wide<Scalar>;
+  summary.mean = std::ldexp(summary.mean, exponent);
+  summary.low = std::ldexp(summary.low, exponent);
+  GroupStatistics<Scalar> result = finish(summary, statistic, eps);
+  if (!has_sigma(statistic)) return result;
+  const W variance = result.variance;
+  result.variance = std::ldexp(variance, 2 * exponent);
+  // Where one of the summands leaves the range of W, only the other matters.
+  const W scaled_eps = std::ldexp(eps, -2 * exponent);
+  if (variance != 0 && scaled_eps <= std::numeric_limits<W>::max()) {
+    const W radicand = variance + scaled_eps;
+    result.normalizer.rstd =
+        radicand == 0 ? Scalar(0) : static_cast<Scalar>(std::ldexp(W(1) / std::sqrt(radicand), -exponent));
+  } else {
+    result.normalizer.rstd = reciprocal_root<Scalar>(result.variance + eps);
   }
   return result;
 }
@@ -186,13 +257,13 @@ GroupStatistics<Scalar> finish(const Summary<Scalar>& summary, Statistic statist
 /// Whether sums or squares may have left the range of Scalar, so that they say nothing. A rule on data alone.
 template <typename Scalar>
 bool is_out_of_range(const Summary<Scalar>& summary, Statistic statistic) {
-  if (!(std::abs(summary.mean) <= std::numeric_limits<Wide<Scalar>>::max())) return true;
+  using W = Wide<Scalar>;
+  if (!(std::abs(summary.mean) <= std::numeric_limits<W>::max())) return true;
   if (!has_sigma(statistic)) return false;
   // Below min / epsilon, squares that still matter are rounded as subnormal numbers.
-  constexpr auto smallest = std::numeric_limits<Scalar>::min() / std::numeric_limits<Scalar>::epsilon();
-  const auto variance = summary.m2.total() / summary.count;
-  return !(variance >= static_cast<Wide<Scalar>>(smallest) &&
-           variance <= std::numeric_limits<Wide<Scalar>>::max());
+  constexpr W smallest = std::numeric_limits<Scalar>::min() / std::numeric_limits<Scalar>::epsilon();
+  const W m2 = summary.m2.total();
+  return !(m2 >= smallest * summary.count && m2 <= std::numeric_limits<W>::max());
 }
 
 #include "eigennorm/kernels/strict_end.inl"

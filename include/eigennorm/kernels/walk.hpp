@@ -52,12 +52,14 @@ struct Loop {
   std::array<Axis, max_rank + 1> axes{};
   std::int64_t size = 1;
 
-  void append(const Axis& axis) {
+  /// Neighbours are merged whatever their groups or features where those do not matter.
+  void append(const Axis& axis, bool groups_matter = true, bool features_matter = true) {
     size *= axis.extent;
     if (axis.extent == 1) return;
     if (rank > 0) {
       Axis& last = axes[static_cast<std::size_t>(rank - 1)];
-      bool merges = last.group == axis.group * axis.extent && last.feature == axis.feature * axis.extent;
+      bool merges = (!groups_matter || last.group == axis.group * axis.extent) &&
+                    (!features_matter || last.feature == axis.feature * axis.extent);
       for (std::size_t t = 0; t < max_tensors; ++t)
         merges = merges && last.stride[t] == axis.stride[t] * axis.extent;
       if (merges) {
@@ -98,8 +100,7 @@ struct Loop {
   }
 };
 
-/// Neighbouring reductions that one task handles together: where the fastest axis is kept, several that lie
-/// side by side.
+/// Neighbouring reductions that one task handles together: several along the fastest of the kept axes.
 struct Tile {
   Offsets base;
   std::int64_t lanes = 1;
@@ -107,22 +108,19 @@ struct Tile {
 };
 
 /// A reduction: for every position of `kept`, the positions of `reduced`. Used twice: groups over the values
-/// that share
-/// a statistic, and features over the values that share a scale.
+/// that share a statistic, and features over the values that share a scale.
 struct Reduction {
   Loop kept, reduced;
   bool interleaved =
       false;  ///< the axis that is fastest in memory is kept, so neighbours in memory are in different reductions
 
   std::int64_t tiles(std::int64_t width) const {
-    if (!interleaved) return kept.size;
     const std::int64_t extent = kept.fastest().extent;
     return kept.size / extent * ((extent + width - 1) / width);
   }
 
   /// Tile number `id` of those with at most `width` lanes.
   Tile tile(std::int64_t id, std::int64_t width) const {
-    if (!interleaved) return {kept.at(id), 1, Axis{}};
     const Axis lane = kept.fastest();
     const std::int64_t chunks = (lane.extent + width - 1) / width;
     const std::int64_t start = id % chunks * width;
@@ -132,12 +130,14 @@ struct Reduction {
 
 /// The loops of one call.
 struct Partition {
-  Reduction
-      groups;  ///< kept: the groups; reduced: the values that share a statistic, numbered in memory order
-  Reduction features;      ///< kept: the features; reduced: the positions of each
+  Reduction groups;    ///< kept: the groups; reduced: the values that share a statistic, in memory order
+  Reduction features;  ///< kept: the features; reduced: the positions of each
+  Loop values;         ///< groups.reduced, its neighbours merged whatever their features
+  Loop memory;  ///< all positions, its neighbours merged where their features follow, whatever their groups
   std::int64_t count = 1;  ///< values in a group
-  std::int64_t run =
-      1;  ///< positions of one feature that follow each other in memory, by role, not by stride; 1 where features are fastest
+  /// Positions of one feature that follow each other in memory, by role, not by stride; 1 where features are
+  /// fastest.
+  std::int64_t run = 1;
   bool features_kept = true;  ///< no averaged axis is a feature axis: one scale for a whole group
   std::int64_t size = 1;
   std::uint32_t averaged_axes = 0;  ///< as bits, by logical number
@@ -145,6 +145,18 @@ struct Partition {
 
   /// The groups of one feature, and the features, where every feature axis is kept.
   Loop kept_features, kept_samples;
+
+  /// Whether a group's values follow each other in memory, in the first `tensors` tensors.
+  bool rows(std::size_t tensors) const {
+    return !groups.interleaved && values.rank <= 1 && steps_by(values.fastest(), 1, 0, tensors);
+  }
+  /// Whether a step along `axis` is one of `stride` in tensors [first, last).
+  static bool steps_by(const Axis& axis, std::int64_t stride, std::size_t first, std::size_t last) {
+    for (std::size_t t = first; t < last; ++t) {
+      if (axis.extent > 1 && axis.stride[t] != stride) return false;
+    }
+    return true;
+  }
 };
 
 }  // namespace kernels

@@ -1,0 +1,516 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "eigennorm/kernels/copy.hpp"
+#include "eigennorm/kernels/forward.hpp"
+#include "eigennorm/kernels/job.hpp"
+#include "eigennorm/kernels/lane_layout.hpp"
+
+/// \file
+/// What a task of a backward call does.
+
+#include "eigennorm/kernels/strict_begin.inl"
+
+namespace eigennorm::kernels {
+
+template <typename Storage, typename Scalar>
+struct BackwardEngine {
+  using Job = BackwardJob<Storage, Scalar>;
+  using Buffer = Gathered<Storage>;
+  using In = Rows<const Storage>;
+  using Out = Rows<Storage>;
+
+  static const Scalar* at_feature(const Scalar* parameter, std::int64_t feature) {
+    return parameter == nullptr ? nullptr : parameter + feature;
+  }
+
+  /// As in ForwardEngine, for x and dy.
+  static std::int64_t next_after(std::int64_t values, std::int64_t distance) {
+    return ForwardEngine<Storage, Scalar>::next_after(values, 2, distance);
+  }
+
+  static void keep(const Job& job, std::int64_t group, const GradientSums<Scalar>& sums) {
+    if (job.partition->features_kept && job.wants_parameters) job.sums.put(group, sums);
+  }
+
+  // ---- groups that are rows, of one feature or of one after the other
+
+  /// The sums of `count` groups, of at most a block where there are several.
+  static void sum_some_rows(const Job& job, const Offsets& at, const Axis& axis, std::int64_t count,
+                            const Normalizer<Scalar>* by, GradientSums<Scalar>* sums) {
+    const Partition& partition = *job.partition;
+    const In x{job.x + at.tensor[0], axis.stride[0]};
+    const In dy{job.dy + at.tensor[1], axis.stride[1]};
+    const Scalar* scale = partition.features_kept ? nullptr : at_feature(job.scale, at.feature);
+    const Affine<Scalar> affine{scale, nullptr, axis.feature, true};
+    if (partition.count <= block_size) {
+      Sums<Scalar> block[most_rows];
+      job.kernels->gradient_sums(x, dy, count, partition.count, by, affine, block);
+      for (std::int64_t r = 0; r < count; ++r) {
+        sums[r] = {};
+        sums[r].add(block[r]);
+      }
+      return;
+    }
+    sums[0] = {};
+    for (std::int64_t number = 0; number < segments_in(partition.count); ++number)
+      sums[0].add(sum_segment(job, x.data, dy.data, segment(number, partition.count), by, scale));
+  }
+
+  static GradientSums<Scalar> sum_segment(const Job& job, const Storage* x, const Storage* dy,
+                                          Segment segment, const Normalizer<Scalar>* by,
+                                          const Scalar* scale) {
+    GradientSums<Scalar> result;
+    for (std::int64_t block = segment.first_block; block < segment.last_block; ++block) {
+      const std::int64_t first = block * block_size;
+      Sums<Scalar> sums;
+      job.kernels->gradient_sums({x + first, 0}, {dy + first, 0}, 1,
+                                 values_in_block(block, job.partition->count), by,
+                                 {at_feature(scale, first), nullptr, 0, true}, &sums);
+      result.add(sums);
+    }
+    return result;
+  }
+
+  static void moments_of(const Job& job, const Offsets& at, const Axis& axis, std::int64_t count,
+                         Normalizer<Scalar>* by) {
+    for (std::int64_t r = 0; r < count; ++r) by[r] = job.moments.of(at.group + r * axis.group);
+  }
+
+  /// Groups [first, last).
+  static void rows(const Job& job, std::int64_t first, std::int64_t last) {
+    const Partition& partition = *job.partition;
+    const Axis axis = partition.groups.kept.fastest();
+    const bool each = !partition.features_kept;
+    const std::int64_t most = partition.count > block_size
+                                  ? 1
+                                  : std::clamp(block_size / partition.count, std::int64_t{1}, most_rows);
+    partition.groups.kept.for_each_run(first, last, [&](Offsets at, std::int64_t, std::int64_t length) {
+      for (std::int64_t done = 0; done < length; done += most) {
+        const std::int64_t count = std::min(most, length - done);
+        Normalizer<Scalar> by[most_rows];
+        GradientSums<Scalar> sums[most_rows];
+        Correction<Scalar> correction[most_rows];
+        moments_of(job, at, axis, count, by);
+        sum_some_rows(job, at, axis, count, by, sums);
+        for (std::int64_t r = 0; r < count; ++r) {
+          keep(job, at.group + r * axis.group, sums[r]);
+          correction[r] = correction_of(sums[r], job.statistic, partition.count);
+        }
+        job.kernels->gradient({job.x + at.tensor[0], axis.stride[0]}, {job.dy + at.tensor[1], axis.stride[1]},
+                              {job.dx + at.tensor[2], axis.stride[2]}, count, partition.count, by, correction,
+                              {at_feature(job.scale, at.feature), nullptr, axis.feature, each},
+                              {job.stream, next_after(partition.count * count, count * axis.stride[0])});
+        at.step(axis, count);
+      }
+    });
+    if (job.stream) job.kernels->fence();
+  }
+
+  // ---- rows of features, with dscale and dshift in the same walk
+
+  /// Whether each group is a row of all features, in their order.
+  static bool are_feature_rows(const Partition& partition) {
+    return partition.rows(3) && !partition.features_kept && partition.groups.reduced.rank == 1 &&
+           partition.groups.reduced.fastest().feature == 1 && partition.run == 1 &&
+           partition.count == partition.features.kept.size && partition.groups.kept.rank <= 1 &&
+           partition.groups.kept.fastest().feature == 0;
+  }
+
+  /// Parts [first, last) of the rows.
+  static void feature_rows(const Job& job, std::int64_t first, std::int64_t last) {
+    const FeaturePieces cut(*job.partition);
+    const std::int64_t n = job.partition->count;
+    const Axis axis = job.partition->groups.kept.fastest();
+    for (std::int64_t part = first; part < last; ++part) {
+      const GradientTotals<Scalar> totals = job.sums.from(part * n);
+      totals.clear(0, n);
+      const std::int64_t end = std::min((part + 1) * cut.per_part, cut.pieces);
+      for (std::int64_t row = part * cut.per_part; row < end; row += pieces_together) {
+        const std::int64_t count = std::min(pieces_together, end - row);
+        Offsets at;
+        at.step(axis, row);
+        some_feature_rows(job, at, axis, count, totals);
+      }
+    }
+    if (job.stream) job.kernels->fence();
+  }
+
+  /// At most sixteen rows: dx, and their sums added to `totals`.
+  static void some_feature_rows(const Job& job, Offsets at, const Axis& axis, std::int64_t count,
+                                const GradientTotals<Scalar>& totals) {
+    const std::int64_t n = job.partition->count;
+    alignas(64) Scalar sums[block_size], products[block_size];
+    if (n > block_size) {
+      Normalizer<Scalar> by[most_rows];
+      Correction<Scalar> correction[most_rows];
+      correct_rows(job, at, axis, count, by, correction);
+      // Column by column, so that the accumulators stay in L1.
+      for (std::int64_t column = 0; column < n; column += block_size) {
+        const std::int64_t width = std::min(block_size, n - column);
+        std::fill(sums, sums + width, Scalar(0));
+        std::fill(products, products + width, Scalar(0));
+        write_pairs(job, at, axis, count, column, width, by, correction, sums, products);
+        flush(job, totals.from(column), width, sums, products);
+      }
+      return;
+    }
+    std::fill(sums, sums + n, Scalar(0));
+    std::fill(products, products + n, Scalar(0));
+    // As many rows at a time as stay in L1 between sums and dx: an even number, for pairs.
+    const std::int64_t most = std::clamp(block_size / n / 2 * 2, std::int64_t{2}, most_rows);
+    for (std::int64_t done = 0; done < count; done += most) {
+      const std::int64_t some = std::min(most, count - done);
+      Normalizer<Scalar> by[most_rows];
+      Correction<Scalar> correction[most_rows];
+      correct_rows(job, at, axis, some, by, correction);
+      write_pairs(job, at, axis, some, 0, n, by, correction, sums, products);
+      at.step(axis, some);
+    }
+    flush(job, totals, n, sums, products);
+  }
+
+  static void correct_rows(const Job& job, const Offsets& at, const Axis& axis, std::int64_t count,
+                           Normalizer<Scalar>* by, Correction<Scalar>* correction) {
+    GradientSums<Scalar> sums[most_rows];
+    moments_of(job, at, axis, count, by);
+    if (job.partition->count <= block_size) {
+      sum_some_rows(job, at, axis, count, by, sums);
+    } else {
+      Offsets row = at;
+      for (std::int64_t r = 0; r < count; ++r, row.step(axis, 1))
+        sum_some_rows(job, row, axis, 1, by + r, sums + r);
+    }
+    for (std::int64_t r = 0; r < count; ++r)
+      correction[r] = correction_of(sums[r], job.statistic, job.partition->count);
+  }
+
+  static void write_pairs(const Job& job, const Offsets& at, const Axis& axis, std::int64_t count,
+                          std::int64_t column, std::int64_t width, const Normalizer<Scalar>* by,
+                          const Correction<Scalar>* correction, Scalar* sums, Scalar* products) {
+    job.kernels->gradient_pairs(
+        {job.x + at.tensor[0] + column, axis.stride[0]}, {job.dy + at.tensor[1] + column, axis.stride[1]},
+        {job.dx + at.tensor[2] + column, axis.stride[2]}, count, width, by, correction,
+        at_feature(job.scale, column), sums, products,
+        {job.stream, next_after(job.partition->count * count, count * axis.stride[0])});
+  }
+
+  static void flush(const Job& job, const GradientTotals<Scalar>& totals, std::int64_t n, Scalar* sums,
+                    Scalar* products) {
+    job.kernels->flush(sums, n, totals.sum, totals.sum_lost);
+    job.kernels->flush(products, n, totals.product, totals.product_lost);
+  }
+
+  // ---- sums of tiles
+
+  /// The scale of each value of a block, or null where the group has one scale.
+  static const Scalar* scales(const Job& job, std::int64_t feature, std::int64_t first, std::int64_t n,
+                              Scalar* buffer) {
+    if (job.partition->features_kept || job.scale == nullptr) return nullptr;
+    return read_parameter(job.scale, job.partition->groups.reduced, feature, first, n, buffer);
+  }
+
+  /// Adds up one segment of each lane.
+  static void sum(const Job& job, const Tile& tile, Segment segment, Buffer& x_buffer, Buffer& dy_buffer,
+                  GradientSums<Scalar>* sums) {
+    const Partition& partition = *job.partition;
+    const bool in_place =
+        sums_in_place(partition, tile, 2) && (tile.lane.feature == 0 || partition.features_kept);
+    Scalar scale_buffer[block_size];
+    alignas(64) Scalar high[most_lanes], low[most_lanes], rstd[most_lanes], first_sums[most_lanes],
+        second_sums[most_lanes];
+    for (std::int64_t t = 0; t < tile.lanes; ++t) {
+      sums[t] = {};
+      const Normalizer<Scalar> by = job.moments.of(tile.base.group + t * tile.lane.group);
+      high[t] = by.high;
+      low[t] = by.low;
+      rstd[t] = by.rstd;
+    }
+    for (std::int64_t block = segment.first_block; block < segment.last_block; ++block) {
+      const std::int64_t first = block * block_size;
+      const std::int64_t n = values_in_block(block, partition.count);
+      if (in_place) {
+        const Lanes<Scalar> by{high, low, rstd, nullptr, nullptr, nullptr, nullptr};
+        job.kernels->lane_gradient_sums(
+            read_lanes(job.x, 0, partition.values, tile, first, n, x_buffer.values),
+            read_lanes(job.dy, 1, partition.values, tile, first, n, dy_buffer.values), n, tile.lanes, by,
+            scales(job, tile.base.feature, first, n, scale_buffer), first_sums, second_sums);
+        for (std::int64_t t = 0; t < tile.lanes; ++t)
+          sums[t].add(Sums<Scalar>{first_sums[t], second_sums[t]});
+        continue;
+      }
+      const Storage* x =
+          read_block(*job.kernels, job.x, 0, partition.values, tile, first, n, x_buffer.values);
+      const Storage* dy =
+          read_block(*job.kernels, job.dy, 1, partition.values, tile, first, n, dy_buffer.values);
+      for (std::int64_t t = 0; t < tile.lanes; ++t) {
+        const Scalar* scale = scales(job, tile.base.feature + t * tile.lane.feature, first, n, scale_buffer);
+        const Normalizer<Scalar> by{high[t], low[t], rstd[t]};
+        Sums<Scalar> next;
+        job.kernels->gradient_sums({x + t * block_size, 0}, {dy + t * block_size, 0}, 1, n, &by,
+                                   {scale, nullptr, 0, true}, &next);
+        sums[t].add(next);
+      }
+    }
+  }
+
+  // ---- dx of tiles
+
+  /// Writes dx for segments [first, last) of each lane.
+  static void write(const Job& job, const Tile& tile, std::int64_t first, std::int64_t last,
+                    const GradientSums<Scalar>* sums, Buffer& x_buffer, Buffer& dy_buffer) {
+    const Partition& partition = *job.partition;
+    const std::int64_t first_value = first * segment_size;
+    const std::int64_t last_value = std::min(last * segment_size, partition.count);
+    Normalizer<Scalar> by[most_lanes];
+    Correction<Scalar> correction[most_lanes];
+    for (std::int64_t t = 0; t < tile.lanes; ++t) {
+      by[t] = job.moments.of(tile.base.group + t * tile.lane.group);
+      correction[t] = correction_of(sums[t], job.statistic, partition.count);
+    }
+    const bool lanes_can = partition.features_kept || job.scale == nullptr || job.layout->by_row;
+    if (job.layout->direct && lanes_can && (tile.lanes > 1 || partition.groups.interleaved)) {
+      const std::int64_t run = job.layout->run;
+      write_lanes(job, tile, (first_value + run - 1) / run, (last_value + run - 1) / run, by, correction);
+    } else if (tile.lanes == 1 && partition.features_kept &&
+               Partition::steps_by(partition.groups.reduced.fastest(), 1, 0, 3)) {
+      partition.groups.reduced.for_each_run(
+          first_value, last_value, [&](const Offsets& offsets, std::int64_t, std::int64_t length) {
+            job.kernels->gradient(
+                {job.x + tile.base.tensor[0] + offsets.tensor[0], 0},
+                {job.dy + tile.base.tensor[1] + offsets.tensor[1], 0},
+                {job.dx + tile.base.tensor[2] + offsets.tensor[2], 0}, 1, length, by, correction,
+                {at_feature(job.scale, tile.base.feature), nullptr, 0, false},
+                {job.stream, next_after(partition.count, partition.groups.kept.fastest().stride[0])});
+          });
+    } else {
+      write_blocks(job, tile, first_value, last_value, by, correction, x_buffer, dy_buffer);
+    }
+  }
+
+  static void write_lanes(const Job& job, const Tile& tile, std::int64_t first, std::int64_t last,
+                          const Normalizer<Scalar>* by, const Correction<Scalar>* correction) {
+    const LaneLayout& layout = *job.layout;
+    const bool by_row = layout.by_row && job.scale != nullptr;
+    LaneArrays<Scalar> arrays(layout, tile.lanes, 0, 3);
+    arrays.fill(arrays.high, [&](std::int64_t t, std::int64_t) { return by[t].high; });
+    arrays.fill(arrays.low, [&](std::int64_t t, std::int64_t) { return by[t].low; });
+    arrays.fill(arrays.rstd, [&](std::int64_t t, std::int64_t) { return by[t].rstd; });
+    arrays.fill(arrays.mean, [&](std::int64_t t, std::int64_t) { return correction[t].mean; });
+    arrays.fill(arrays.slope, [&](std::int64_t t, std::int64_t) { return correction[t].slope; });
+    arrays.fill(arrays.scale, [&](std::int64_t t, std::int64_t) {
+      return by_row || job.scale == nullptr ? Scalar(1)
+                                            : job.scale[tile.base.feature + t * tile.lane.feature];
+    });
+    const std::int64_t next = next_after(tile.lanes * job.partition->count, arrays.positions());
+    const Lanes<Scalar> lanes{arrays.high, arrays.low,  arrays.rstd, arrays.scale,
+                              nullptr,     arrays.mean, arrays.slope};
+    arrays.for_each_band(layout, first, last,
+                         [&](const Offsets& offsets, std::int64_t, std::int64_t rows, std::int64_t width,
+                             const Axis& axis, std::int64_t copies) {
+                           job.kernels->lane_gradient(
+                               {job.x + tile.base.tensor[0] + offsets.tensor[0], axis.stride[0] * copies},
+                               {job.dy + tile.base.tensor[1] + offsets.tensor[1], axis.stride[1] * copies},
+                               {job.dx + tile.base.tensor[2] + offsets.tensor[2], axis.stride[2] * copies},
+                               rows, width, lanes,
+                               by_row ? job.scale + tile.base.feature + offsets.feature : nullptr,
+                               {job.stream, next != 0 ? next
+                                                      : ForwardEngine<Storage, Scalar>::rows_ahead(width) *
+                                                            axis.stride[0] * copies});
+                         });
+  }
+
+  static void write_blocks(const Job& job, const Tile& tile, std::int64_t first, std::int64_t last,
+                           const Normalizer<Scalar>* by, const Correction<Scalar>* correction,
+                           Buffer& x_buffer, Buffer& dy_buffer) {
+    const Partition& partition = *job.partition;
+    Scalar scale_buffer[block_size];
+    for (std::int64_t at = first; at < last; at += block_size) {
+      const std::int64_t n = std::min(block_size, last - at);
+      const Storage* x = read_block(*job.kernels, job.x, 0, partition.values, tile, at, n, x_buffer.values);
+      const Storage* dy =
+          read_block(*job.kernels, job.dy, 1, partition.values, tile, at, n, dy_buffer.values);
+      Storage* place = place_of_block(job.dx, 2, partition.values, tile, at, n);
+      Storage* dx = place == nullptr ? dy_buffer.values : place;
+      for (std::int64_t t = 0; t < tile.lanes; ++t) {
+        const std::int64_t feature = tile.base.feature + t * tile.lane.feature;
+        const Scalar* scale = partition.features_kept ? at_feature(job.scale, feature)
+                                                      : scales(job, feature, at, n, scale_buffer);
+        job.kernels->gradient({x + t * block_size, 0}, {dy + t * block_size, 0}, {dx + t * block_size, 0}, 1,
+                              n, by + t, correction + t, {scale, nullptr, 0, !partition.features_kept},
+                              {job.stream && place != nullptr, 0});
+      }
+      if (place == nullptr)
+        write_block(*job.kernels, job.dx, 2, partition.values, tile, at, n, dy_buffer.values);
+    }
+  }
+
+  // ---- tasks on tiles
+
+  /// Tiles [first, last).
+  static void tiles(const Job& job, std::int64_t first, std::int64_t last) {
+    Buffer x_buffer, dy_buffer;
+    const std::int64_t segments = segments_in(job.partition->count);
+    for (std::int64_t id = first; id < last; ++id) {
+      const Tile tile = job.partition->groups.tile(id, job.width);
+      GradientSums<Scalar> total[most_lanes];
+      for (std::int64_t number = 0; number < segments; ++number) {
+        GradientSums<Scalar> next[most_lanes];
+        sum(job, tile, segment(number, job.partition->count), x_buffer, dy_buffer, next);
+        for (std::int64_t t = 0; t < tile.lanes; ++t) total[t].add(next[t]);
+      }
+      keep_tile(job, tile, total);
+      if (!job.frozen) write(job, tile, 0, segments, total, x_buffer, dy_buffer);
+    }
+    if (job.stream) job.kernels->fence();
+  }
+
+  static void keep_tile(const Job& job, const Tile& tile, const GradientSums<Scalar>* sums) {
+    for (std::int64_t t = 0; t < tile.lanes; ++t) keep(job, tile.base.group + t * tile.lane.group, sums[t]);
+  }
+
+  /// Segments [first, last) of one tile: their sums, `tile.lanes` apart.
+  static void sum_segments(const Job& job, const Tile& tile, std::int64_t first, std::int64_t last,
+                           GradientSums<Scalar>* sums) {
+    Buffer x_buffer, dy_buffer;
+    for (std::int64_t number = first; number < last; ++number) {
+      sum(job, tile, segment(number, job.partition->count), x_buffer, dy_buffer,
+          sums + (number - first) * tile.lanes);
+    }
+  }
+
+  /// Segments [first, last) of one tile: dx.
+  static void write_segments(const Job& job, const Tile& tile, std::int64_t first, std::int64_t last,
+                             const GradientSums<Scalar>* sums) {
+    Buffer x_buffer, dy_buffer;
+    write(job, tile, first, last, sums, x_buffer, dy_buffer);
+    if (job.stream) job.kernels->fence();
+  }
+
+  // ---- dscale and dshift where scale and shift vary within a group
+
+  /// Features that a task handles together where they lie side by side: 256 of float are 1 KB of each row,
+  /// their sums 4 KB.
+  static constexpr std::int64_t feature_lanes = 256;
+  static std::int64_t feature_width(const Partition& partition) {
+    return partition.features.interleaved ? feature_lanes : 1;
+  }
+
+  /// Tasks [first, last), numbered by part and, within a part, by tile of features.
+  static void sum_features(const Job& job, std::int64_t first, std::int64_t last) {
+    const FeaturePieces cut(*job.partition);
+    const Reduction& features = job.partition->features;
+    const std::int64_t width = feature_width(*job.partition);
+    const std::int64_t tiles = features.tiles(width);
+    for (std::int64_t task = first; task < last; ++task) {
+      const std::int64_t part = task / tiles;
+      const Tile tile = features.tile(task % tiles, width);
+      const GradientTotals<Scalar> into = job.sums.from(part * features.kept.size);
+      if (cut.run == 1) {
+        sum_positions(job, cut, part, tile, into);
+      } else {
+        sum_runs(job, cut, part, tile, into);
+      }
+    }
+  }
+
+  /// One part of features that lie side by side.
+  static void sum_positions(const Job& job, const FeaturePieces& cut, std::int64_t part, const Tile& tile,
+                            const GradientTotals<Scalar>& into) {
+    alignas(64) Scalar pair[2][feature_lanes] = {}, together[2][feature_lanes] = {};
+    alignas(64) Wide<Scalar> wide[4 * feature_lanes] = {};
+    const GradientTotals<Scalar> totals(wide, feature_lanes);
+    const std::int64_t first = part * cut.per_part;
+    const std::int64_t last = std::min(first + cut.per_part, cut.pieces);
+    for (std::int64_t position = first; position < last; ++position) {
+      add_position(job, job.partition->features.reduced.at(position), tile, pair[0], pair[1]);
+      const std::int64_t done = position - first + 1;
+      if (done % 2 != 0 && position + 1 < last) continue;
+      for (std::int64_t t = 0; t < tile.lanes; ++t) {
+        together[0][t] = together[0][t] + pair[0][t];
+        together[1][t] = together[1][t] + pair[1][t];
+        pair[0][t] = pair[1][t] = Scalar(0);
+      }
+      if (done % pieces_together == 0 || position + 1 == last)
+        flush(job, totals, tile.lanes, together[0], together[1]);
+    }
+    for (std::int64_t t = 0; t < tile.lanes; ++t)
+      into.put(tile.base.feature + t * tile.lane.feature, totals.get(t));
+  }
+
+  static void add_position(const Job& job, const Offsets& position, const Tile& tile, Scalar* sums,
+                           Scalar* products) {
+    const Storage* x = job.x + tile.base.tensor[0] + position.tensor[0];
+    const Storage* dy = job.dy + tile.base.tensor[1] + position.tensor[1];
+    const std::int64_t group = tile.base.group + position.group;
+    if (tile.lane.group == 0 && tile.lane.stride[0] == 1 && tile.lane.stride[1] == 1) {
+      job.kernels->add_position(x, dy, tile.lanes, job.moments.of(group), sums, products);
+      return;
+    }
+    for (std::int64_t t = 0; t < tile.lanes; ++t) {
+      job.kernels->add_position(x + t * tile.lane.stride[0], dy + t * tile.lane.stride[1], 1,
+                                job.moments.of(group + t * tile.lane.group), sums + t, products + t);
+    }
+  }
+
+  /// One part of a feature whose positions follow each other in memory.
+  static void sum_runs(const Job& job, const FeaturePieces& cut, std::int64_t part, const Tile& tile,
+                       const GradientTotals<Scalar>& into) {
+    GradientSums<Scalar> total;
+    Sums<Scalar> pair{0, 0}, together{0, 0};
+    const std::int64_t first = part * cut.per_part;
+    const std::int64_t last = std::min(first + cut.per_part, cut.pieces);
+    for (std::int64_t piece = first; piece < last; ++piece) {
+      const std::int64_t start = piece % cut.per_run * block_size;
+      const Sums<Scalar> next =
+          sum_piece(job, tile, piece / cut.per_run * cut.run + start, std::min(block_size, cut.run - start));
+      pair = {pair.first + next.first, pair.second + next.second};
+      const std::int64_t done = piece - first + 1;
+      if (done % 2 != 0 && piece + 1 < last) continue;
+      together = {together.first + pair.first, together.second + pair.second};
+      pair = {0, 0};
+      if (done % pieces_together == 0 || piece + 1 == last) {
+        total.add(together);
+        together = {0, 0};
+      }
+    }
+    into.put(tile.base.feature, total);
+  }
+
+  static Sums<Scalar> sum_piece(const Job& job, const Tile& tile, std::int64_t first, std::int64_t n) {
+    const Loop& positions = job.partition->features.reduced;
+    Storage x_values[block_size], dy_values[block_size];
+    const Storage* x = read_block(*job.kernels, job.x, 0, positions, tile, first, n, x_values);
+    const Storage* dy = read_block(*job.kernels, job.dy, 1, positions, tile, first, n, dy_values);
+    const Axis fastest = positions.fastest();
+    const Offsets start = positions.at(first);
+    const std::int64_t group = tile.base.group + start.group;
+    Sums<Scalar> sums;
+    if (first % fastest.extent + n <= fastest.extent && (fastest.group == 0 || n == 1)) {
+      const Normalizer<Scalar> by = job.moments.of(group);
+      job.kernels->gradient_sums({x, 0}, {dy, 0}, 1, n, &by, {}, &sums);
+      return sums;
+    }
+    // The group changes on the way: xhat first, then dy * xhat with nothing left to normalize by.
+    Scalar xhat[block_size], d[block_size];
+    positions.for_each_run(
+        first, first + n, [&](const Offsets& offsets, std::int64_t position, std::int64_t length) {
+          for (std::int64_t i = 0; i < length; ++i) {
+            const std::int64_t at = position - first + i;
+            const Normalizer<Scalar> by = job.moments.of(tile.base.group + offsets.group + i * fastest.group);
+            xhat[at] = ((static_cast<Scalar>(x[at]) - by.high) - by.low) * by.rstd;
+            d[at] = static_cast<Scalar>(dy[at]);
+          }
+        });
+    const Normalizer<Scalar> nothing{0, 0, 1};
+    reference::Functions<Scalar, Scalar>::gradient_sums({xhat, 0}, {d, 0}, 1, n, &nothing, {}, &sums);
+    return sums;
+  }
+};
+
+}  // namespace eigennorm::kernels
+
+#include "eigennorm/kernels/strict_end.inl"
