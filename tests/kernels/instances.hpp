@@ -8,6 +8,7 @@
 #define EIGENNORM_INSTANCES(word, Storage, Scalar)                       \
   word template struct eigennorm::kernels::ForwardEngine<Storage, Scalar>;  \
   word template struct eigennorm::kernels::BackwardEngine<Storage, Scalar>; \
+  word template struct eigennorm::kernels::FeatureSums<Storage, Scalar>;    \
   word template const eigennorm::kernels::BlockKernels<Storage, Scalar>& \
   eigennorm::kernels::block_kernels<Storage, Scalar>();
 

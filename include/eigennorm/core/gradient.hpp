@@ -32,6 +32,20 @@ struct AffineGradients {
     if (shift != nullptr)
       shift[feature] = static_cast<Scalar>(static_cast<Wide<Scalar>>(shift[feature]) + sums.sum.total());
   }
+
+  /// The same for features [first, first + n).
+  void add_all(std::int64_t first, std::int64_t n, const kernels::GradientTotals<Scalar>& sums) const {
+    add_to(scale == nullptr ? nullptr : scale + first, n, sums.product, sums.product_lost);
+    add_to(shift == nullptr ? nullptr : shift + first, n, sums.sum, sums.sum_lost);
+  }
+
+ private:
+  static void add_to(Scalar* gradient, std::int64_t n, const Wide<Scalar>* sum, const Wide<Scalar>* lost) {
+    for (std::int64_t i = 0; gradient != nullptr && i < n; ++i) {
+      const Wide<Scalar> total = lost == nullptr ? sum[i] : sum[i] + lost[i];
+      gradient[i] = static_cast<Scalar>(static_cast<Wide<Scalar>>(gradient[i]) + total);
+    }
+  }
 };
 
 /// How many sums a backward call keeps: by group, or by part and feature.
@@ -56,7 +70,7 @@ void input_gradient(kernels::BackwardJob<Storage, Scalar>& job, const Device& de
   const std::int64_t groups = partition.groups.kept.size;
   const std::int64_t segments = kernels::segments_in(partition.count);
   if (!job.frozen && partition.rows(3) && partition.groups.reduced.rank <= 1 &&
-      (segments == 1 || groups >= device.threads())) {
+      takes_whole_tiles(groups, segments, device.threads())) {
     device.parallel_for(groups, partition.count,
                         [&](std::int64_t first, std::int64_t last) { Engine::rows(job, first, last); });
     return;
@@ -65,7 +79,7 @@ void input_gradient(kernels::BackwardJob<Storage, Scalar>& job, const Device& de
   job.layout = &layout;
   job.width = tile_width(partition, layout, device.threads());
   const std::int64_t tiles = partition.groups.tiles(job.width);
-  if (segments == 1 || tiles >= device.threads()) {
+  if (takes_whole_tiles(tiles, segments, device.threads())) {
     device.parallel_for(tiles, partition.size / tiles,
                         [&](std::int64_t first, std::int64_t last) { Engine::tiles(job, first, last); });
     return;
@@ -121,7 +135,7 @@ void merge_parts(const kernels::BackwardJob<Storage, Scalar>& job, std::int64_t 
         job.kernels->merge(next.sum, next.sum_lost, n, total.sum, total.sum_lost);
         job.kernels->merge(next.product, next.product_lost, n, total.product, total.product_lost);
       }
-      for (std::int64_t i = 0; i < n; ++i) gradients.add(start + i, total.get(i));
+      gradients.add_all(start, n, total);
     }
   });
 }
@@ -165,9 +179,10 @@ void backward(kernels::BackwardJob<Storage, Scalar>& job, const AffineGradients<
     return;
   }
   // Before dx is written, because it may be written over dy.
-  const std::int64_t tasks = cut.parts * partition.features.tiles(Engine::feature_width(partition));
+  using Sums = kernels::FeatureSums<Storage, Scalar>;
+  const std::int64_t tasks = cut.parts * partition.features.tiles(Sums::width(partition));
   device.parallel_for(tasks, partition.size / tasks,
-                      [&](std::int64_t first, std::int64_t last) { Engine::sum_features(job, first, last); });
+                      [&](std::int64_t first, std::int64_t last) { Sums::parts(job, first, last); });
   merge_parts(job, cut.parts, gradients, device);
   input_gradient(job, device);
 }

@@ -18,7 +18,7 @@ struct Spread {
   };
   int rank = 0;
   std::array<Step, max_rank> steps{};
-  std::int64_t reach = 0;  // of all axes together: the offset of the last element
+  std::int64_t reach = 0;  // of all axes together
 
   Spread(const Shape& shape, const Strides& strides) {
     for (int axis = 0; axis < shape.rank; ++axis) {
@@ -42,13 +42,35 @@ inline void check_strides(const Shape& shape, const Strides& strides, const char
   }
 }
 
+/// Whether the elements follow each other without gaps, in either order of the axes.
+inline bool is_packed(const Shape& shape, const Strides& strides) {
+  std::int64_t forwards = 1, backwards = 1;
+  bool row_major = true, column_major = true;
+  for (int i = 0; i < shape.rank; ++i) {
+    const int last = shape.rank - 1 - i;
+    row_major = row_major && (shape[last] == 1 || strides[static_cast<std::size_t>(last)] == backwards);
+    column_major = column_major && (shape[i] == 1 || strides[static_cast<std::size_t>(i)] == forwards);
+    backwards *= shape[last];
+    forwards *= shape[i];
+  }
+  return row_major || column_major;
+}
+
+/// The offset of the last element.
+inline std::int64_t reach(const Shape& shape, const Strides& strides) {
+  std::int64_t reach = 0;
+  for (int axis = 0; axis < shape.rank; ++axis)
+    reach += strides[static_cast<std::size_t>(axis)] * (shape[axis] - 1);
+  return reach;
+}
+
 /// As check_strides, and fails unless every element of a tensor that is written has its own place. Strides
 /// that nest are asked for (each wider
 /// than all narrower axes together reach), which every Block, Map or Tensor of distinct elements in practice
 /// has.
 inline void check_distinct(const Shape& shape, const Strides& strides, const char* owner, const char* role) {
   check_strides(shape, strides, owner, role);
-  if (shape.size() == 0) return;
+  if (shape.size() == 0 || is_packed(shape, strides)) return;
   const Spread spread(shape, strides);
   std::int64_t reach = 0;
   for (int i = spread.rank - 1; i >= 0; --i) {
@@ -86,12 +108,10 @@ template <typename A, typename B>
 Overlap overlap(const View<A>& a, const View<B>& b) {
   static_assert(sizeof(A) == sizeof(B));
   if (a.shape.size() == 0) return Overlap::none;
-  const Spread spread_a(a.shape, a.strides);
-  const Spread spread_b(b.shape, b.strides);
   const auto first_a = reinterpret_cast<std::uintptr_t>(a.data);
   const auto first_b = reinterpret_cast<std::uintptr_t>(b.data);
-  const auto bytes_a = static_cast<std::uintptr_t>(spread_a.reach + 1) * sizeof(A);
-  const auto bytes_b = static_cast<std::uintptr_t>(spread_b.reach + 1) * sizeof(B);
+  const auto bytes_a = static_cast<std::uintptr_t>(reach(a.shape, a.strides) + 1) * sizeof(A);
+  const auto bytes_b = static_cast<std::uintptr_t>(reach(b.shape, b.strides) + 1) * sizeof(B);
   if (first_a + bytes_a <= first_b || first_b + bytes_b <= first_a) return Overlap::none;
   for (int axis = 0; axis < a.shape.rank; ++axis) {
     const auto i = static_cast<std::size_t>(axis);
@@ -101,7 +121,8 @@ Overlap overlap(const View<A>& a, const View<B>& b) {
   const std::uintptr_t bytes = first_a < first_b ? first_b - first_a : first_a - first_b;
   if (bytes % sizeof(A) != 0) return Overlap::partial;
   const auto offset = static_cast<std::int64_t>(bytes / sizeof(A));
-  return is_difference(spread_a, 0, offset, spread_a.reach) ? Overlap::partial : Overlap::none;
+  const Spread spread(a.shape, a.strides);
+  return is_difference(spread, 0, offset, spread.reach) ? Overlap::partial : Overlap::none;
 }
 
 }  // namespace eigennorm::core

@@ -83,64 +83,61 @@ inline Roles roles(const Geometry& geometry, const Shape& shape) {
 inline Partition partition(const Geometry& geometry, const Shape& shape, Order order,
                            const std::array<Strides, max_tensors>& strides) {
   const Roles roles = core::roles(geometry, shape);
-  // Each axis, and behind a grouped one its inner half: logical order, numbers from the last on.
-  std::array<std::array<Axis, 2>, max_rank> halves{};
-  std::array<int, max_rank> parts{};
+  // Numbers of groups and features are in logical order, from the last axis on.
+  std::array<std::int64_t, max_rank> group_steps, feature_steps;
   std::int64_t groups = 1;
   std::int64_t features = 1;
   for (int axis = shape.rank - 1; axis >= 0; --axis) {
     const auto i = static_cast<std::size_t>(axis);
-    Axis whole;
-    whole.extent = shape[axis];
-    for (std::size_t t = 0; t < max_tensors; ++t) whole.stride[t] = strides[t][i];
-    whole.averaged = roles.is_averaged(axis);
-    whole.is_feature = roles.is_feature(axis);
-    if (whole.is_feature) whole.feature = features;
-    parts[i] = 1;
-    halves[i][0] = whole;
-    if (whole.is_feature && geometry.groups > 0) {
-      Axis& outer = halves[i][0];
-      Axis& inner = halves[i][1];
-      parts[i] = 2;
-      inner = whole;
-      inner.extent = whole.extent / geometry.groups;
-      outer.extent = geometry.groups;
-      outer.averaged = false;
-      outer.feature = whole.feature * inner.extent;
-      for (std::size_t t = 0; t < max_tensors; ++t) outer.stride[t] = whole.stride[t] * inner.extent;
-    }
-    if (!halves[i][0].averaged) {
-      halves[i][0].group = groups;
-      groups *= halves[i][0].extent;
-    }
-    if (whole.is_feature) features *= shape[axis];
+    group_steps[i] = groups;
+    feature_steps[i] = features;
+    if (roles.is_feature(axis)) features *= shape[axis];
+    if (!roles.is_averaged(axis)) groups *= shape[axis];
+    if (roles.is_feature(axis) && geometry.groups > 0) groups *= geometry.groups;
   }
 
   Partition result;
   result.averaged_axes = roles.averaged;
   result.feature_axes = roles.features;
-  bool fastest_kept = false;
-  bool fastest_feature = false;
-  for (int i = 0; i < shape.rank; ++i) {
-    const auto axis = static_cast<std::size_t>(order == Order::column_major ? shape.rank - 1 - i : i);
-    for (int part = 0; part < parts[axis]; ++part) {
-      const Axis& each = halves[axis][static_cast<std::size_t>(part)];
-      result.size *= each.extent;
-      (each.averaged ? result.groups.reduced : result.groups.kept).append(each);
-      if (each.averaged) result.values.append(each, true, false);
-      result.memory.append(each, false, true);
-      (each.is_feature ? result.features.kept : result.features.reduced).append(each);
-      if (!each.averaged) (each.is_feature ? result.kept_features : result.kept_samples).append(each);
-      if (each.averaged && each.is_feature && each.extent > 1) result.features_kept = false;
-      if (each.extent == 1) continue;
-      fastest_kept = !each.averaged;
-      fastest_feature = each.is_feature;
-      result.run = each.is_feature ? 1 : result.run * each.extent;
+  const auto append = [&](const Axis& axis, bool averaged, bool is_feature) {
+    result.size *= axis.extent;
+    result.memory.append(axis, false, true);
+    if (averaged) {
+      result.groups.reduced.append(axis);
+      result.values.append(axis, true, false);
+    } else {
+      result.groups.kept.append(axis);
+      (is_feature ? result.kept_features : result.kept_samples).append(axis);
     }
+    (is_feature ? result.features.kept : result.features.reduced).append(axis);
+    if (axis.extent == 1) return;
+    if (averaged && is_feature) result.features_kept = false;
+    result.groups.interleaved = !averaged;
+    result.features.interleaved = is_feature;
+    result.run = is_feature ? 1 : result.run * axis.extent;
+  };
+  for (int i = 0; i < shape.rank; ++i) {
+    const int axis = order == Order::column_major ? shape.rank - 1 - i : i;
+    const auto at = static_cast<std::size_t>(axis);
+    const bool averaged = roles.is_averaged(axis);
+    const bool is_feature = roles.is_feature(axis);
+    Axis whole{shape[axis], {}, averaged ? 0 : group_steps[at], is_feature ? feature_steps[at] : 0};
+    for (std::size_t t = 0; t < max_tensors; ++t) whole.stride[t] = strides[t][at];
+    if (!is_feature || geometry.groups == 0) {
+      append(whole, averaged, is_feature);
+      continue;
+    }
+    // A grouped channel axis: the groups, kept, and the channels of each, averaged.
+    Axis outer = whole, inner = whole;
+    inner.extent = whole.extent / geometry.groups;
+    outer.extent = geometry.groups;
+    outer.group = group_steps[at];
+    outer.feature = whole.feature * inner.extent;
+    for (std::size_t t = 0; t < max_tensors; ++t) outer.stride[t] = whole.stride[t] * inner.extent;
+    append(outer, false, true);
+    append(inner, true, true);
   }
   result.count = result.groups.reduced.size;
-  result.groups.interleaved = fastest_kept;
-  result.features.interleaved = fastest_feature;
   return result;
 }
 

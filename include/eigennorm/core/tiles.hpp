@@ -35,6 +35,11 @@ inline std::int64_t tile_width(const kernels::Partition& partition, const kernel
   return (extent / unit + tiles - 1) / tiles * unit;
 }
 
+/// Whether tasks are whole tiles: where groups are short, or tiles enough for all threads to have as much to do.
+inline bool takes_whole_tiles(std::int64_t tiles, std::int64_t segments, int threads) {
+  return segments == 1 || tiles >= 4 * threads || tiles % threads == 0;
+}
+
 /// The segments of a tile's groups, as many at once as the device likes: `compute(first, last, partials)` leaves
 /// one partial result for each segment and lane; `merge(lane, partial)` takes them in order.
 template <typename Partial, typename Compute, typename Merge>

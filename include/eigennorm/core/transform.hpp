@@ -25,7 +25,7 @@ void forward(kernels::ForwardJob<Storage, Scalar>& job, const Device& device) {
   job.stream = job.y != nullptr && kernels::streams<Storage>(partition.size);
   const std::int64_t groups = partition.groups.kept.size;
   const std::int64_t segments = kernels::segments_in(partition.count);
-  if (partition.rows(2) && (segments == 1 || groups >= device.threads())) {
+  if (partition.rows(2) && takes_whole_tiles(groups, segments, device.threads())) {
     device.parallel_for(groups, partition.count,
                         [&](std::int64_t first, std::int64_t last) { Engine::rows(job, first, last); });
     return;
@@ -34,7 +34,7 @@ void forward(kernels::ForwardJob<Storage, Scalar>& job, const Device& device) {
   job.layout = &layout;
   job.width = tile_width(partition, layout, device.threads());
   const std::int64_t tiles = partition.groups.tiles(job.width);
-  if (segments == 1 || tiles >= device.threads()) {
+  if (takes_whole_tiles(tiles, segments, device.threads())) {
     device.parallel_for(tiles, partition.size / tiles,
                         [&](std::int64_t first, std::int64_t last) { Engine::tiles(job, first, last); });
     return;

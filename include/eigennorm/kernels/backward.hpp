@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "eigennorm/kernels/copy.hpp"
+#include "eigennorm/kernels/feature_sums.hpp"
 #include "eigennorm/kernels/forward.hpp"
 #include "eigennorm/kernels/job.hpp"
 #include "eigennorm/kernels/lane_layout.hpp"
@@ -139,12 +140,15 @@ struct BackwardEngine {
     if (job.stream) job.kernels->fence();
   }
 
+  /// Longer rows are taken in column blocks, sixteen at a time: two of them with all accumulators leave L2.
+  static constexpr std::int64_t longest_row = 8 * block_size;
+
   /// At most sixteen rows: dx, and their sums added to `totals`.
   static void some_feature_rows(const Job& job, Offsets at, const Axis& axis, std::int64_t count,
                                 const GradientTotals<Scalar>& totals) {
     const std::int64_t n = job.partition->count;
-    alignas(64) Scalar sums[block_size], products[block_size];
-    if (n > block_size) {
+    alignas(64) Scalar sums[longest_row], products[longest_row];
+    if (n > longest_row) {
       Normalizer<Scalar> by[most_rows];
       Correction<Scalar> correction[most_rows];
       correct_rows(job, at, axis, count, by, correction);
@@ -154,7 +158,7 @@ struct BackwardEngine {
         std::fill(sums, sums + width, Scalar(0));
         std::fill(products, products + width, Scalar(0));
         write_pairs(job, at, axis, count, column, width, by, correction, sums, products);
-        flush(job, totals.from(column), width, sums, products);
+        flush_sums(job, totals.from(column), width, sums, products);
       }
       return;
     }
@@ -170,7 +174,7 @@ struct BackwardEngine {
       write_pairs(job, at, axis, some, 0, n, by, correction, sums, products);
       at.step(axis, some);
     }
-    flush(job, totals, n, sums, products);
+    flush_sums(job, totals, n, sums, products);
   }
 
   static void correct_rows(const Job& job, const Offsets& at, const Axis& axis, std::int64_t count,
@@ -196,12 +200,6 @@ struct BackwardEngine {
         {job.dx + at.tensor[2] + column, axis.stride[2]}, count, width, by, correction,
         at_feature(job.scale, column), sums, products,
         {job.stream, next_after(job.partition->count * count, count * axis.stride[0])});
-  }
-
-  static void flush(const Job& job, const GradientTotals<Scalar>& totals, std::int64_t n, Scalar* sums,
-                    Scalar* products) {
-    job.kernels->flush(sums, n, totals.sum, totals.sum_lost);
-    job.kernels->flush(products, n, totals.product, totals.product_lost);
   }
 
   // ---- sums of tiles
@@ -295,7 +293,7 @@ struct BackwardEngine {
                           const Normalizer<Scalar>* by, const Correction<Scalar>* correction) {
     const LaneLayout& layout = *job.layout;
     const bool by_row = layout.by_row && job.scale != nullptr;
-    LaneArrays<Scalar> arrays(layout, tile.lanes, 0, 3);
+    LaneArrays<Scalar> arrays(layout, tile.lanes, 0, 3, LaneArrays<Scalar>::most(job.stream));
     arrays.fill(arrays.high, [&](std::int64_t t, std::int64_t) { return by[t].high; });
     arrays.fill(arrays.low, [&](std::int64_t t, std::int64_t) { return by[t].low; });
     arrays.fill(arrays.rstd, [&](std::int64_t t, std::int64_t) { return by[t].rstd; });
@@ -388,126 +386,6 @@ struct BackwardEngine {
     Buffer x_buffer, dy_buffer;
     write(job, tile, first, last, sums, x_buffer, dy_buffer);
     if (job.stream) job.kernels->fence();
-  }
-
-  // ---- dscale and dshift where scale and shift vary within a group
-
-  /// Features that a task handles together where they lie side by side: 256 of float are 1 KB of each row,
-  /// their sums 4 KB.
-  static constexpr std::int64_t feature_lanes = 256;
-  static std::int64_t feature_width(const Partition& partition) {
-    return partition.features.interleaved ? feature_lanes : 1;
-  }
-
-  /// Tasks [first, last), numbered by part and, within a part, by tile of features.
-  static void sum_features(const Job& job, std::int64_t first, std::int64_t last) {
-    const FeaturePieces cut(*job.partition);
-    const Reduction& features = job.partition->features;
-    const std::int64_t width = feature_width(*job.partition);
-    const std::int64_t tiles = features.tiles(width);
-    for (std::int64_t task = first; task < last; ++task) {
-      const std::int64_t part = task / tiles;
-      const Tile tile = features.tile(task % tiles, width);
-      const GradientTotals<Scalar> into = job.sums.from(part * features.kept.size);
-      if (cut.run == 1) {
-        sum_positions(job, cut, part, tile, into);
-      } else {
-        sum_runs(job, cut, part, tile, into);
-      }
-    }
-  }
-
-  /// One part of features that lie side by side.
-  static void sum_positions(const Job& job, const FeaturePieces& cut, std::int64_t part, const Tile& tile,
-                            const GradientTotals<Scalar>& into) {
-    alignas(64) Scalar pair[2][feature_lanes] = {}, together[2][feature_lanes] = {};
-    alignas(64) Wide<Scalar> wide[4 * feature_lanes] = {};
-    const GradientTotals<Scalar> totals(wide, feature_lanes);
-    const std::int64_t first = part * cut.per_part;
-    const std::int64_t last = std::min(first + cut.per_part, cut.pieces);
-    for (std::int64_t position = first; position < last; ++position) {
-      add_position(job, job.partition->features.reduced.at(position), tile, pair[0], pair[1]);
-      const std::int64_t done = position - first + 1;
-      if (done % 2 != 0 && position + 1 < last) continue;
-      for (std::int64_t t = 0; t < tile.lanes; ++t) {
-        together[0][t] = together[0][t] + pair[0][t];
-        together[1][t] = together[1][t] + pair[1][t];
-        pair[0][t] = pair[1][t] = Scalar(0);
-      }
-      if (done % pieces_together == 0 || position + 1 == last)
-        flush(job, totals, tile.lanes, together[0], together[1]);
-    }
-    for (std::int64_t t = 0; t < tile.lanes; ++t)
-      into.put(tile.base.feature + t * tile.lane.feature, totals.get(t));
-  }
-
-  static void add_position(const Job& job, const Offsets& position, const Tile& tile, Scalar* sums,
-                           Scalar* products) {
-    const Storage* x = job.x + tile.base.tensor[0] + position.tensor[0];
-    const Storage* dy = job.dy + tile.base.tensor[1] + position.tensor[1];
-    const std::int64_t group = tile.base.group + position.group;
-    if (tile.lane.group == 0 && tile.lane.stride[0] == 1 && tile.lane.stride[1] == 1) {
-      job.kernels->add_position(x, dy, tile.lanes, job.moments.of(group), sums, products);
-      return;
-    }
-    for (std::int64_t t = 0; t < tile.lanes; ++t) {
-      job.kernels->add_position(x + t * tile.lane.stride[0], dy + t * tile.lane.stride[1], 1,
-                                job.moments.of(group + t * tile.lane.group), sums + t, products + t);
-    }
-  }
-
-  /// One part of a feature whose positions follow each other in memory.
-  static void sum_runs(const Job& job, const FeaturePieces& cut, std::int64_t part, const Tile& tile,
-                       const GradientTotals<Scalar>& into) {
-    GradientSums<Scalar> total;
-    Sums<Scalar> pair{0, 0}, together{0, 0};
-    const std::int64_t first = part * cut.per_part;
-    const std::int64_t last = std::min(first + cut.per_part, cut.pieces);
-    for (std::int64_t piece = first; piece < last; ++piece) {
-      const std::int64_t start = piece % cut.per_run * block_size;
-      const Sums<Scalar> next =
-          sum_piece(job, tile, piece / cut.per_run * cut.run + start, std::min(block_size, cut.run - start));
-      pair = {pair.first + next.first, pair.second + next.second};
-      const std::int64_t done = piece - first + 1;
-      if (done % 2 != 0 && piece + 1 < last) continue;
-      together = {together.first + pair.first, together.second + pair.second};
-      pair = {0, 0};
-      if (done % pieces_together == 0 || piece + 1 == last) {
-        total.add(together);
-        together = {0, 0};
-      }
-    }
-    into.put(tile.base.feature, total);
-  }
-
-  static Sums<Scalar> sum_piece(const Job& job, const Tile& tile, std::int64_t first, std::int64_t n) {
-    const Loop& positions = job.partition->features.reduced;
-    Storage x_values[block_size], dy_values[block_size];
-    const Storage* x = read_block(*job.kernels, job.x, 0, positions, tile, first, n, x_values);
-    const Storage* dy = read_block(*job.kernels, job.dy, 1, positions, tile, first, n, dy_values);
-    const Axis fastest = positions.fastest();
-    const Offsets start = positions.at(first);
-    const std::int64_t group = tile.base.group + start.group;
-    Sums<Scalar> sums;
-    if (first % fastest.extent + n <= fastest.extent && (fastest.group == 0 || n == 1)) {
-      const Normalizer<Scalar> by = job.moments.of(group);
-      job.kernels->gradient_sums({x, 0}, {dy, 0}, 1, n, &by, {}, &sums);
-      return sums;
-    }
-    // The group changes on the way: xhat first, then dy * xhat with nothing left to normalize by.
-    Scalar xhat[block_size], d[block_size];
-    positions.for_each_run(
-        first, first + n, [&](const Offsets& offsets, std::int64_t position, std::int64_t length) {
-          for (std::int64_t i = 0; i < length; ++i) {
-            const std::int64_t at = position - first + i;
-            const Normalizer<Scalar> by = job.moments.of(tile.base.group + offsets.group + i * fastest.group);
-            xhat[at] = ((static_cast<Scalar>(x[at]) - by.high) - by.low) * by.rstd;
-            d[at] = static_cast<Scalar>(dy[at]);
-          }
-        });
-    const Normalizer<Scalar> nothing{0, 0, 1};
-    reference::Functions<Scalar, Scalar>::gradient_sums({xhat, 0}, {d, 0}, 1, n, &nothing, {}, &sums);
-    return sums;
   }
 };
 

@@ -99,6 +99,16 @@ class AlignedParameter {
   const Scalar* from_;
 };
 
+/// n values that are all the same, by pieces that compilers copy as vectors.
+template <typename Scalar>
+void fill(Scalar* to, std::int64_t n, Scalar value) {
+  Scalar pattern[16];
+  std::fill(pattern, pattern + 16, value);
+  std::int64_t i = 0;
+  for (; i + 16 <= n; i += 16) std::copy(pattern, pattern + 16, to + i);
+  std::fill(to + i, to + n, value);
+}
+
 /// A parameter for the values of a block of a group: the parameter itself where it is contiguous there,
 /// otherwise copied.
 template <typename Scalar>
@@ -109,12 +119,14 @@ const Scalar* read_parameter(const Scalar* from, const Loop& values, std::int64_
   values.for_each_run(first, first + n,
                       [&](const Offsets& offsets, std::int64_t position, std::int64_t length) {
                         const Scalar* run = from + feature + offsets.feature;
+                        Scalar* to = buffer + (position - first);
                         if (length == n && stride == 1) {
                           direct = run;
-                          return;
+                        } else if (stride == 0) {
+                          fill(to, length, *run);
+                        } else {
+                          for (std::int64_t i = 0; i < length; ++i) to[i] = run[i * stride];
                         }
-                        for (std::int64_t i = 0; i < length; ++i)
-                          buffer[position - first + i] = run[i * stride];
                       });
   return direct != nullptr ? direct : buffer;
 }

@@ -100,15 +100,11 @@ struct ForwardEngine {
         summaries[0].merge(next, is_centred(job.statistic));
       }
     }
-    for (std::int64_t r = 0; r < count; ++r) {
-      Tile tile{at, 1, Axis{}};
-      tile.base.step(axis, r);
-      by[r] = finish_lane(job, tile, 0, summaries[r]).normalizer;
-    }
+    finish_tile(job, Tile{at, count, axis}, summaries, by);
     if (job.y == nullptr) return;
     const Rows<Storage> y{job.y + at.tensor[1], axis.stride[1]};
     if (partition.groups.reduced.rank > 1) {
-      Tile tile{at, 1, Axis{}};
+      Tile tile{at, 1, no_axis()};
       for (std::int64_t r = 0; r < count; ++r) {
         write_runs(job, tile, 0, partition.count, by[r]);
         tile.base.step(axis, 1);
@@ -192,7 +188,7 @@ struct ForwardEngine {
   static void write_lanes(const Job& job, const Tile& tile, std::int64_t first, std::int64_t last,
                           const Normalizer<Scalar>* by) {
     const LaneLayout& layout = *job.layout;
-    LaneArrays<Scalar> arrays(layout, tile.lanes, 0, 2);
+    LaneArrays<Scalar> arrays(layout, tile.lanes, 0, 2, LaneArrays<Scalar>::most(job.stream));
     arrays.fill(arrays.high, [&](std::int64_t t, std::int64_t) { return by[t].high; });
     arrays.fill(arrays.low, [&](std::int64_t t, std::int64_t) { return by[t].low; });
     arrays.fill(arrays.rstd, [&](std::int64_t t, std::int64_t) { return by[t].rstd; });
@@ -363,7 +359,7 @@ struct ForwardEngine {
   /// The axis along which runs of one feature lie, of one value each where features are fastest.
   static Axis given_run(const Job& job) {
     const Axis fastest = job.partition->memory.fastest();
-    return fastest.feature == 0 ? fastest : Axis{};
+    return fastest.feature == 0 ? fastest : no_axis();
   }
   static std::int64_t given_runs_in(const Job& job) { return job.partition->size / given_run(job).extent; }
 
@@ -402,7 +398,7 @@ struct ForwardEngine {
     const Affine<Scalar> affine{at_feature(job.scale, at.feature), at_feature(job.shift, at.feature),
                                 axis.feature, false};
     if (n == 1 || (inside.stride[job.from] == 1 && inside.stride[job.to] == 1)) {
-      job.kernels->transform(x, y, count, n, by, affine, {job.stream, 2 * block_size});
+      job.kernels->transform(x, y, count, n, by, affine, {job.stream, 512});
     } else {
       given_values(job, x, y, count, inside, n, by, affine);
     }
@@ -431,7 +427,7 @@ struct ForwardEngine {
     const std::int64_t start = chunk * job.width;
     Tile tile{{}, std::min(job.width, layout.lane.extent - start), layout.lane};
     tile.base.step(layout.lane, start);
-    LaneArrays<Scalar> arrays(layout, tile.lanes, job.from, job.to + 1);
+    LaneArrays<Scalar> arrays(layout, tile.lanes, job.from, job.to + 1, LaneArrays<Scalar>::most(job.stream));
     Normalizer<Scalar> by[most_positions];
     for (std::int64_t t = 0; t < tile.lanes; ++t)
       by[t] = given_statistics(job, tile.base.feature + t * tile.lane.feature).normalizer;

@@ -33,9 +33,10 @@ inline std::int64_t values_in_block(std::int64_t block, std::int64_t count) {
   return std::min(block_size, count - block * block_size);
 }
 
-/// Bytes of what is read that stay in a core's own cache beside as much of the next: no less than 1 MB on the
-/// processors of today.
-constexpr std::int64_t resident_bytes = 400 * 1024;
+/// Up to so many bytes, what a task reads next is asked for while it writes the present: as much as an L2 of 1 MB
+/// holds. (With 400 KB instead, BatchNorm's backward of 32 x 64 x 56 x 56 takes 1.3 times as long; with none, its
+/// forward 1.4 times.)
+constexpr std::int64_t resident_bytes = 900 * 1024;
 
 /// Where the statistics of each group are kept, by group number; null pointers: not at all.
 template <typename Scalar>

@@ -21,8 +21,8 @@ struct LaneLayout {
   bool direct = false;  ///< false: not like this
   bool by_row = false;  ///< scale and shift change from row to row, and not along it
   std::int64_t run = 1;
-  Axis inside;  ///< along a run
-  Axis lane;    ///< from lane to lane
+  Axis inside = no_axis();  ///< along a run
+  Axis lane = no_axis();    ///< from lane to lane
   Loop rows;
 
   /// Lanes of at most `most` that are transformed together.
@@ -95,13 +95,18 @@ class LaneArrays {
   /// Room for vectors that read past the last position.
   static constexpr std::int64_t room = most_positions + 16;
 
-  LaneArrays(const LaneLayout& layout, std::int64_t lanes, std::size_t first_tensor, std::size_t tensors)
+  /// Several rows count as one up to `most` positions: that fills vectors where lanes are few. Their parameters are
+  /// copied for it, which must stay little beside the rows.
+  LaneArrays(const LaneLayout& layout, std::int64_t lanes, std::size_t first_tensor, std::size_t tensors,
+             std::int64_t most)
       : run_(layout.run), lanes_(lanes), positions_(lanes * layout.run) {
     if (layout.by_row || layout.rows.rank != 1) return;
     const Axis row = layout.rows.fastest();
     if (Partition::steps_by(row, positions_, first_tensor, tensors))
-      copies_ = std::clamp(most_positions / positions_, std::int64_t{1}, row.extent);
+      copies_ = std::clamp(std::min(most / positions_, row.extent / 8), std::int64_t{1}, row.extent);
   }
+  /// Whole cache lines matter where results are streamed.
+  static std::int64_t most(bool stream) { return stream ? most_positions : most_positions / 4; }
 
   std::int64_t positions() const { return positions_; }
   std::int64_t copies() const { return copies_; }

@@ -267,11 +267,31 @@ struct Vector<T, EIGENNORM_BYTES> {
     } else if constexpr (N == 2) {
       return a[0] + a[1];
     } else {
-      using HalfRegister = typename Sized<T, N / 2>::V;
-      HalfRegister low, high;
-      __builtin_memcpy(&low, &a, sizeof low);
-      __builtin_memcpy(&high, reinterpret_cast<const char*>(&a) + sizeof low, sizeof high);
-      return fold_register<N / 2>(low + high);
+      return fold_register<N / 2>(lower<N>(a) + upper<N>(a));
     }
+  }
+
+  /// The halves of a register, in registers: through memory they would cost as much as all the additions.
+  template <int N>
+  EIGENNORM_INLINE typename Sized<T, N / 2>::V lower(typename Sized<T, N>::V a) {
+#if defined(__has_builtin) && __has_builtin(__builtin_shufflevector)
+    if constexpr (N == 16) return __builtin_shufflevector(a, a, 0, 1, 2, 3, 4, 5, 6, 7);
+    if constexpr (N == 8) return __builtin_shufflevector(a, a, 0, 1, 2, 3);
+    if constexpr (N == 4) return __builtin_shufflevector(a, a, 0, 1);
+#endif
+    typename Sized<T, N / 2>::V half;
+    __builtin_memcpy(&half, &a, sizeof half);
+    return half;
+  }
+  template <int N>
+  EIGENNORM_INLINE typename Sized<T, N / 2>::V upper(typename Sized<T, N>::V a) {
+#if defined(__has_builtin) && __has_builtin(__builtin_shufflevector)
+    if constexpr (N == 16) return __builtin_shufflevector(a, a, 8, 9, 10, 11, 12, 13, 14, 15);
+    if constexpr (N == 8) return __builtin_shufflevector(a, a, 4, 5, 6, 7);
+    if constexpr (N == 4) return __builtin_shufflevector(a, a, 2, 3);
+#endif
+    typename Sized<T, N / 2>::V half;
+    __builtin_memcpy(&half, reinterpret_cast<const char*>(&a) + sizeof half, sizeof half);
+    return half;
   }
 };

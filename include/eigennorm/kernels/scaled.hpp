@@ -22,7 +22,7 @@ template <typename Storage, typename Scalar>
 class ScaledStatistics {
  public:
   ScaledStatistics(const ForwardJob<Storage, Scalar>& job, const Tile& tile, std::int64_t lane)
-      : job_(job), tile_{tile.base, 1, Axis{}} {
+      : job_(job), tile_{tile.base, 1, no_axis()} {
     tile_.base.step(tile.lane, lane);
   }
 

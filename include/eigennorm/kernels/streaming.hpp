@@ -11,7 +11,7 @@ namespace kernels {
 
 inline std::atomic<std::int64_t>& streaming_limit() {
   // Four megabytes of y come with four of x at least, more than a core's own caches hold.
-  static std::atomic<std::int64_t> limit{std::int64_t{4} << 20};
+  static std::atomic<std::int64_t> limit{4000000};
   return limit;
 }
 

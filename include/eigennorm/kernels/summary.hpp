@@ -86,14 +86,15 @@ struct BlockSums {
 
   explicit BlockSums(std::int64_t count) : n(static_cast<W>(count)), inverse(W(1) / n) {}
 
-  Summary<Scalar> summary(Sums<Scalar> sums, Scalar h) const {
+  /// (Member by member: a summary that is made apart and then copied waits for its parts in memory.)
+  void summarize(Sums<Scalar> sums, Scalar h, Summary<Scalar>& summary) const {
     const W sum = static_cast<W>(sums.first);
     const W correction = sum * inverse;
-    Summary<Scalar> summary;
     summary.count = n;
+    summary.low = 0;
     summary.set_mean(static_cast<W>(h), correction);
     summary.m2.value = static_cast<W>(sums.second) - sum * correction;
-    return summary;
+    summary.m2.lost = 0;
   }
 
   /// Whether the sums of a segment's first block say that its shift was far from the mean.
@@ -146,10 +147,11 @@ void append_rows(const BlockKernels<Storage, Scalar>& kernels, Statistic statist
       h[r] = block.nearer_shift(sums[r], h[r]);
       kernels.sweeps({x(r), 0}, 1, n, h + r, sums + r);
     }
-    const Summary<Scalar> next = block.summary(sums[r], h[r]);
     if (first) {
-      summaries[r] = next;
+      block.summarize(sums[r], h[r], summaries[r]);
     } else {
+      Summary<Scalar> next;
+      block.summarize(sums[r], h[r], next);
       summaries[r].merge(next, true);
     }
   }
@@ -190,10 +192,11 @@ void append_lanes(const BlockKernels<Storage, Scalar>& kernels, Statistic statis
     if (far) kernels.lane_sweeps(x, n, lanes, h, sum, square);
   }
   for (std::int64_t t = 0; t < lanes; ++t) {
-    const Summary<Scalar> next = block.summary({sum[t], square[t]}, h[t]);
     if (first) {
-      summaries[t] = next;
+      block.summarize({sum[t], square[t]}, h[t], summaries[t]);
     } else {
+      Summary<Scalar> next;
+      block.summarize({sum[t], square[t]}, h[t], next);
       summaries[t].merge(next, true);
     }
   }

@@ -19,16 +19,17 @@ namespace kernels {
 constexpr int max_tensors = 3;
 
 /// One axis of a loop, with what a step along it adds to the offset in each tensor, the number of the group
-/// and the
-/// number of the feature. A grouped channel axis is two of these.
+/// and the number of the feature. A grouped channel axis is two of these. Not initialized: a call makes dozens, and
+/// on small tensors their number is what it costs.
 struct Axis {
-  std::int64_t extent = 1;
-  std::array<std::int64_t, max_tensors> stride{};
-  std::int64_t group = 0;
-  std::int64_t feature = 0;
-  bool averaged = false;
-  bool is_feature = false;
+  std::int64_t extent;
+  std::array<std::int64_t, max_tensors> stride;
+  std::int64_t group;
+  std::int64_t feature;
 };
+
+/// An axis that does not move.
+inline Axis no_axis() { return {1, {}, 0, 0}; }
 
 /// A position: its offset in each tensor, its group and its feature. All three are sums over the axes.
 struct Offsets {
@@ -48,9 +49,18 @@ struct Offsets {
 /// are merged, in all that a step adds; so a contiguous tensor is one axis, and numbering does not depend on
 /// strides.
 struct Loop {
-  int rank = 0;
-  std::array<Axis, max_rank + 1> axes{};
-  std::int64_t size = 1;
+  int rank;
+  std::array<Axis, max_rank + 1> axes;  ///< the first `rank` of them
+  std::int64_t size;
+
+  Loop() : rank(0), size(1) {}
+  Loop(const Loop& other) noexcept : rank(other.rank), size(other.size) { copy_axes(other); }
+  Loop& operator=(const Loop& other) noexcept {
+    rank = other.rank;
+    size = other.size;
+    copy_axes(other);
+    return *this;
+  }
 
   /// Neighbours are merged whatever their groups or features where those do not matter.
   void append(const Axis& axis, bool groups_matter = true, bool features_matter = true) {
@@ -73,7 +83,7 @@ struct Loop {
   }
 
   /// The fastest axis; one of extent 1 where there is none.
-  Axis fastest() const { return rank == 0 ? Axis{} : axes[static_cast<std::size_t>(rank - 1)]; }
+  Axis fastest() const { return rank == 0 ? no_axis() : axes[static_cast<std::size_t>(rank - 1)]; }
 
   Offsets at(std::int64_t position) const {
     Offsets offsets;
@@ -98,13 +108,19 @@ struct Loop {
       inside = 0;
     }
   }
+
+ private:
+  void copy_axes(const Loop& other) noexcept {
+    for (int i = 0; i < other.rank; ++i)
+      axes[static_cast<std::size_t>(i)] = other.axes[static_cast<std::size_t>(i)];
+  }
 };
 
 /// Neighbouring reductions that one task handles together: several along the fastest of the kept axes.
 struct Tile {
   Offsets base;
   std::int64_t lanes = 1;
-  Axis lane;  ///< what a step to the next lane adds
+  Axis lane = no_axis();  ///< what a step to the next lane adds
 };
 
 /// A reduction: for every position of `kept`, the positions of `reduced`. Used twice: groups over the values

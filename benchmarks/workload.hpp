@@ -1,0 +1,81 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <numeric>
+#include <string>
+#include <vector>
+
+/// \file
+/// What is measured, and how a system takes part.
+
+namespace benchmarks {
+
+enum class Layer {
+  layer_norm,
+  rms_norm,
+  batch_norm,
+  batch_norm_last,
+  group_norm,
+  instance_norm,
+  weight_norm
+};
+enum class Pass { forward, backward, evaluate };
+
+/// One layer on one shape. Of batch_norm_last the channels are the last axis, of batch_norm axis 1.
+struct Workload {
+  Layer layer;
+  std::string name;
+  std::vector<std::int64_t> shape;
+  bool hot;  ///< one set of buffers, again and again; otherwise a ring of them, larger than the caches
+
+  std::int64_t size() const {
+    return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
+  }
+  std::int64_t features() const {
+    switch (layer) {
+      case Layer::layer_norm:
+      case Layer::rms_norm:
+      case Layer::batch_norm_last:
+        return shape.back();
+      case Layer::weight_norm:
+        return shape.front();
+      default:
+        return shape[1];
+    }
+  }
+  /// Positions behind the channel axis.
+  std::int64_t plane() const { return shape.size() > 2 ? shape[2] * shape[3] : 1; }
+};
+
+constexpr std::int64_t group_count = 8;
+constexpr double epsilon = 1e-5;
+
+/// One set of buffers: y is also dx.
+struct Buffers {
+  const float* x;
+  const float* dy;
+  float* y;
+};
+
+using Work = std::function<void(const Buffers&)>;
+
+/// Makes the work of a workload, ready to be timed; an empty function where a system has none.
+using Make = Work (*)(const Workload&, Pass, int threads);
+
+/// What each file of this folder contributes.
+Work copy(const Workload&, Pass, int threads);           ///< y = x, backward: y = x + dy, by ordinary stores
+Work copy_streamed(const Workload&, Pass, int threads);  ///< the same by non-temporal stores
+Work eigennorm(const Workload&, Pass, int threads);
+Work eigennorm_avx2(const Workload&, Pass, int threads);      ///< lowered to AVX2
+Work eigennorm_baseline(const Workload&, Pass, int threads);  ///< lowered to SSE2
+Work eigen_loop(const Workload&, Pass, int threads);          ///< what a careful user of Eigen writes by hand
+#ifdef EIGENNORM_HAS_TORCH
+Work libtorch(const Workload&, Pass, int threads);
+#endif
+#ifdef EIGENNORM_HAS_DNNL
+Work onednn(const Workload&, Pass, int threads);
+#endif
+
+}  // namespace benchmarks

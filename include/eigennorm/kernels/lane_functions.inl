@@ -1,0 +1,224 @@
+// Inside Functions (functions.inl): what is done to lanes, neighbours in memory that belong to different groups, with
+// the values of each down the rows.
+
+// ---- lanes
+
+/// Vectors of lanes that are summed together: 256 bytes of each row of float, and 16 KB of partial sums.
+static constexpr std::int64_t most_vectors = 4;
+
+/// The trees of all lanes, sixteen lanes at a time: `row(i)` gives the function of lanes that makes the terms
+/// of row i, `ask(i, lane)` prefetches it, and `put(lane, T)` takes the sums.
+template <typename T, typename Row, typename Ask, typename Put>
+EIGENNORM_INLINE void lane_trees(std::int64_t n, std::int64_t lanes, const Row& row, const Ask& ask,
+                                 const Put& put) {
+  using Residues = T[tree_lanes][most_vectors];
+  Residues partial[2], last[2];
+  for (std::int64_t first = 0; first < lanes; first += most_vectors * 16) {
+    const std::int64_t vectors = std::min(most_vectors, (lanes - first + 15) / 16);
+    // The last vector may overlap the one before it: each lane is for itself.
+    const auto lane = [=](std::int64_t w) { return std::min(first + w * 16, lanes - 16); };
+    std::int64_t i = 0;
+    for (; i + step_size <= n; i += step_size) {
+      Residues& sums = partial[i / step_size % 2];
+      for (std::int64_t j = 0; j < tree_lanes; ++j) {
+        for (std::int64_t next = i + j + step_size; next < i + 2 * step_size; next += 16) {
+          for (std::int64_t w = 0; w < vectors; ++w) ask(next, first + w * 16);
+        }
+        const auto row0 = row(i + j), row1 = row(i + j + 16), row2 = row(i + j + 32), row3 = row(i + j + 48);
+        for (std::int64_t w = 0; w < vectors; ++w) {
+          const std::int64_t at = lane(w);
+          const T next = step(row0(at), row1(at), row2(at), row3(at));
+          sums[j][w] = i < 2 * step_size ? next : T::add(sums[j][w], next);
+        }
+      }
+    }
+    if (i < n) {
+      // v_j + v_{j+16} and v_{j+32} + v_{j+48}, as far as there are any.
+      const std::int64_t rows = n - i;
+      for (std::int64_t r = 0; r < rows; ++r) {
+        const auto terms = row(i + r);
+        T* into = last[r / 32][r % 16];
+        for (std::int64_t w = 0; w < vectors; ++w)
+          into[w] = r % 32 < 16 ? terms(lane(w)) : T::add(into[w], terms(lane(w)));
+      }
+      Residues& sums = partial[i / step_size % 2];
+      for (std::int64_t j = 0; j < tree_lanes; ++j) {
+        for (std::int64_t w = 0; w < vectors; ++w) {
+          T next = j < rows ? last[0][j][w] : T::zero();
+          if (j + 32 < rows) next = T::add(next, last[1][j][w]);
+          sums[j][w] = i < 2 * step_size ? next : T::add(sums[j][w], next);
+        }
+      }
+    }
+    for (std::int64_t j = 0; n > step_size && j < tree_lanes; ++j) {
+      for (std::int64_t w = 0; w < vectors; ++w) partial[0][j][w] = T::add(partial[0][j][w], partial[1][j][w]);
+    }
+    for (std::int64_t half = tree_lanes / 2; half > 0; half /= 2) {
+      for (std::int64_t j = 0; j < half; ++j) {
+        for (std::int64_t w = 0; w < vectors; ++w)
+          partial[0][j][w] = T::add(partial[0][j][w], partial[0][j + half][w]);
+      }
+    }
+    for (std::int64_t w = 0; w < vectors; ++w) put(lane(w), partial[0][0][w]);
+  }
+}
+
+static void lane_sums(In x, std::int64_t n, std::int64_t lanes, Scalar* sums) {
+  lane_trees<One>(
+      n, lanes,
+      [=](std::int64_t i) __attribute__((always_inline)) {
+        const Storage* from = x(i);
+        return [=](std::int64_t lane) __attribute__((always_inline)) { return One{L::load(from + lane)}; };
+      },
+      [](std::int64_t, std::int64_t) {},
+      [=](std::int64_t lane, One sum) __attribute__((always_inline)) { L::store(sums + lane, sum.first); });
+}
+
+static void lane_sweeps(In x, std::int64_t n, std::int64_t lanes, const Scalar* h, Scalar* first,
+                        Scalar* second) {
+  lane_trees<Two>(
+      n, lanes,
+      [=](std::int64_t i) __attribute__((always_inline)) {
+        const Storage* from = x(i);
+        return [=](std::int64_t lane) __attribute__((always_inline)) {
+          const V e = L::subtract(L::load(from + lane), L::load(h + lane));
+          return Two{e, L::multiply(e, e)};
+        };
+      },
+      [=](std::int64_t i, std::int64_t lane) __attribute__((always_inline)) { prefetch<16, 2>(x(i) + lane); },
+      [=](std::int64_t lane, Two sum) __attribute__((always_inline)) {
+        L::store(first + lane, sum.first);
+        L::store(second + lane, sum.second);
+      });
+}
+
+static void lane_sums_of_squares(In x, std::int64_t n, std::int64_t lanes, Scalar* sums) {
+  lane_trees<One>(
+      n, lanes,
+      [=](std::int64_t i) __attribute__((always_inline)) {
+        const Storage* from = x(i);
+        return [=](std::int64_t lane) __attribute__((always_inline)) {
+          const V a = L::load(from + lane);
+          return One{L::multiply(a, a)};
+        };
+      },
+      [=](std::int64_t i, std::int64_t lane) __attribute__((always_inline)) { prefetch<16, 2>(x(i) + lane); },
+      [=](std::int64_t lane, One sum) __attribute__((always_inline)) { L::store(sums + lane, sum.first); });
+}
+
+static void lane_gradient_sums(In x, In dy, std::int64_t n, std::int64_t lanes, const Lanes<Scalar>& by,
+                               const Scalar* row_scale, Scalar* first, Scalar* second) {
+  const Scalar* high = by.high;
+  const Scalar* low = by.low;
+  const Scalar* rstd = by.rstd;
+  lane_trees<Two>(
+      n, lanes,
+      [=](std::int64_t i) __attribute__((always_inline)) {
+        const Storage* from = x(i);
+        const Storage* from_dy = dy(i);
+        const Scalar scale = scale_of(row_scale, i);
+        return [=](std::int64_t lane) __attribute__((always_inline)) {
+          const V d = L::multiply(L::load(from_dy + lane), L::all(scale));
+          const V deviation =
+              L::subtract(L::subtract(L::load(from + lane), L::load(high + lane)), L::load(low + lane));
+          return Two{d, L::multiply(d, L::multiply(deviation, L::load(rstd + lane)))};
+        };
+      },
+      [=](std::int64_t i, std::int64_t lane) __attribute__((always_inline)) {
+        prefetch<16, 2>(x(i) + lane);
+        prefetch<16, 2>(dy(i) + lane);
+      },
+      [=](std::int64_t lane, Two sum) __attribute__((always_inline)) {
+        L::store(first + lane, sum.first);
+        L::store(second + lane, sum.second);
+      });
+}
+
+/// y = value for all lanes of n rows, four rows at a time, so that what is by lane is read once for four:
+/// `make(access, i)` gives the function of rows that makes the values of lanes i on.
+template <typename Make>
+EIGENNORM_INLINE void for_each_row(Out y, std::int64_t n, std::int64_t lanes, bool stream, const Make& make) {
+  const auto place = reinterpret_cast<std::uintptr_t>(y.data) |
+                     static_cast<std::uintptr_t>(y.step) * sizeof(Storage);
+  // Long rows would push what is by lane out of L1.
+  constexpr std::int64_t short_row = 256;
+  std::int64_t r = 0;
+  if (lanes <= short_row && (!stream || place % 64 == 0)) {
+    for (; r + 4 <= n; r += 4) {
+      const auto four = [&](auto access, auto store, std::int64_t i) __attribute__((always_inline)) {
+        const auto value = make(access, i);
+        // All loads first: rows are often a multiple of 4 KB apart, where a load waits for a store before it.
+        const V first = value(r), second = value(r + 1), third = value(r + 2), fourth = value(r + 3);
+        store.template store<L>(store, y(r) + i, first);
+        store.template store<L>(store, y(r + 1) + i, second);
+        store.template store<L>(store, y(r + 2) + i, third);
+        store.template store<L>(store, y(r + 3) + i, fourth);
+      };
+      std::int64_t i = 0;
+      if (stream) {
+        for (; i + 16 <= lanes; i += 16) four(Whole{}, Streamed{}, i);
+      } else {
+        for (; i + 16 <= lanes; i += 16) four(Whole{}, Whole{}, i);
+      }
+      if (i < lanes) four(Few{lanes - i}, Few{lanes - i}, i);
+    }
+  }
+  for (; r < n; ++r) {
+    for_each(
+        y(r), lanes, stream, [=](auto access, std::int64_t i)
+                                 __attribute__((always_inline)) { return make(access, i)(r); });
+  }
+}
+
+static void lane_transform(In x, Out y, std::int64_t n, std::int64_t lanes, const Lanes<Scalar>& by,
+                           const Scalar* row_scale, const Scalar* row_shift, Traffic traffic) {
+  const Deviation<true, Each> deviation = Functions::deviation(by);
+  const Each rstd{by.rstd}, scale{by.scale}, shift{by.shift};
+  if (row_scale == nullptr && row_shift == nullptr) {
+    for_each_row(
+        y, n, lanes, traffic.stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+          const V high = deviation.high(access, i), low = deviation.low(access, i);
+          const V rstds = rstd(access, i), scales = scale(access, i), shifts = shift(access, i);
+          return [=](std::int64_t r) __attribute__((always_inline)) {
+            prefetch<16, 2>(x(r) + i + traffic.next);
+            const V value = access.template load<L>(access, x(r) + i);
+            const V xhat = L::multiply(L::subtract(L::subtract(value, high), low), rstds);
+            return L::add(L::multiply(xhat, scales), shifts);
+          };
+        });
+  } else {
+    for_each_row(
+        y, n, lanes, traffic.stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+          const V high = deviation.high(access, i), low = deviation.low(access, i);
+          const V rstds = rstd(access, i);
+          return [=](std::int64_t r) __attribute__((always_inline)) {
+            prefetch<16, 2>(x(r) + i + traffic.next);
+            const V value = access.template load<L>(access, x(r) + i);
+            const V xhat = L::multiply(L::subtract(L::subtract(value, high), low), rstds);
+            return L::add(L::multiply(xhat, L::all(scale_of(row_scale, r))), L::all(shift_of(row_shift, r)));
+          };
+        });
+  }
+}
+
+static void lane_gradient(In x, In dy, Out dx, std::int64_t n, std::int64_t lanes, const Lanes<Scalar>& by,
+                          const Scalar* row_scale, Traffic traffic) {
+  const Deviation<true, Each> deviation = Functions::deviation(by);
+  const Each rstd{by.rstd}, scale{by.scale}, mean{by.mean}, slope{by.slope};
+  for_each_row(
+      dx, n, lanes, traffic.stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+        const V high = deviation.high(access, i), low = deviation.low(access, i);
+        const V rstds = rstd(access, i), scales = scale(access, i);
+        const V means = mean(access, i), slopes = slope(access, i);
+        return [=](std::int64_t r) __attribute__((always_inline)) {
+          prefetch<16, 2>(x(r) + i + traffic.next);
+          prefetch<16, 2>(dy(r) + i + traffic.next);
+          const V value = access.template load<L>(access, x(r) + i);
+          const V xhat = L::multiply(L::subtract(L::subtract(value, high), low), rstds);
+          V d = access.template load<L>(access, dy(r) + i);
+          if (row_scale != nullptr) d = L::multiply(d, L::all(row_scale[r]));
+          const V rest = L::subtract(d, L::add(means, L::multiply(xhat, slopes)));
+          return L::multiply(L::multiply(rest, rstds), scales);
+        };
+      });
+}

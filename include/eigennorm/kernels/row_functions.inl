@@ -1,0 +1,333 @@
+// Inside Functions (functions.inl): what is done to rows, whose values follow each other in memory.
+
+// ---- trees
+
+/// One or two terms, sixteen at a time.
+struct One {
+  V first;
+  EIGENNORM_INLINE One zero() { return {L::all(Scalar(0))}; }
+  EIGENNORM_INLINE One add(One a, One b) { return {L::add(a.first, b.first)}; }
+  EIGENNORM_INLINE One keep_few(One a, std::int64_t count) { return {L::keep_few(a.first, count)}; }
+};
+struct Two {
+  V first, second;
+  EIGENNORM_INLINE Two zero() { return {L::all(Scalar(0)), L::all(Scalar(0))}; }
+  EIGENNORM_INLINE Two add(Two a, Two b) { return {L::add(a.first, b.first), L::add(a.second, b.second)}; }
+  EIGENNORM_INLINE Two keep_few(Two a, std::int64_t count) {
+    return {L::keep_few(a.first, count), L::keep_few(a.second, count)};
+  }
+};
+
+/// t_j = (v_j + v_{j+16}) + (v_{j+32} + v_{j+48}).
+template <typename T>
+EIGENNORM_INLINE T step(T v0, T v1, T v2, T v3) {
+  return T::add(T::add(v0, v1), T::add(v2, v3));
+}
+
+/// The sixteen sums of a tree before they are folded; `terms(access, i)` gives the terms of the sixteen
+/// values from i on.
+template <typename T, typename Terms>
+EIGENNORM_INLINE T tree(std::int64_t n, const Terms& terms) {
+  // The two parities change places after every step; their sum in the end does not mind which is which.
+  T this_sum = T::zero(), that_sum = this_sum;
+  std::int64_t i = 0;
+  for (; i + step_size <= n; i += step_size) {
+    const T next = T::add(this_sum, step(terms(Whole{}, i), terms(Whole{}, i + 16), terms(Whole{}, i + 32),
+                                         terms(Whole{}, i + 48)));
+    this_sum = that_sum;
+    that_sum = next;
+  }
+  if (i < n) {
+    // Missing values are 0 as terms, whatever their tensors hold.
+    const auto last = [&](std::int64_t first) __attribute__((always_inline)) {
+      const std::int64_t count = std::clamp(n - first, std::int64_t{0}, std::int64_t{16});
+      return T::keep_few(terms(Few{count}, first), count);
+    };
+    this_sum = T::add(this_sum, step(last(i), last(i + 16), last(i + 32), last(i + 48)));
+  }
+  return T::add(this_sum, that_sum);
+}
+
+static void sums(In x, std::int64_t rows, std::int64_t n, Scalar* sums) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const Storage* from = x(r);
+    sums[r] = L::fold(tree<One>(
+                          n,
+                          [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+                            return One{access.template load<L>(access, from + i)};
+                          })
+                          .first);
+  }
+}
+
+static void sweeps(In x, std::int64_t rows, std::int64_t n, const Scalar* h, Sums<Scalar>* sums) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const Storage* from = x(r);
+    const V shift = L::all(h[r]);
+    const Two result = tree<Two>(
+        n, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+          prefetch<16>(from + i + ahead);
+          const V e = L::subtract(access.template load<L>(access, from + i), shift);
+          return Two{e, L::multiply(e, e)};
+        });
+    sums[r] = {L::fold(result.first), L::fold(result.second)};
+  }
+}
+
+static void sums_of_squares(In x, std::int64_t rows, std::int64_t n, Scalar* sums) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const Storage* from = x(r);
+    sums[r] = L::fold(tree<One>(
+                          n,
+                          [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+                            prefetch<16>(from + i + ahead);
+                            const V a = access.template load<L>(access, from + i);
+                            return One{L::multiply(a, a)};
+                          })
+                          .first);
+  }
+}
+
+static void gradient_sums(In x, In dy, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
+                          Affine<Scalar> affine, Sums<Scalar>* sums) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const Scalar* scale = scale_of_each(affine, r);
+    const Storage* from = x(r);
+    const Storage* from_dy = dy(r);
+    const auto deviation = Functions::template deviation<true>(by[r]);
+    const V rstd = L::all(by[r].rstd);
+    const Two result = tree<Two>(
+        n, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+          prefetch<16>(from + i + ahead);
+          prefetch<16>(from_dy + i + ahead);
+          V d = access.template load<L>(access, from_dy + i);
+          if (scale != nullptr) d = L::multiply(d, access.template load<L>(access, scale + i));
+          return Two{d, L::multiply(d, L::multiply(deviation(access, from, i), rstd))};
+        });
+    sums[r] = {L::fold(result.first), L::fold(result.second)};
+  }
+}
+
+// ---- elementwise, on rows
+
+/// y[i] = value(access, i) for every i < n, each value of a tensor read before it is written; past the
+/// caches where `stream`.
+template <typename Value>
+EIGENNORM_INLINE void for_each(Storage* y, std::int64_t n, bool stream, const Value& value) {
+  if (stream) {
+    // Streaming stores need whole cache lines: ordinary stores go up to the first and on from the last.
+    const auto past =
+        static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(y) / sizeof(Storage)) & (line - 1);
+    std::int64_t i = 0;
+    const std::int64_t head = past == 0 ? 0 : std::min(n, line - past);
+    for (; i < head; i += std::min(std::int64_t{16}, head - i)) {
+      const Few few{std::min(std::int64_t{16}, head - i)};
+      Few::store<L>(few, y + i, value(few, i));
+    }
+    for (; i + 16 <= n; i += 16) Streamed::store<L>(Whole{}, y + i, value(Whole{}, i));
+    if (i < n) Few::store<L>(Few{n - i}, y + i, value(Few{n - i}, i));
+  } else if (n >= 16) {
+    // The last values by a vector that overlaps the one before: read before anything is written.
+    const V last = value(Whole{}, n - 16);
+    for (std::int64_t i = 0; i + 16 < n; i += 16) Whole::store<L>(Whole{}, y + i, value(Whole{}, i));
+    Whole::store<L>(Whole{}, y + n - 16, last);
+  } else if (n > 0) {
+    Few::store<L>(Few{n}, y, value(Few{n}, 0));
+  }
+}
+
+template <bool Centred, typename Scale, typename Shift>
+EIGENNORM_INLINE void transform_row(const Storage* x, Storage* y, std::int64_t n,
+                                    const Normalizer<Scalar>& by, Scale scale, Shift shift, Traffic traffic) {
+  const auto deviation = Functions::template deviation<Centred>(by);
+  const V rstd = L::all(by.rstd);
+  for_each(
+      y, n, traffic.stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+        prefetch<16, 2>(x + i + traffic.next);
+        return L::add(L::multiply(L::multiply(deviation(access, x, i), rstd), scale(access, i)),
+                      shift(access, i));
+      });
+}
+
+static void transform(In x, Out y, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
+                      Affine<Scalar> affine, Traffic traffic) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const Scalar* scale = affine.scale == nullptr ? nullptr : affine.scale + r * affine.step;
+    const Scalar* shift = affine.shift == nullptr ? nullptr : affine.shift + r * affine.step;
+    if (!affine.each) {
+      transform_row<true>(x(r), y(r), n, by[r], all(scale_of(scale, 0)), all(shift_of(shift, 0)), traffic);
+    } else if (scale != nullptr && shift != nullptr) {
+      transform_row<true>(x(r), y(r), n, by[r], Each{scale}, Each{shift}, traffic);
+    } else if (scale != nullptr && !is_centred(by[r])) {
+      transform_row<false>(x(r), y(r), n, by[r], Each{scale}, all(Scalar(-0.0)), traffic);
+    } else {
+      transform_row<true>(x(r), y(r), n, by[r], EachOr{scale, L::all(Scalar(1))},
+                          EachOr{shift, L::all(Scalar(-0.0))}, traffic);
+    }
+  }
+}
+
+static void gradient(In x, In dy, Out dx, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
+                     const Correction<Scalar>* correction, Affine<Scalar> affine, Traffic traffic) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const auto deviation = Functions::template deviation<true>(by[r]);
+    const V rstd = L::all(by[r].rstd);
+    const V mean = L::all(correction[r].mean), slope = L::all(correction[r].slope);
+    const Storage* from = x(r);
+    const Storage* from_dy = dy(r);
+    const Scalar* scale = scale_of_each(affine, r);
+    const V factor = L::all(affine.each ? Scalar(1) : scale_of(affine.scale, r * affine.step));
+    for_each(
+        dx(r), n, traffic.stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+          prefetch<16, 2>(from + i + traffic.next);
+          prefetch<16, 2>(from_dy + i + traffic.next);
+          const V xhat = L::multiply(deviation(access, from, i), rstd);
+          V d = access.template load<L>(access, from_dy + i);
+          if (scale != nullptr) d = L::multiply(d, access.template load<L>(access, scale + i));
+          const V rest = L::subtract(d, L::add(mean, L::multiply(xhat, slope)));
+          return L::multiply(L::multiply(rest, rstd), factor);
+        });
+  }
+}
+
+/// One row of a pair, with what it is made of.
+struct PairRow {
+  const Storage* x;
+  const Storage* dy;
+  Storage* dx;
+  Deviation<true, All> deviation;
+  V rstd, mean, slope;
+
+  inline __attribute__((always_inline)) PairRow(const Storage* from, const Storage* from_dy, Storage* to,
+                                                const Normalizer<Scalar>& by,
+                                                const Correction<Scalar>& correction)
+      : x(from),
+        dy(from_dy),
+        dx(to),
+        deviation(Functions::template deviation<true>(by)),
+        rstd(L::all(by.rstd)),
+        mean(L::all(correction.mean)),
+        slope(L::all(correction.slope)) {}
+
+  /// Writes dx; returns dy and dy * xhat.
+  template <typename Access, typename Store>
+  inline __attribute__((always_inline)) Two write(Access access, Store store, V scale, std::int64_t i) const {
+    const V xhat = L::multiply(deviation(access, x, i), rstd);
+    const V d = access.template load<L>(access, dy + i);
+    const V rest = L::subtract(L::multiply(d, scale), L::add(mean, L::multiply(xhat, slope)));
+    store.template store<L>(store, dx + i, L::multiply(rest, rstd));
+    return {d, L::multiply(d, xhat)};
+  }
+};
+
+EIGENNORM_INLINE void gradient_pair(const PairRow& a, const PairRow& b, std::int64_t n, const Scalar* scale,
+                                    Scalar* sums, Scalar* products, Traffic traffic) {
+  const auto write = [=](auto access, auto store, std::int64_t i) __attribute__((always_inline)) {
+    const V scales = scale == nullptr ? L::all(Scalar(1)) : access.template load<L>(access, scale + i);
+    const Two pair = Two::add(a.write(access, store, scales, i), b.write(access, store, scales, i));
+    access.template store<L>(access, sums + i, L::add(access.template load<L>(access, sums + i), pair.first));
+    access.template store<L>(access, products + i,
+                             L::add(access.template load<L>(access, products + i), pair.second));
+  };
+  std::int64_t i = 0;
+  if (traffic.stream) {
+    for (; i + 16 <= n; i += 16) {
+      // Only here: what is small enough not to be streamed is in a cache already, and L1 has no time to lose.
+      prefetch<16, 2>(a.x + i + traffic.next);
+      prefetch<16, 2>(a.dy + i + traffic.next);
+      prefetch<16, 2>(b.x + i + traffic.next);
+      prefetch<16, 2>(b.dy + i + traffic.next);
+      write(Whole{}, Streamed{}, i);
+    }
+  } else {
+    for (; i + 16 <= n; i += 16) write(Whole{}, Whole{}, i);
+  }
+  if (i < n) write(Few{n - i}, Few{n - i}, i);
+}
+
+static void gradient_pairs(In x, In dy, Out dx, std::int64_t rows, std::int64_t n,
+                           const Normalizer<Scalar>* by, const Correction<Scalar>* correction,
+                           const Scalar* scale, Scalar* sums, Scalar* products, Traffic traffic) {
+  // Whole lines only: rows that do not start on one are stored as usual.
+  const auto bytes = static_cast<std::uintptr_t>(dx.step) * sizeof(Storage) |
+                     reinterpret_cast<std::uintptr_t>(dx.data);
+  const Traffic pairs{traffic.stream && bytes % 64 == 0, traffic.next};
+  for (std::int64_t r = 0; r + 1 < rows; r += 2) {
+    gradient_pair(PairRow(x(r), dy(r), dx(r), by[r], correction[r]),
+                  PairRow(x(r + 1), dy(r + 1), dx(r + 1), by[r + 1], correction[r + 1]), n, scale,
+                  sums, products, pairs);
+  }
+  if (rows % 2 != 0) {
+    const std::int64_t r = rows - 1;
+    add_position(x(r), dy(r), n, by[r], sums, products);  // first: dx may be dy
+    gradient({x(r), 0}, {dy(r), 0}, {dx(r), 0}, 1, n, by + r, correction + r, {scale, nullptr, 0, true}, traffic);
+  }
+}
+
+static void add_position(const Storage* x, const Storage* dy, std::int64_t n, const Normalizer<Scalar>& by,
+                         Scalar* sums, Scalar* products) {
+  const auto deviation = Functions::template deviation<true>(by);
+  const V rstd = L::all(by.rstd);
+  const auto add = [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+    const V d = access.template load<L>(access, dy + i);
+    const V product = L::multiply(d, L::multiply(deviation(access, x, i), rstd));
+    access.template store<L>(access, sums + i, L::add(access.template load<L>(access, sums + i), d));
+    access.template store<L>(access, products + i,
+                             L::add(access.template load<L>(access, products + i), product));
+  };
+  std::int64_t i = 0;
+  for (; i + 16 <= n; i += 16) add(Whole{}, i);
+  if (i < n) add(Few{n - i}, i);
+}
+
+// ---- wide totals
+
+/// totals += next(i) for all i < n, by vectors: sixteen at a time, a number that compilers unroll.
+template <typename Next>
+EIGENNORM_INLINE void add_wide(std::int64_t n, Wide<Scalar>* totals, Wide<Scalar>* lost, const Next& next) {
+  const auto add = [=](std::int64_t i) __attribute__((always_inline)) {
+    if constexpr (WideSum<Scalar>::compensated) {
+      Wide<Scalar> error;
+      totals[i] = two_sum(totals[i], next(i), error);
+      lost[i] = lost[i] + error;
+    } else {
+      totals[i] = totals[i] + next(i);
+    }
+  };
+  std::int64_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    for (int j = 0; j < 16; ++j) add(i + j);
+  }
+  for (; i < n; ++i) add(i);
+}
+
+static void flush(Scalar* __restrict sums, std::int64_t n, Wide<Scalar>* __restrict totals,
+                  Wide<Scalar>* __restrict lost) {
+  add_wide(
+      n, totals, lost, [=](std::int64_t i)
+                           __attribute__((always_inline)) { return static_cast<Wide<Scalar>>(sums[i]); });
+  std::fill(sums, sums + n, Scalar(0));
+}
+
+static void merge(const Wide<Scalar>* __restrict from, const Wide<Scalar>* __restrict from_lost,
+                  std::int64_t n, Wide<Scalar>* __restrict totals, Wide<Scalar>* __restrict lost) {
+  add_wide(
+      n, totals, lost, [=](std::int64_t i) __attribute__((always_inline)) { return from[i]; });
+  if constexpr (WideSum<Scalar>::compensated) {
+    for (std::int64_t i = 0; i < n; ++i) lost[i] = lost[i] + from_lost[i];
+  }
+}
+
+static void copy(In x, Out y, std::int64_t rows, std::int64_t n, Traffic traffic) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const Storage* from = x(r);
+    Storage* to = y(r);
+    std::int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+      prefetch<16>(from + i + traffic.next);
+      __builtin_memcpy(static_cast<void*>(to + i), from + i, 16 * sizeof(Storage));
+    }
+    prefetch<16>(from + i + traffic.next);
+    if (i < n) copy_few<16>(to + i, from + i, n - i);
+  }
+}
