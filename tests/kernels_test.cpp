@@ -72,15 +72,14 @@ class Comparison {
       h.push_back(Scalar(4.9) + part);
     }
     const Scalar* nothing = nullptr;
-    if (n <= kernels::step_size &&
-        sums_differ([&](const Kernels& k, Scalar* s, Scalar*) { k.sums(x, rows, n, s); }))
-      return "sums";
+    for (const bool squares : {false, true}) {
+      if (sums_differ([&](const Kernels& k, Scalar* s, Scalar*) { k.sums(x, rows, n, squares, s); }))
+        return "sums";
+    }
     if (sums_differ([&](const Kernels& k, Scalar* s, Scalar*) {
           k.sweeps(x, rows, n, h.data(), reinterpret_cast<kernels::Sums<Scalar>*>(s));
         }))
       return "sweeps";
-    if (sums_differ([&](const Kernels& k, Scalar* s, Scalar*) { k.sums_of_squares(x, rows, n, s); }))
-      return "sums_of_squares";
     if (sums_differ(
             [&](const Kernels& k, Scalar* s, Scalar* p) { k.add_position(x.data, dy.data, n, by[0], s, p); }))
       return "add_position";
@@ -130,14 +129,9 @@ class Comparison {
     const Scalar* rows = data_.shift.data();
     const Scalar* nothing = nullptr;
     if (lanes >= kernels::gathered_lanes) {
-      if (n <= kernels::step_size &&
-          sums_differ([&](const Kernels& k, Scalar* s, Scalar*) { k.lane_sums(x, n, lanes, s); }))
-        return "lane_sums";
       if (sums_differ(
               [&](const Kernels& k, Scalar* s, Scalar* p) { k.lane_sweeps(x, n, lanes, by.high, s, p); }))
         return "lane_sweeps";
-      if (sums_differ([&](const Kernels& k, Scalar* s, Scalar*) { k.lane_sums_of_squares(x, n, lanes, s); }))
-        return "lane_sums_of_squares";
       for (const Scalar* each : {rows, nothing}) {
         if (sums_differ([&](const Kernels& k, Scalar* s, Scalar* p) {
               k.lane_gradient_sums(x, dy, n, lanes, by, each, s, p);

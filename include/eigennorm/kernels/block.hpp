@@ -89,12 +89,10 @@ struct BlockKernels {
 
   // ---- rows
 
-  /// tree(x), of at most 64 values
-  void (*sums)(In x, std::int64_t rows, std::int64_t n, Scalar* sums);
+  /// tree(x), or tree(x^2) where `squares`
+  void (*sums)(In x, std::int64_t rows, std::int64_t n, bool squares, Scalar* sums);
   /// tree(x - h) and tree((x - h)^2)
   void (*sweeps)(In x, std::int64_t rows, std::int64_t n, const Scalar* h, Sums<Scalar>* sums);
-  /// tree(x^2)
-  void (*sums_of_squares)(In x, std::int64_t rows, std::int64_t n, Scalar* sums);
   /// tree(d) and tree(d * xhat); d = dy * scale where `each`, otherwise dy
   void (*gradient_sums)(In x, In dy, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
                         Affine<Scalar> affine, Sums<Scalar>* sums);
@@ -121,11 +119,10 @@ struct BlockKernels {
 
   // ---- lanes
 
-  /// The same four, for each lane down the rows. In gradient_sums d = dy * scale[row] where not null.
-  void (*lane_sums)(In x, std::int64_t n, std::int64_t lanes, Scalar* sums);
+  /// The same for each lane down the rows; about h = 0 it gives tree(x) and tree(x^2)
   void (*lane_sweeps)(In x, std::int64_t n, std::int64_t lanes, const Scalar* h, Scalar* first,
                       Scalar* second);
-  void (*lane_sums_of_squares)(In x, std::int64_t n, std::int64_t lanes, Scalar* sums);
+  /// d = dy * row_scale, or dy where that is null
   void (*lane_gradient_sums)(In x, In dy, std::int64_t n, std::int64_t lanes, const Lanes<Scalar>& by,
                              const Scalar* row_scale, Scalar* first, Scalar* second);
   /// y = xhat * scale + shift, scale and shift by lane, or by row where row_scale is not null
@@ -140,24 +137,11 @@ struct BlockKernels {
 
   template <typename Functions>
   static constexpr BlockKernels of() {
-    return {Functions::sums,
-            Functions::sweeps,
-            Functions::sums_of_squares,
-            Functions::gradient_sums,
-            Functions::transform,
-            Functions::gradient,
-            Functions::gradient_pairs,
-            Functions::flush,
-            Functions::merge,
-            Functions::copy,
-            Functions::add_position,
-            Functions::lane_sums,
-            Functions::lane_sweeps,
-            Functions::lane_sums_of_squares,
-            Functions::lane_gradient_sums,
-            Functions::lane_transform,
-            Functions::lane_gradient,
-            Functions::fence};
+    return {Functions::sums,           Functions::sweeps,        Functions::gradient_sums,
+            Functions::transform,      Functions::gradient,      Functions::gradient_pairs,
+            Functions::flush,          Functions::merge,         Functions::copy,
+            Functions::add_position,   Functions::lane_sweeps,   Functions::lane_gradient_sums,
+            Functions::lane_transform, Functions::lane_gradient, Functions::fence};
   }
 };
 

@@ -63,17 +63,6 @@ EIGENNORM_INLINE void lane_trees(std::int64_t n, std::int64_t lanes, const Row& 
   }
 }
 
-static void lane_sums(In x, std::int64_t n, std::int64_t lanes, Scalar* sums) {
-  lane_trees<One>(
-      n, lanes,
-      [=](std::int64_t i) __attribute__((always_inline)) {
-        const Storage* from = x(i);
-        return [=](std::int64_t lane) __attribute__((always_inline)) { return One{L::load(from + lane)}; };
-      },
-      [](std::int64_t, std::int64_t) {},
-      [=](std::int64_t lane, One sum) __attribute__((always_inline)) { L::store(sums + lane, sum.first); });
-}
-
 static void lane_sweeps(In x, std::int64_t n, std::int64_t lanes, const Scalar* h, Scalar* first,
                         Scalar* second) {
   lane_trees<Two>(
@@ -90,20 +79,6 @@ static void lane_sweeps(In x, std::int64_t n, std::int64_t lanes, const Scalar* 
         L::store(first + lane, sum.first);
         L::store(second + lane, sum.second);
       });
-}
-
-static void lane_sums_of_squares(In x, std::int64_t n, std::int64_t lanes, Scalar* sums) {
-  lane_trees<One>(
-      n, lanes,
-      [=](std::int64_t i) __attribute__((always_inline)) {
-        const Storage* from = x(i);
-        return [=](std::int64_t lane) __attribute__((always_inline)) {
-          const V a = L::load(from + lane);
-          return One{L::multiply(a, a)};
-        };
-      },
-      [=](std::int64_t i, std::int64_t lane) __attribute__((always_inline)) { prefetch<16, 2>(x(i) + lane); },
-      [=](std::int64_t lane, One sum) __attribute__((always_inline)) { L::store(sums + lane, sum.first); });
 }
 
 static void lane_gradient_sums(In x, In dy, std::int64_t n, std::int64_t lanes, const Lanes<Scalar>& by,
@@ -138,87 +113,71 @@ static void lane_gradient_sums(In x, In dy, std::int64_t n, std::int64_t lanes, 
 /// `make(access, i)` gives the function of rows that makes the values of lanes i on.
 template <typename Make>
 EIGENNORM_INLINE void for_each_row(Out y, std::int64_t n, std::int64_t lanes, bool stream, const Make& make) {
-  const auto place = reinterpret_cast<std::uintptr_t>(y.data) |
-                     static_cast<std::uintptr_t>(y.step) * sizeof(Storage);
+  const auto place = reinterpret_cast<std::uintptr_t>(y.data) | static_cast<std::uintptr_t>(y.step) * sizeof(Storage);
   // Long rows would push what is by lane out of L1.
   constexpr std::int64_t short_row = 256;
   std::int64_t r = 0;
-  if (lanes <= short_row && (!stream || place % 64 == 0)) {
+  if (lanes <= short_row && lanes % 16 == 0 && (!stream || place % 64 == 0)) {
     for (; r + 4 <= n; r += 4) {
-      const auto four = [&](auto access, auto store, std::int64_t i) __attribute__((always_inline)) {
-        const auto value = make(access, i);
+      for (std::int64_t i = 0; i < lanes; i += 16) {
+        const auto value = make(Whole{}, i);
         // All loads first: rows are often a multiple of 4 KB apart, where a load waits for a store before it.
         const V first = value(r), second = value(r + 1), third = value(r + 2), fourth = value(r + 3);
-        store.template store<L>(store, y(r) + i, first);
-        store.template store<L>(store, y(r + 1) + i, second);
-        store.template store<L>(store, y(r + 2) + i, third);
-        store.template store<L>(store, y(r + 3) + i, fourth);
-      };
-      std::int64_t i = 0;
-      if (stream) {
-        for (; i + 16 <= lanes; i += 16) four(Whole{}, Streamed{}, i);
-      } else {
-        for (; i + 16 <= lanes; i += 16) four(Whole{}, Whole{}, i);
+        put(y(r) + i, first, stream);
+        put(y(r + 1) + i, second, stream);
+        put(y(r + 2) + i, third, stream);
+        put(y(r + 3) + i, fourth, stream);
       }
-      if (i < lanes) four(Few{lanes - i}, Few{lanes - i}, i);
     }
   }
   for (; r < n; ++r) {
     for_each(
-        y(r), lanes, stream, [=](auto access, std::int64_t i)
-                                 __attribute__((always_inline)) { return make(access, i)(r); });
+        y(r), lanes, stream,
+        [=](auto access, std::int64_t i) __attribute__((always_inline)) { return make(access, i)(r); });
   }
 }
 
 static void lane_transform(In x, Out y, std::int64_t n, std::int64_t lanes, const Lanes<Scalar>& by,
                            const Scalar* row_scale, const Scalar* row_shift, Traffic traffic) {
-  const Deviation<true, Each> deviation = Functions::deviation(by);
-  const Each rstd{by.rstd}, scale{by.scale}, shift{by.shift};
-  if (row_scale == nullptr && row_shift == nullptr) {
-    for_each_row(
-        y, n, lanes, traffic.stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
-          const V high = deviation.high(access, i), low = deviation.low(access, i);
-          const V rstds = rstd(access, i), scales = scale(access, i), shifts = shift(access, i);
-          return [=](std::int64_t r) __attribute__((always_inline)) {
-            prefetch<16, 2>(x(r) + i + traffic.next);
-            const V value = access.template load<L>(access, x(r) + i);
-            const V xhat = L::multiply(L::subtract(L::subtract(value, high), low), rstds);
-            return L::add(L::multiply(xhat, scales), shifts);
-          };
-        });
-  } else {
-    for_each_row(
-        y, n, lanes, traffic.stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
-          const V high = deviation.high(access, i), low = deviation.low(access, i);
-          const V rstds = rstd(access, i);
-          return [=](std::int64_t r) __attribute__((always_inline)) {
-            prefetch<16, 2>(x(r) + i + traffic.next);
-            const V value = access.template load<L>(access, x(r) + i);
-            const V xhat = L::multiply(L::subtract(L::subtract(value, high), low), rstds);
-            return L::add(L::multiply(xhat, L::all(scale_of(row_scale, r))), L::all(shift_of(row_shift, r)));
-          };
-        });
-  }
+  const Lanes<Scalar> from = by;
+  const bool by_row = row_scale != nullptr || row_shift != nullptr;
+  for_each_row(
+      y, n, lanes, traffic.stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+        const V high = access.template load<L>(access, from.high + i);
+        const V low = access.template load<L>(access, from.low + i);
+        const V rstd = access.template load<L>(access, from.rstd + i);
+        const V scale = by_row ? high : access.template load<L>(access, from.scale + i);
+        const V shift = by_row ? high : access.template load<L>(access, from.shift + i);
+        return [=](std::int64_t r) __attribute__((always_inline)) {
+          prefetch<16, 2>(x(r) + i + traffic.next);
+          const V value = access.template load<L>(access, x(r) + i);
+          const V xhat = L::multiply(L::subtract(L::subtract(value, high), low), rstd);
+          return L::add(L::multiply(xhat, by_row ? L::all(scale_of(row_scale, r)) : scale),
+                        by_row ? L::all(shift_of(row_shift, r)) : shift);
+        };
+      });
 }
 
 static void lane_gradient(In x, In dy, Out dx, std::int64_t n, std::int64_t lanes, const Lanes<Scalar>& by,
                           const Scalar* row_scale, Traffic traffic) {
-  const Deviation<true, Each> deviation = Functions::deviation(by);
-  const Each rstd{by.rstd}, scale{by.scale}, mean{by.mean}, slope{by.slope};
+  const Lanes<Scalar> from = by;
   for_each_row(
       dx, n, lanes, traffic.stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
-        const V high = deviation.high(access, i), low = deviation.low(access, i);
-        const V rstds = rstd(access, i), scales = scale(access, i);
-        const V means = mean(access, i), slopes = slope(access, i);
+        const V high = access.template load<L>(access, from.high + i);
+        const V low = access.template load<L>(access, from.low + i);
+        const V rstd = access.template load<L>(access, from.rstd + i);
+        const V scale = access.template load<L>(access, from.scale + i);
+        const V mean = access.template load<L>(access, from.mean + i);
+        const V slope = access.template load<L>(access, from.slope + i);
         return [=](std::int64_t r) __attribute__((always_inline)) {
           prefetch<16, 2>(x(r) + i + traffic.next);
           prefetch<16, 2>(dy(r) + i + traffic.next);
           const V value = access.template load<L>(access, x(r) + i);
-          const V xhat = L::multiply(L::subtract(L::subtract(value, high), low), rstds);
+          const V xhat = L::multiply(L::subtract(L::subtract(value, high), low), rstd);
           V d = access.template load<L>(access, dy(r) + i);
           if (row_scale != nullptr) d = L::multiply(d, L::all(row_scale[r]));
-          const V rest = L::subtract(d, L::add(means, L::multiply(xhat, slopes)));
-          return L::multiply(L::multiply(rest, rstds), scales);
+          const V rest = L::subtract(d, L::add(mean, L::multiply(xhat, slope)));
+          return L::multiply(L::multiply(rest, rstd), scale);
         };
       });
 }

@@ -69,19 +69,37 @@ struct Vector {
   }
   EIGENNORM_INLINE T fold(V a) { return Lower::fold(Lower::add(a.low, a.high)); }
 
+  // The first `count` values, as below. Without masks, all registers together: less code than register by register.
   template <typename Storage>
   EIGENNORM_INLINE V load_few(const Storage* p, std::int64_t count) {
+#if EIGENNORM_BYTES == 16
+    if (count >= 2 * half) return load(p);
+    Storage values[2 * half] = {};
+    if (count > 0) copy_few<2 * half>(values, p, count);
+    return load(values);
+#else
     if (count <= half) return {Lower::load_few(p, count), Lower::all(T(0))};
     return {Lower::load(p), Lower::load_few(p + half, count - half)};
+#endif
   }
   template <typename Storage>
   EIGENNORM_INLINE void store_few(Storage* p, V a, std::int64_t count) {
+#if EIGENNORM_BYTES == 16
+    Storage values[2 * half];
+    store(values, a);
+    if (count >= 2 * half) {
+      store(p, a);
+    } else {
+      copy_few<2 * half>(p, values, count);
+    }
+#else
     if (count <= half) {
       Lower::store_few(p, a.low, count);
     } else {
       Lower::store(p, a.low);
       Lower::store_few(p + half, a.high, count - half);
     }
+#endif
   }
   EIGENNORM_INLINE V keep_few(V a, std::int64_t count) {
     return {Lower::keep_few(a.low, count), Lower::keep_few(a.high, count - half)};

@@ -73,10 +73,12 @@ struct Functions {
     return shift == nullptr ? value : value + shift[i];
   }
 
-  static void sums(In x, std::int64_t rows, std::int64_t n, Scalar* sums) {
+  static void sums(In x, std::int64_t rows, std::int64_t n, bool squares, Scalar* sums) {
     for (std::int64_t r = 0; r < rows; ++r) {
-      sums[r] =
-          tree_pair(n, [&](std::int64_t i, Scalar& f, Scalar&) { f = static_cast<Scalar>(x(r)[i]); }).first;
+      sums[r] = tree_pair(n, [&](std::int64_t i, Scalar& f, Scalar&) {
+                  const Scalar value = static_cast<Scalar>(x(r)[i]);
+                  f = squares ? value * value : value;
+                }).first;
     }
   }
 
@@ -86,15 +88,6 @@ struct Functions {
         f = static_cast<Scalar>(x(r)[i]) - h[r];
         g = f * f;
       });
-    }
-  }
-
-  static void sums_of_squares(In x, std::int64_t rows, std::int64_t n, Scalar* sums) {
-    for (std::int64_t r = 0; r < rows; ++r) {
-      sums[r] = tree_pair(n, [&](std::int64_t i, Scalar& f, Scalar&) {
-                  const Scalar value = static_cast<Scalar>(x(r)[i]);
-                  f = value * value;
-                }).first;
     }
   }
 
@@ -194,15 +187,8 @@ struct Functions {
       const Sums<Scalar> sums =
           tree_pair(n, [&](std::int64_t i, Scalar& f, Scalar& g) { terms(i, lane, f, g); });
       first[lane] = sums.first;
-      if (second != nullptr) second[lane] = sums.second;
+      second[lane] = sums.second;
     }
-  }
-
-  static void lane_sums(In x, std::int64_t n, std::int64_t lanes, Scalar* sums) {
-    lane_trees(
-        n, lanes,
-        [&](std::int64_t i, std::int64_t lane, Scalar& f, Scalar&) { f = static_cast<Scalar>(x(i)[lane]); },
-        sums, nullptr);
   }
 
   static void lane_sweeps(In x, std::int64_t n, std::int64_t lanes, const Scalar* h, Scalar* first,
@@ -214,16 +200,6 @@ struct Functions {
           g = f * f;
         },
         first, second);
-  }
-
-  static void lane_sums_of_squares(In x, std::int64_t n, std::int64_t lanes, Scalar* sums) {
-    lane_trees(
-        n, lanes,
-        [&](std::int64_t i, std::int64_t lane, Scalar& f, Scalar&) {
-          const Scalar value = static_cast<Scalar>(x(i)[lane]);
-          f = value * value;
-        },
-        sums, nullptr);
   }
 
   static void lane_gradient_sums(In x, In dy, std::int64_t n, std::int64_t lanes, const Lanes<Scalar>& by,

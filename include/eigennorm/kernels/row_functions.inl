@@ -8,6 +8,8 @@ struct One {
   EIGENNORM_INLINE One zero() { return {L::all(Scalar(0))}; }
   EIGENNORM_INLINE One add(One a, One b) { return {L::add(a.first, b.first)}; }
   EIGENNORM_INLINE One keep_few(One a, std::int64_t count) { return {L::keep_few(a.first, count)}; }
+  EIGENNORM_INLINE void store(Scalar* p, One a) { L::store(p, a.first); }
+  EIGENNORM_INLINE One load(const Scalar* p) { return {L::load(p)}; }
 };
 struct Two {
   V first, second;
@@ -16,6 +18,11 @@ struct Two {
   EIGENNORM_INLINE Two keep_few(Two a, std::int64_t count) {
     return {L::keep_few(a.first, count), L::keep_few(a.second, count)};
   }
+  EIGENNORM_INLINE void store(Scalar* p, Two a) {
+    L::store(p, a.first);
+    L::store(p + 16, a.second);
+  }
+  EIGENNORM_INLINE Two load(const Scalar* p) { return {L::load(p), L::load(p + 16)}; }
 };
 
 /// t_j = (v_j + v_{j+16}) + (v_{j+32} + v_{j+48}).
@@ -38,25 +45,28 @@ EIGENNORM_INLINE T tree(std::int64_t n, const Terms& terms) {
     that_sum = next;
   }
   if (i < n) {
-    // Missing values are 0 as terms, whatever their tensors hold.
-    const auto last = [&](std::int64_t first) __attribute__((always_inline)) {
-      const std::int64_t count = std::clamp(n - first, std::int64_t{0}, std::int64_t{16});
-      return T::keep_few(terms(Few{count}, first), count);
-    };
-    this_sum = T::add(this_sum, step(last(i), last(i + 16), last(i + 32), last(i + 48)));
+    // Missing values are 0 as terms, whatever their tensors hold. One body for all four, which keeps programs small; its
+    // results wait in memory by whole vectors, so that they are read as fast as they were written.
+    Scalar last[4 * 32];
+    for (std::int64_t k = 0; k < 4; ++k) {
+      const std::int64_t count = std::clamp(n - i - 16 * k, std::int64_t{0}, std::int64_t{16});
+      T::store(last + 32 * k, T::keep_few(terms(Few{count}, i + 16 * k), count));
+    }
+    this_sum = T::add(this_sum, step(T::load(last), T::load(last + 32), T::load(last + 64), T::load(last + 96)));
   }
   return T::add(this_sum, that_sum);
 }
 
-static void sums(In x, std::int64_t rows, std::int64_t n, Scalar* sums) {
+static void sums(In x, std::int64_t rows, std::int64_t n, bool squares, Scalar* sums) {
   for (std::int64_t r = 0; r < rows; ++r) {
     const Storage* from = x(r);
-    sums[r] = L::fold(tree<One>(
-                          n,
-                          [=](auto access, std::int64_t i) __attribute__((always_inline)) {
-                            return One{access.template load<L>(access, from + i)};
-                          })
-                          .first);
+    const One result = tree<One>(
+        n, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+          prefetch<16>(from + i + ahead);
+          const V a = access.template load<L>(access, from + i);
+          return One{squares ? L::multiply(a, a) : a};
+        });
+    sums[r] = L::fold(result.first);
   }
 }
 
@@ -74,27 +84,13 @@ static void sweeps(In x, std::int64_t rows, std::int64_t n, const Scalar* h, Sum
   }
 }
 
-static void sums_of_squares(In x, std::int64_t rows, std::int64_t n, Scalar* sums) {
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const Storage* from = x(r);
-    sums[r] = L::fold(tree<One>(
-                          n,
-                          [=](auto access, std::int64_t i) __attribute__((always_inline)) {
-                            prefetch<16>(from + i + ahead);
-                            const V a = access.template load<L>(access, from + i);
-                            return One{L::multiply(a, a)};
-                          })
-                          .first);
-  }
-}
-
 static void gradient_sums(In x, In dy, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
                           Affine<Scalar> affine, Sums<Scalar>* sums) {
   for (std::int64_t r = 0; r < rows; ++r) {
     const Scalar* scale = scale_of_each(affine, r);
     const Storage* from = x(r);
     const Storage* from_dy = dy(r);
-    const auto deviation = Functions::template deviation<true>(by[r]);
+    const auto deviation = Functions::deviation(by[r]);
     const V rstd = L::all(by[r].rstd);
     const Two result = tree<Two>(
         n, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
@@ -114,38 +110,36 @@ static void gradient_sums(In x, In dy, std::int64_t rows, std::int64_t n, const 
 /// caches where `stream`.
 template <typename Value>
 EIGENNORM_INLINE void for_each(Storage* y, std::int64_t n, bool stream, const Value& value) {
+  std::int64_t i = 0;
   if (stream) {
-    // Streaming stores need whole cache lines: ordinary stores go up to the first and on from the last.
+    // Streaming stores need whole cache lines: ordinary stores go up to the first and on from the last. In this order:
+    // the line that two rows share is then written at once.
     const auto past =
         static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(y) / sizeof(Storage)) & (line - 1);
-    std::int64_t i = 0;
     const std::int64_t head = past == 0 ? 0 : std::min(n, line - past);
-    for (; i < head; i += std::min(std::int64_t{16}, head - i)) {
+    while (i < head) {
       const Few few{std::min(std::int64_t{16}, head - i)};
       Few::store<L>(few, y + i, value(few, i));
+      i += few.count;
     }
-    for (; i + 16 <= n; i += 16) Streamed::store<L>(Whole{}, y + i, value(Whole{}, i));
-    if (i < n) Few::store<L>(Few{n - i}, y + i, value(Few{n - i}, i));
-  } else if (n >= 16) {
-    // The last values by a vector that overlaps the one before: read before anything is written.
-    const V last = value(Whole{}, n - 16);
-    for (std::int64_t i = 0; i + 16 < n; i += 16) Whole::store<L>(Whole{}, y + i, value(Whole{}, i));
-    Whole::store<L>(Whole{}, y + n - 16, last);
-  } else if (n > 0) {
-    Few::store<L>(Few{n}, y, value(Few{n}, 0));
   }
+  // (A branch that never changes costs less than one more copy of the loop.)
+  for (; i + 16 <= n; i += 16) put(y + i, value(Whole{}, i), stream);
+  if (i < n) Few::store<L>(Few{n - i}, y + i, value(Few{n - i}, i));
 }
 
-template <bool Centred, typename Scale, typename Shift>
-EIGENNORM_INLINE void transform_row(const Storage* x, Storage* y, std::int64_t n,
-                                    const Normalizer<Scalar>& by, Scale scale, Shift shift, Traffic traffic) {
-  const auto deviation = Functions::template deviation<Centred>(by);
-  const V rstd = L::all(by.rstd);
+template <typename Scale, typename Shift>
+EIGENNORM_INLINE void transform_row(const Storage* x, Storage* y, std::int64_t n, const Normalizer<Scalar>& by,
+                                    Scale scale, Shift shift, Traffic traffic) {
+  const V high = L::all(by.high), low = L::all(by.low), rstd = L::all(by.rstd);
+  const bool centred = by.high != 0 || by.low != 0;
   for_each(
       y, n, traffic.stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
         prefetch<16, 2>(x + i + traffic.next);
-        return L::add(L::multiply(L::multiply(deviation(access, x, i), rstd), scale(access, i)),
-                      shift(access, i));
+        V value = access.template load<L>(access, x + i);
+        // Subtracting 0 changes nothing.
+        if (centred) value = L::subtract(L::subtract(value, high), low);
+        return shift(access, i, scale(access, i, L::multiply(value, rstd)));
       });
 }
 
@@ -154,15 +148,22 @@ static void transform(In x, Out y, std::int64_t rows, std::int64_t n, const Norm
   for (std::int64_t r = 0; r < rows; ++r) {
     const Scalar* scale = affine.scale == nullptr ? nullptr : affine.scale + r * affine.step;
     const Scalar* shift = affine.shift == nullptr ? nullptr : affine.shift + r * affine.step;
-    if (!affine.each) {
-      transform_row<true>(x(r), y(r), n, by[r], all(scale_of(scale, 0)), all(shift_of(shift, 0)), traffic);
-    } else if (scale != nullptr && shift != nullptr) {
-      transform_row<true>(x(r), y(r), n, by[r], Each{scale}, Each{shift}, traffic);
-    } else if (scale != nullptr && !is_centred(by[r])) {
-      transform_row<false>(x(r), y(r), n, by[r], Each{scale}, all(Scalar(-0.0)), traffic);
+    if (affine.each) {
+      transform_row(
+          x(r), y(r), n, by[r],
+          [=](auto access, std::int64_t i, V a) __attribute__((always_inline)) {
+            return scale == nullptr ? a : L::multiply(a, access.template load<L>(access, scale + i));
+          },
+          [=](auto access, std::int64_t i, V a) __attribute__((always_inline)) {
+            return shift == nullptr ? a : L::add(a, access.template load<L>(access, shift + i));
+          },
+          traffic);
     } else {
-      transform_row<true>(x(r), y(r), n, by[r], EachOr{scale, L::all(Scalar(1))},
-                          EachOr{shift, L::all(Scalar(-0.0))}, traffic);
+      const V scales = L::all(scale_of(scale, 0)), shifts = L::all(shift_of(shift, 0));
+      transform_row(
+          x(r), y(r), n, by[r],
+          [=](auto, std::int64_t, V a) __attribute__((always_inline)) { return L::multiply(a, scales); },
+          [=](auto, std::int64_t, V a) __attribute__((always_inline)) { return L::add(a, shifts); }, traffic);
     }
   }
 }
@@ -170,7 +171,7 @@ static void transform(In x, Out y, std::int64_t rows, std::int64_t n, const Norm
 static void gradient(In x, In dy, Out dx, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
                      const Correction<Scalar>* correction, Affine<Scalar> affine, Traffic traffic) {
   for (std::int64_t r = 0; r < rows; ++r) {
-    const auto deviation = Functions::template deviation<true>(by[r]);
+    const auto deviation = Functions::deviation(by[r]);
     const V rstd = L::all(by[r].rstd);
     const V mean = L::all(correction[r].mean), slope = L::all(correction[r].slope);
     const Storage* from = x(r);
@@ -195,7 +196,7 @@ struct PairRow {
   const Storage* x;
   const Storage* dy;
   Storage* dx;
-  Deviation<true, All> deviation;
+  Deviation deviation;
   V rstd, mean, slope;
 
   inline __attribute__((always_inline)) PairRow(const Storage* from, const Storage* from_dy, Storage* to,
@@ -204,45 +205,47 @@ struct PairRow {
       : x(from),
         dy(from_dy),
         dx(to),
-        deviation(Functions::template deviation<true>(by)),
+        deviation(Functions::deviation(by)),
         rstd(L::all(by.rstd)),
         mean(L::all(correction.mean)),
         slope(L::all(correction.slope)) {}
 
   /// Writes dx; returns dy and dy * xhat.
-  template <typename Access, typename Store>
-  inline __attribute__((always_inline)) Two write(Access access, Store store, V scale, std::int64_t i) const {
+  template <typename Access>
+  inline __attribute__((always_inline)) Two write(Access access, V scale, std::int64_t i, bool stream) const {
     const V xhat = L::multiply(deviation(access, x, i), rstd);
     const V d = access.template load<L>(access, dy + i);
-    const V rest = L::subtract(L::multiply(d, scale), L::add(mean, L::multiply(xhat, slope)));
-    store.template store<L>(store, dx + i, L::multiply(rest, rstd));
+    const V rest = L::multiply(L::subtract(L::multiply(d, scale), L::add(mean, L::multiply(xhat, slope))), rstd);
+    if constexpr (std::is_same_v<Access, Whole>) {
+      put(dx + i, rest, stream);
+    } else {
+      access.template store<L>(access, dx + i, rest);
+    }
     return {d, L::multiply(d, xhat)};
   }
 };
 
 EIGENNORM_INLINE void gradient_pair(const PairRow& a, const PairRow& b, std::int64_t n, const Scalar* scale,
                                     Scalar* sums, Scalar* products, Traffic traffic) {
-  const auto write = [=](auto access, auto store, std::int64_t i) __attribute__((always_inline)) {
+  const auto write = [=](auto access, std::int64_t i) __attribute__((always_inline)) {
     const V scales = scale == nullptr ? L::all(Scalar(1)) : access.template load<L>(access, scale + i);
-    const Two pair = Two::add(a.write(access, store, scales, i), b.write(access, store, scales, i));
+    const Two pair = Two::add(a.write(access, scales, i, traffic.stream), b.write(access, scales, i, traffic.stream));
     access.template store<L>(access, sums + i, L::add(access.template load<L>(access, sums + i), pair.first));
     access.template store<L>(access, products + i,
                              L::add(access.template load<L>(access, products + i), pair.second));
   };
   std::int64_t i = 0;
-  if (traffic.stream) {
-    for (; i + 16 <= n; i += 16) {
-      // Only here: what is small enough not to be streamed is in a cache already, and L1 has no time to lose.
+  for (; i + 16 <= n; i += 16) {
+    // What is small enough not to be streamed is in a cache already, and L1 has no time to lose.
+    if (traffic.stream) {
       prefetch<16, 2>(a.x + i + traffic.next);
       prefetch<16, 2>(a.dy + i + traffic.next);
       prefetch<16, 2>(b.x + i + traffic.next);
       prefetch<16, 2>(b.dy + i + traffic.next);
-      write(Whole{}, Streamed{}, i);
     }
-  } else {
-    for (; i + 16 <= n; i += 16) write(Whole{}, Whole{}, i);
+    write(Whole{}, i);
   }
-  if (i < n) write(Few{n - i}, Few{n - i}, i);
+  if (i < n) write(Few{n - i}, i);
 }
 
 static void gradient_pairs(In x, In dy, Out dx, std::int64_t rows, std::int64_t n,
@@ -266,7 +269,7 @@ static void gradient_pairs(In x, In dy, Out dx, std::int64_t rows, std::int64_t 
 
 static void add_position(const Storage* x, const Storage* dy, std::int64_t n, const Normalizer<Scalar>& by,
                          Scalar* sums, Scalar* products) {
-  const auto deviation = Functions::template deviation<true>(by);
+  const auto deviation = Functions::deviation(by);
   const V rstd = L::all(by.rstd);
   const auto add = [=](auto access, std::int64_t i) __attribute__((always_inline)) {
     const V d = access.template load<L>(access, dy + i);

@@ -122,7 +122,7 @@ void append_rows(const BlockKernels<Storage, Scalar>& kernels, Statistic statist
                  std::int64_t rows, std::int64_t n, bool first, Summary<Scalar>* summaries) {
   if (!is_centred(statistic)) {
     Scalar sums[most_rows];
-    kernels.sums_of_squares(x, rows, n, sums);
+    kernels.sums(x, rows, n, true, sums);
     for (std::int64_t r = 0; r < rows; ++r) {
       if (first) summaries[r] = {};
       summaries[r].m2.add(static_cast<Wide<Scalar>>(sums[r]));
@@ -136,7 +136,7 @@ void append_rows(const BlockKernels<Storage, Scalar>& kernels, Statistic statist
   if (first) {
     const std::int64_t q = std::min(step_size, n);
     const BlockSums<Scalar> start(q);
-    kernels.sums(x, rows, q, h);
+    kernels.sums(x, rows, q, false, h);
     for (std::int64_t r = 0; r < rows; ++r) h[r] = start.first_shift(h[r]);
   } else {
     for (std::int64_t r = 0; r < rows; ++r) h[r] = static_cast<Scalar>(summaries[r].mean);
@@ -163,10 +163,10 @@ void append_lanes(const BlockKernels<Storage, Scalar>& kernels, Statistic statis
                   std::int64_t n, std::int64_t lanes, bool first, Summary<Scalar>* summaries) {
   Scalar h[most_lanes] = {}, sum[most_lanes], square[most_lanes];
   if (!is_centred(statistic)) {
-    kernels.lane_sums_of_squares(x, n, lanes, sum);
+    kernels.lane_sweeps(x, n, lanes, h, sum, square);
     for (std::int64_t t = 0; t < lanes; ++t) {
       if (first) summaries[t] = {};
-      summaries[t].m2.add(static_cast<Wide<Scalar>>(sum[t]));
+      summaries[t].m2.add(static_cast<Wide<Scalar>>(square[t]));
       summaries[t].count = summaries[t].count + static_cast<Wide<Scalar>>(n);
     }
     return;
@@ -175,8 +175,8 @@ void append_lanes(const BlockKernels<Storage, Scalar>& kernels, Statistic statis
   if (first) {
     const std::int64_t q = std::min(step_size, n);
     const BlockSums<Scalar> start(q);
-    kernels.lane_sums(x, q, lanes, h);
-    for (std::int64_t t = 0; t < lanes; ++t) h[t] = start.first_shift(h[t]);
+    kernels.lane_sweeps(x, q, lanes, h, sum, square);
+    for (std::int64_t t = 0; t < lanes; ++t) h[t] = start.first_shift(sum[t]);
   } else {
     for (std::int64_t t = 0; t < lanes; ++t) h[t] = static_cast<Scalar>(summaries[t].mean);
   }
