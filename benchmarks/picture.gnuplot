@@ -16,6 +16,6 @@ set xtics rotate by 40 right font ",10" noenhanced
 set key top left horizontal
 set bmargin 13
 set lmargin 14
-columns = system("head -1 ".data." | tr '\\t' '\\n' | grep -c .")
-plot for [name in '"EigenNorm" "Eigen loop" "libtorch" "oneDNN"'] data using (column(name) > 16 ? 16 : column(name)):xtic(1) \
+
+plot for [name in '"EigenNorm" "Eigen loop" "libtorch" "oneDNN"'] data every ::1 using (column(name) > 16 ? 16 : column(name)):xtic(1) \
   title name lc rgb (name eq "EigenNorm" ? "#1b6ac9" : name eq "Eigen loop" ? "#f0a030" : name eq "libtorch" ? "#d0503c" : "#7a7a7a")
