@@ -3,6 +3,7 @@ set terminal svg size 1500,760 dynamic background "white" font "sans,13"
 set output picture
 set datafile separator "\t"
 set datafile missing "NaN"
+set datafile columnheaders
 set style data histogram
 set style histogram clustered gap 1
 set style fill solid border rgb "white"
@@ -17,5 +18,5 @@ set key top left horizontal
 set bmargin 13
 set lmargin 14
 
-plot for [name in '"EigenNorm" "Eigen loop" "libtorch" "oneDNN"'] data every ::1 using (column(name) > 16 ? 16 : column(name)):xtic(1) \
+plot for [name in '"EigenNorm" "Eigen loop" "libtorch" "oneDNN"'] data using (column(name) > 16 ? 16 : column(name)):xtic(1) \
   title name lc rgb (name eq "EigenNorm" ? "#1b6ac9" : name eq "Eigen loop" ? "#f0a030" : name eq "libtorch" ? "#d0503c" : "#7a7a7a")
