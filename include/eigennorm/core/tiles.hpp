@@ -26,9 +26,13 @@ inline std::int64_t tile_width(const kernels::Partition& partition, const kernel
     return layout.direct && layout.run <= longest_short_run ? layout.width(kernels::gathered_lanes) : 1;
   if (!layout.direct || partition.values.rank > 1 || extent < kernels::gathered_lanes)
     return kernels::gathered_lanes;
-  // Fewer lanes where that gives every thread a tile; then all tiles alike, so that none is too narrow.
+  // Fewer lanes where that gives every thread a tile, if groups are not long enough to be cut; then all tiles alike, so
+  // that none is too narrow.
   std::int64_t width = kernels::most_lanes;
-  while (width > kernels::gathered_lanes && partition.groups.tiles(width) < threads) width /= 2;
+  while (kernels::segments_in(partition.count) == 1 && width > kernels::gathered_lanes &&
+         partition.groups.tiles(width) < threads) {
+    width /= 2;
+  }
   const std::int64_t tiles = (extent + width - 1) / width;
   // Rows of whole cache lines stay such.
   const std::int64_t unit = extent % kernels::gathered_lanes == 0 ? kernels::gathered_lanes : 1;
