@@ -48,11 +48,11 @@ struct BackwardEngine {
     const Scalar* scale = partition.features_kept ? nullptr : at_feature(job.scale, at.feature);
     const Affine<Scalar> affine{scale, nullptr, axis.feature, true};
     if (partition.count <= block_size) {
-      Sums<Scalar> block[most_rows];
-      job.kernels->gradient_sums(x, dy, count, partition.count, by, affine, block);
+      Scalar first[most_rows], second[most_rows];
+      job.kernels->gradient_sums(x, dy, count, partition.count, by, affine, first, second);
       for (std::int64_t r = 0; r < count; ++r) {
         sums[r] = {};
-        sums[r].add(block[r]);
+        sums[r].add(Sums<Scalar>{first[r], second[r]});
       }
       return;
     }
@@ -70,7 +70,7 @@ struct BackwardEngine {
       Sums<Scalar> sums;
       job.kernels->gradient_sums({x + first, 0}, {dy + first, 0}, 1,
                                  values_in_block(block, job.partition->count), by,
-                                 {at_feature(scale, first), nullptr, 0, true}, &sums);
+                                 {at_feature(scale, first), nullptr, 0, true}, &sums.first, &sums.second);
       result.add(sums);
     }
     return result;
@@ -249,7 +249,7 @@ struct BackwardEngine {
         const Normalizer<Scalar> by{high[t], low[t], rstd[t]};
         Sums<Scalar> next;
         job.kernels->gradient_sums({x + t * block_size, 0}, {dy + t * block_size, 0}, 1, n, &by,
-                                   {scale, nullptr, 0, true}, &next);
+                                   {scale, nullptr, 0, true}, &next.first, &next.second);
         sums[t].add(next);
       }
     }
@@ -292,6 +292,10 @@ struct BackwardEngine {
   static void write_lanes(const Job& job, const Tile& tile, std::int64_t first, std::int64_t last,
                           const Normalizer<Scalar>* by, const Correction<Scalar>* correction) {
     const LaneLayout& layout = *job.layout;
+    if (layout.by_runs()) {
+      write_short_runs(job, tile, first, last, by, correction);
+      return;
+    }
     const bool by_row = layout.by_row && job.scale != nullptr;
     LaneArrays<Scalar> arrays(layout, tile.lanes, 0, 3, LaneArrays<Scalar>::most(job.stream));
     arrays.fill(arrays.high, [&](std::int64_t t, std::int64_t) { return by[t].high; });
@@ -319,6 +323,26 @@ struct BackwardEngine {
                                                       : ForwardEngine<Storage, Scalar>::rows_ahead(width) *
                                                             axis.stride[0] * copies});
                          });
+  }
+
+  /// As in ForwardEngine.
+  static void write_short_runs(const Job& job, const Tile& tile, std::int64_t first, std::int64_t last,
+                               const Normalizer<Scalar>* by, const Correction<Scalar>* correction) {
+    const LaneLayout& layout = *job.layout;
+    const Axis lane = layout.lane;
+    const std::int64_t next = next_after(tile.lanes * job.partition->count, tile.lanes * layout.run);
+    layout.rows.for_each_run(first, last, [&](Offsets at, std::int64_t, std::int64_t length) {
+      for (std::int64_t i = 0; i < length; ++i) {
+        job.kernels->gradient({job.x + tile.base.tensor[0] + at.tensor[0], lane.stride[0]},
+                              {job.dy + tile.base.tensor[1] + at.tensor[1], lane.stride[1]},
+                              {job.dx + tile.base.tensor[2] + at.tensor[2], lane.stride[2]}, tile.lanes, layout.run, by,
+                              correction,
+                              {at_feature(job.scale, tile.base.feature), nullptr, lane.feature,
+                               layout.inside.feature != 0},
+                              {job.stream, next});
+        at.step(layout.rows.fastest(), 1);
+      }
+    });
   }
 
   static void write_blocks(const Job& job, const Tile& tile, std::int64_t first, std::int64_t last,

@@ -32,6 +32,15 @@ struct Normalizer {
   Scalar high, low, rstd;
 };
 
+/// By which rule statistics follow from the sums of a group of one block.
+template <typename Scalar>
+struct Rule {
+  bool has_sigma;
+  Wide<Scalar> count;    ///< values
+  Wide<Scalar> divisor;  ///< of their squares' sum: count, or 1
+  Wide<Scalar> eps;
+};
+
 /// What a group's gradients are made orthogonal with: dx = (d - (mean + xhat * slope)) * rstd.
 template <typename Scalar>
 struct Correction {
@@ -79,8 +88,8 @@ struct Lanes {
 /// The contract's functions, one such table for each instruction set, all of the same bits.
 /// xhat = ((x - high) - low) * rstd.
 ///
-/// On *rows*, the n values of a row belong to one group and follow each other; at most a block of them in
-/// sums. On *lanes*, neighbours belong to different groups (or positions), and the values of one go down the
+/// On *rows*, the n values of a row belong to one group and follow each other; at most sixteen rows of
+/// at most a block in sums. On *lanes*, neighbours belong to different groups (or positions), and the values of one go down the
 /// n rows; at least sixteen lanes.
 template <typename Storage, typename Scalar>
 struct BlockKernels {
@@ -92,10 +101,14 @@ struct BlockKernels {
   /// tree(x), or tree(x^2) where `squares`
   void (*sums)(In x, std::int64_t rows, std::int64_t n, bool squares, Scalar* sums);
   /// tree(x - h) and tree((x - h)^2)
-  void (*sweeps)(In x, std::int64_t rows, std::int64_t n, const Scalar* h, Sums<Scalar>* sums);
+  void (*sweeps)(In x, std::int64_t rows, std::int64_t n, const Scalar* h, Scalar* first, Scalar* second);
+  /// Sixteen groups of one block, rows or lanes, from those: what they are normalized with and their variance. Returns
+  /// bit i where group i is left to the general code (summary.hpp): h was far from its mean, or it is out of range
+  unsigned (*finish)(const Rule<Scalar>& rule, const Scalar* h, const Scalar* first, const Scalar* second,
+                     Scalar* high, Scalar* low, Scalar* rstd, Wide<Scalar>* variance);
   /// tree(d) and tree(d * xhat); d = dy * scale where `each`, otherwise dy
   void (*gradient_sums)(In x, In dy, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
-                        Affine<Scalar> affine, Sums<Scalar>* sums);
+                        Affine<Scalar> affine, Scalar* first, Scalar* second);
   /// y = xhat * scale + shift
   void (*transform)(In x, Out y, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
                     Affine<Scalar> affine, Traffic traffic);
@@ -137,7 +150,7 @@ struct BlockKernels {
 
   template <typename Functions>
   static constexpr BlockKernels of() {
-    return {Functions::sums,           Functions::sweeps,        Functions::gradient_sums,
+    return {Functions::sums,           Functions::sweeps,        Functions::finish, Functions::gradient_sums,
             Functions::transform,      Functions::gradient,      Functions::gradient_pairs,
             Functions::flush,          Functions::merge,         Functions::copy,
             Functions::add_position,   Functions::lane_sweeps,   Functions::lane_gradient_sums,

@@ -128,7 +128,7 @@ struct FeatureSums {
     Sums<Scalar> sums;
     if (first % fastest.extent + n <= fastest.extent && (fastest.group == 0 || n == 1)) {
       const Normalizer<Scalar> by = job.moments.of(group);
-      job.kernels->gradient_sums({x, 0}, {dy, 0}, 1, n, &by, {}, &sums);
+      job.kernels->gradient_sums({x, 0}, {dy, 0}, 1, n, &by, {}, &sums.first, &sums.second);
       return sums;
     }
     // The group changes on the way: xhat first, then dy * xhat with nothing left to normalize by.
@@ -147,7 +147,7 @@ struct FeatureSums {
                                   nullptr,
                                   nullptr};
         job.kernels->lane_transform({x, 0}, {xhat, 0}, 1, n, lanes, nullptr, nullptr, {});
-        job.kernels->gradient_sums({xhat, 0}, {dy, 0}, 1, n, &nothing, {}, &sums);
+        job.kernels->gradient_sums({xhat, 0}, {dy, 0}, 1, n, &nothing, {}, &sums.first, &sums.second);
         return sums;
       }
     }
@@ -160,7 +160,7 @@ struct FeatureSums {
             d[at] = static_cast<Scalar>(dy[at]);
           }
         });
-    reference::Functions<Scalar, Scalar>::gradient_sums({xhat, 0}, {d, 0}, 1, n, &nothing, {}, &sums);
+    reference::Functions<Scalar, Scalar>::gradient_sums({xhat, 0}, {d, 0}, 1, n, &nothing, {}, &sums.first, &sums.second);
     return sums;
   }
 };

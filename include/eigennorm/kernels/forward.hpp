@@ -51,6 +51,15 @@ Rows<const Storage> read_lanes(const Storage* data, std::size_t tensor, const Lo
   return {buffer, gathered_lanes};
 }
 
+/// Sixteen groups of one block: h and their sums about it, and what follows from those. (Of fewer, the others are
+/// zeros.)
+template <typename Scalar>
+struct ShortGroups {
+  alignas(64) Scalar h[most_rows] = {}, first[most_rows] = {}, second[most_rows] = {};
+  alignas(64) Scalar high[most_rows], low[most_rows], rstd[most_rows];
+  alignas(64) Wide<Scalar> variance[most_rows];
+};
+
 template <typename Storage, typename Scalar>
 struct ForwardEngine {
   using W = Wide<Scalar>;
@@ -84,12 +93,12 @@ struct ForwardEngine {
                         const Scalar* scale, const Scalar* shift) {
     const Partition& partition = *job.partition;
     const Rows<const Storage> x{job.x + at.tensor[0], axis.stride[0]};
-    Summary<Scalar> summaries[most_rows];
     Normalizer<Scalar> by[most_rows];
+    const Tile tile{at, count, axis};
     if (partition.count <= block_size) {
-      append_rows(*job.kernels, job.statistic, x, count, partition.count, true, summaries);
+      finish_short_rows(job, tile, x, by);
     } else {
-      summaries[0] = Summary<Scalar>();
+      Summary<Scalar> summary;
       for (std::int64_t number = 0; number < segments_in(partition.count); ++number) {
         Summary<Scalar> next;
         const Segment part = segment(number, partition.count);
@@ -97,17 +106,17 @@ struct ForwardEngine {
           append_rows(*job.kernels, job.statistic, {x.data + block * block_size, 0}, 1,
                       values_in_block(block, partition.count), block == part.first_block, &next);
         }
-        summaries[0].merge(next, is_centred(job.statistic));
+        summary.merge(next, is_centred(job.statistic));
       }
+      finish_tile(job, tile, &summary, by);
     }
-    finish_tile(job, Tile{at, count, axis}, summaries, by);
     if (job.y == nullptr) return;
     const Rows<Storage> y{job.y + at.tensor[1], axis.stride[1]};
     if (partition.groups.reduced.rank > 1) {
-      Tile tile{at, 1, no_axis()};
+      Tile row{at, 1, no_axis()};
       for (std::int64_t r = 0; r < count; ++r) {
-        write_runs(job, tile, 0, partition.count, by[r]);
-        tile.base.step(axis, 1);
+        write_runs(job, row, 0, partition.count, by[r]);
+        row.base.step(axis, 1);
       }
       return;
     }
@@ -116,6 +125,42 @@ struct ForwardEngine {
     job.kernels->transform(x, y, count, partition.count, by,
                            {at_feature(scale, at.feature), at_feature(shift, at.feature), axis.feature, each},
                            {job.stream, next_after(partition.count * count, 1, count * axis.stride[0])});
+  }
+
+  /// Statistics of rows of one block.
+  static void finish_short_rows(const Job& job, const Tile& tile, Rows<const Storage> x, Normalizer<Scalar>* by) {
+    const std::int64_t n = job.partition->count;
+    ShortGroups<Scalar> groups;
+    if (is_centred(job.statistic)) {
+      first_shifts(*job.kernels, x, tile.lanes, n, groups.h);
+      job.kernels->sweeps(x, tile.lanes, n, groups.h, groups.first, groups.second);
+    } else {
+      job.kernels->sums(x, tile.lanes, n, true, groups.second);
+    }
+    finish_short(job, tile, 0, groups, by, [&](std::int64_t r, Summary<Scalar>& summary) {
+      append_rows(*job.kernels, job.statistic, {x(r), 0}, 1, n, true, &summary);
+    });
+  }
+
+  /// Statistics of at most sixteen groups of one block, from their sums; `summarize(i, summary)` for those that need more.
+  template <typename Summarize>
+  static void finish_short(const Job& job, const Tile& tile, std::int64_t start, ShortGroups<Scalar>& groups,
+                           Normalizer<Scalar>* by, const Summarize& summarize) {
+    const auto n = static_cast<W>(job.partition->count);
+    const Rule<Scalar> rule{has_sigma(job.statistic), n, job.statistic == Statistic::sum_square ? W(1) : n, job.eps};
+    const std::int64_t count = std::min(tile.lanes - start, most_rows);
+    unsigned left = job.kernels->finish(rule, groups.h, groups.first, groups.second, groups.high, groups.low,
+                                        groups.rstd, groups.variance);
+    for (std::int64_t i = 0; i < count; ++i, left >>= 1) {
+      if ((left & 1) != 0) {
+        Summary<Scalar> summary;
+        summarize(start + i, summary);
+        by[start + i] = finish_lane(job, tile, start + i, summary).normalizer;
+        continue;
+      }
+      by[start + i] = {groups.high[i], groups.low[i], groups.rstd[i]};
+      job.sink.put(tile.base.group + (start + i) * tile.lane.group, {by[start + i], groups.variance[i]});
+    }
   }
 
   /// How far ahead to ask for the next of several tiles of `values` in `tensors` tensors: not at all where they
@@ -188,12 +233,34 @@ struct ForwardEngine {
   static void write_lanes(const Job& job, const Tile& tile, std::int64_t first, std::int64_t last,
                           const Normalizer<Scalar>* by) {
     const LaneLayout& layout = *job.layout;
+    if (layout.by_runs()) {
+      write_short_runs(job, tile, first, last, by, next_after(tile.lanes * job.partition->count, 1, tile.lanes * layout.run));
+      return;
+    }
     LaneArrays<Scalar> arrays(layout, tile.lanes, 0, 2, LaneArrays<Scalar>::most(job.stream));
     arrays.fill(arrays.high, [&](std::int64_t t, std::int64_t) { return by[t].high; });
     arrays.fill(arrays.low, [&](std::int64_t t, std::int64_t) { return by[t].low; });
     arrays.fill(arrays.rstd, [&](std::int64_t t, std::int64_t) { return by[t].rstd; });
     write_bands(job, layout, tile, first, last, arrays,
                 next_after(tile.lanes * job.partition->count, 1, arrays.positions()));
+  }
+
+  /// Rows [first, last) of some lanes, run by run, each by its own.
+  static void write_short_runs(const Job& job, const Tile& tile, std::int64_t first, std::int64_t last,
+                               const Normalizer<Scalar>* by, std::int64_t next) {
+    const LaneLayout& layout = *job.layout;
+    const Axis lane = layout.lane;
+    layout.rows.for_each_run(first, last, [&](Offsets at, std::int64_t, std::int64_t length) {
+      for (std::int64_t i = 0; i < length; ++i) {
+        const Rows<const Storage> x{job.x + tile.base.tensor[job.from] + at.tensor[job.from], lane.stride[job.from]};
+        const Rows<Storage> y{job.y + tile.base.tensor[job.to] + at.tensor[job.to], lane.stride[job.to]};
+        job.kernels->transform(x, y, tile.lanes, layout.run, by,
+                               {at_feature(job.scale, tile.base.feature), at_feature(job.shift, tile.base.feature),
+                                lane.feature, layout.inside.feature != 0},
+                               {job.stream, next});
+        at.step(layout.rows.fastest(), 1);
+      }
+    });
   }
 
   /// Rows [first, last) of some lanes, by arrays whose mean and rstd are set; asks for what is `next` behind,
@@ -427,10 +494,15 @@ struct ForwardEngine {
     const std::int64_t start = chunk * job.width;
     Tile tile{{}, std::min(job.width, layout.lane.extent - start), layout.lane};
     tile.base.step(layout.lane, start);
-    LaneArrays<Scalar> arrays(layout, tile.lanes, job.from, job.to + 1, LaneArrays<Scalar>::most(job.stream));
     Normalizer<Scalar> by[most_positions];
     for (std::int64_t t = 0; t < tile.lanes; ++t)
       by[t] = given_statistics(job, tile.base.feature + t * tile.lane.feature).normalizer;
+    if (layout.by_runs()) {
+      write_short_runs(job, tile, first, last, by, 512);
+      if (job.stream) job.kernels->fence();
+      return;
+    }
+    LaneArrays<Scalar> arrays(layout, tile.lanes, job.from, job.to + 1, LaneArrays<Scalar>::most(job.stream));
     arrays.fill(arrays.high, [&](std::int64_t t, std::int64_t) { return by[t].high; });
     arrays.fill(arrays.low, [&](std::int64_t, std::int64_t) { return Scalar(0); });
     arrays.fill(arrays.rstd, [&](std::int64_t t, std::int64_t) { return by[t].rstd; });

@@ -132,7 +132,7 @@ EIGENNORM_INLINE void for_each_row(Out y, std::int64_t n, std::int64_t lanes, bo
   }
   for (; r < n; ++r) {
     for_each(
-        y(r), lanes, stream,
+        y(r), lanes, stream ? Store::streamed : Store::usual,
         [=](auto access, std::int64_t i) __attribute__((always_inline)) { return make(access, i)(r); });
   }
 }

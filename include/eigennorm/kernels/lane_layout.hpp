@@ -25,9 +25,12 @@ struct LaneLayout {
   Axis lane = no_axis();    ///< from lane to lane
   Loop rows;
 
+  /// Whether the runs are long enough to be transformed one by one, a vector or more each.
+  bool by_runs() const { return run >= 16 && inside.feature <= 1; }
+
   /// Lanes of at most `most` that are transformed together.
   std::int64_t width(std::int64_t most) const {
-    return std::clamp(most_positions / run, std::int64_t{1}, most);
+    return std::clamp((by_runs() ? 16 : 1) * most_positions / run, std::int64_t{1}, most);
   }
 };
 

@@ -17,6 +17,10 @@ struct Half<T, EIGENNORM_BYTES> {
   Register value;
 };
 
+/// Where a comparison leaves all bits, or none.
+template <typename T>
+using MaskOf = std::conditional_t<sizeof(T) == 4, int, long long>;
+
 /// A plain vector of N values, in one register.
 template <typename T, int N>
 struct Sized {
@@ -67,7 +71,19 @@ struct Vector {
     Lower::stream(p, a.low);
     Lower::stream(p + half, a.high);
   }
+  EIGENNORM_INLINE V divide(V a, V b) { return {Lower::divide(a.low, b.low), Lower::divide(a.high, b.high)}; }
+  EIGENNORM_INLINE V square_root(V a) { return {Lower::square_root(a.low), Lower::square_root(a.high)}; }
   EIGENNORM_INLINE T fold(V a) { return Lower::fold(Lower::add(a.low, a.high)); }
+  /// The folds of as many vectors as one has values.
+  EIGENNORM_INLINE V fold_rows(const V* rows) {
+    typename Lower::V sums[2 * half];
+    for (int r = 0; r < 2 * half; ++r) sums[r] = Lower::add(rows[r].low, rows[r].high);
+    return {Lower::fold_rows(sums), Lower::fold_rows(sums + half)};
+  }
+
+  using M = Half<MaskOf<T>, Bytes>;
+  EIGENNORM_INLINE M at_most(V a, V b) { return {Lower::at_most(a.low, b.low), Lower::at_most(a.high, b.high)}; }
+  EIGENNORM_INLINE M both(M a, M b) { return {Lower::both(a.low, b.low), Lower::both(a.high, b.high)}; }
 
   // The first `count` values, as below. Without masks, all registers together: less code than register by register.
   template <typename Storage>
@@ -110,12 +126,33 @@ template <typename T>
 struct Vector<T, EIGENNORM_BYTES> {
   using V = Half<T, EIGENNORM_BYTES>;
   using Register = typename V::Register;
+  using Mask = MaskOf<T>;
+  using M = Half<Mask, EIGENNORM_BYTES>;
+  using Masks = typename M::Register;
   static constexpr int size = EIGENNORM_BYTES / static_cast<int>(sizeof(T));
 
   EIGENNORM_INLINE V all(T a) { return {a - Register{}}; }
   EIGENNORM_INLINE V add(V a, V b) { return {a.value + b.value}; }
   EIGENNORM_INLINE V subtract(V a, V b) { return {a.value - b.value}; }
   EIGENNORM_INLINE V multiply(V a, V b) { return {a.value * b.value}; }
+  EIGENNORM_INLINE V divide(V a, V b) { return {a.value / b.value}; }
+  EIGENNORM_INLINE V square_root(V a) {
+    static_assert(sizeof(T) == 8, "statistics are finished in double");
+#if !defined(__x86_64__)
+    for (int i = 0; i < size; ++i) a.value[i] = std::sqrt(a.value[i]);
+    return a;
+#elif EIGENNORM_BYTES == 16
+    return {__builtin_ia32_sqrtpd(a.value)};
+#elif EIGENNORM_BYTES == 32
+    return {__builtin_ia32_sqrtpd256(a.value)};
+#elif defined(__clang__)
+    return {__builtin_ia32_sqrtpd512(a.value, 4)};
+#else
+    return {__builtin_ia32_sqrtpd512_mask(a.value, a.value, static_cast<unsigned char>(-1), 4)};
+#endif
+  }
+  EIGENNORM_INLINE M at_most(V a, V b) { return {a.value <= b.value}; }
+  EIGENNORM_INLINE M both(M a, M b) { return {a.value & b.value}; }
 
   EIGENNORM_INLINE V load(const T* p) {
     V a;
@@ -137,9 +174,6 @@ struct Vector<T, EIGENNORM_BYTES> {
   }
 
   // ---- the first `count` values, from 0 to all
-
-  using Mask = std::conditional_t<sizeof(T) == 4, int, long long>;
-  typedef Mask Masks __attribute__((vector_size(EIGENNORM_BYTES)));
 
   /// All bits of the first `count` lanes.
   EIGENNORM_INLINE Masks first_lanes(std::int64_t count) {
@@ -201,6 +235,7 @@ struct Vector<T, EIGENNORM_BYTES> {
 
   /// s_j + s_{j + n/2}, and so on down to one: the order in which the contract folds lanes.
   EIGENNORM_INLINE T fold(V a) { return fold_register<size>(a.value); }
+  EIGENNORM_INLINE V fold_rows(const V* rows) { return {fold_together<size>(rows)}; }
 
   // ---- 16-bit storage, widened when read and rounded once, to nearest even, when written
 
@@ -278,6 +313,52 @@ struct Vector<T, EIGENNORM_BYTES> {
 #endif
 
  private:
+  // Several rows at once are folded by transposition: after each addition a register holds twice as many rows of half as
+  // many lanes. Fifteen additions and thirty shuffles fold sixteen rows of sixteen lanes, where sixteen folds one by
+  // one are sixty-four of each.
+
+  /// Which lane goes to place p: first all first (or second) halves of a's blocks of `block` lanes, then b's, which count
+  /// from `size` on; blocks that lie within 128 bits stay in them, where shuffles are cheapest.
+  static constexpr int half_block(int block, bool second, int p) {
+    constexpr int part = 16 / static_cast<int>(sizeof(T));
+    const int within = block > part ? size : part;
+    const int base = p / within * within, q = p % within, half = within / 2;
+    const int from = q % half;
+    return base + from / (block / 2) * block + from % (block / 2) + (second ? block / 2 : 0) + (q < half ? 0 : size);
+  }
+  template <int Block, bool Second, int... P>
+  EIGENNORM_INLINE Register half_blocks(Register a, Register b, std::integer_sequence<int, P...>) {
+#if defined(__clang__)
+    return __builtin_shufflevector(a, b, half_block(Block, Second, P)...);
+#else
+    return __builtin_shuffle(a, b, Masks{half_block(Block, Second, P)...});
+#endif
+  }
+  /// The row whose sum comes to place p when `rows` rows from `first` on are folded together.
+  static constexpr int row_at(int rows, int first, int p) {
+    if (rows == 1) return first;
+    const int from = half_block(size / (rows / 2), false, p);
+    return row_at(rows / 2, from < size ? first : first + rows / 2, from % size);
+  }
+  /// The row to begin with in place i, so that row p's sum comes to place p.
+  static constexpr int row_to_take(int i) {
+    int p = 0;
+    while (row_at(size, 0, p) != i) ++p;
+    return p;
+  }
+  template <int Rows, int First = 0>
+  EIGENNORM_INLINE Register fold_together(const V* rows) {
+    if constexpr (Rows == 1) {
+      constexpr int row = row_to_take(First);
+      return rows[row].value;
+    } else {
+      const Register a = fold_together<Rows / 2, First>(rows), b = fold_together<Rows / 2, First + Rows / 2>(rows);
+      constexpr int block = size / (Rows / 2);
+      constexpr auto places = std::make_integer_sequence<int, size>();
+      return half_blocks<block, false>(a, b, places) + half_blocks<block, true>(a, b, places);
+    }
+  }
+
   template <int N>
   EIGENNORM_INLINE T fold_register(typename Sized<T, N>::V a) {
     if constexpr (N == 1) {
@@ -313,3 +394,35 @@ struct Vector<T, EIGENNORM_BYTES> {
     return half;
   }
 };
+
+/// Sixteen values in the type in which sums of blocks are merged, and back.
+template <typename T, typename W, int Bytes>
+EIGENNORM_INLINE auto widen(Half<T, Bytes> a) {
+  constexpr int wide = Bytes / static_cast<int>(sizeof(T)) * static_cast<int>(sizeof(W));
+  if constexpr (std::is_same_v<T, W>) {
+    return a;
+  } else if constexpr (Bytes == EIGENNORM_BYTES) {
+    constexpr int n = Bytes / static_cast<int>(sizeof(T)) / 2;
+    typename Sized<T, n>::V parts[2];
+    __builtin_memcpy(parts, &a.value, sizeof parts);
+    using R = typename Half<W, wide / 2>::Register;
+    return Half<W, wide>{{__builtin_convertvector(parts[0], R)}, {__builtin_convertvector(parts[1], R)}};
+  } else {
+    return Half<W, wide>{widen<T, W, Bytes / 2>(a.low), widen<T, W, Bytes / 2>(a.high)};
+  }
+}
+template <typename T, typename W, int Bytes>
+EIGENNORM_INLINE auto narrow(Half<W, Bytes> a) {
+  constexpr int narrow_bytes = Bytes / static_cast<int>(sizeof(W)) * static_cast<int>(sizeof(T));
+  if constexpr (std::is_same_v<T, W>) {
+    return a;
+  } else if constexpr (narrow_bytes == EIGENNORM_BYTES) {
+    using Part = typename Sized<T, EIGENNORM_BYTES / static_cast<int>(sizeof(W))>::V;
+    const Part parts[2] = {__builtin_convertvector(a.low.value, Part), __builtin_convertvector(a.high.value, Part)};
+    Half<T, narrow_bytes> result;
+    __builtin_memcpy(&result.value, parts, sizeof parts);
+    return result;
+  } else {
+    return Half<T, narrow_bytes>{narrow<T, W, Bytes / 2>(a.low), narrow<T, W, Bytes / 2>(a.high)};
+  }
+}

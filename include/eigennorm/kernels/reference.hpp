@@ -82,22 +82,32 @@ struct Functions {
     }
   }
 
-  static void sweeps(In x, std::int64_t rows, std::int64_t n, const Scalar* h, Sums<Scalar>* sums) {
+  static void sweeps(In x, std::int64_t rows, std::int64_t n, const Scalar* h, Scalar* first, Scalar* second) {
     for (std::int64_t r = 0; r < rows; ++r) {
-      sums[r] = tree_pair(n, [&](std::int64_t i, Scalar& f, Scalar& g) {
+      const Sums<Scalar> sums = tree_pair(n, [&](std::int64_t i, Scalar& f, Scalar& g) {
         f = static_cast<Scalar>(x(r)[i]) - h[r];
         g = f * f;
       });
+      first[r] = sums.first;
+      second[r] = sums.second;
     }
   }
 
+  /// Leaves every group to the general code.
+  static unsigned finish(const Rule<Scalar>&, const Scalar*, const Scalar*, const Scalar*, Scalar*, Scalar*, Scalar*,
+                         Wide<Scalar>*) {
+    return 0xffffU;
+  }
+
   static void gradient_sums(In x, In dy, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
-                            Affine<Scalar> affine, Sums<Scalar>* sums) {
+                            Affine<Scalar> affine, Scalar* first, Scalar* second) {
     for (std::int64_t r = 0; r < rows; ++r) {
-      sums[r] = tree_pair(n, [&](std::int64_t i, Scalar& f, Scalar& g) {
+      const Sums<Scalar> sums = tree_pair(n, [&](std::int64_t i, Scalar& f, Scalar& g) {
         f = times(static_cast<Scalar>(dy(r)[i]), affine.each ? affine.scale : nullptr, r * affine.step + i);
         g = f * normalized(x(r)[i], by[r]);
       });
+      first[r] = sums.first;
+      second[r] = sums.second;
     }
   }
 

@@ -10,6 +10,8 @@ struct One {
   EIGENNORM_INLINE One keep_few(One a, std::int64_t count) { return {L::keep_few(a.first, count)}; }
   EIGENNORM_INLINE void store(Scalar* p, One a) { L::store(p, a.first); }
   EIGENNORM_INLINE One load(const Scalar* p) { return {L::load(p)}; }
+  static constexpr int sums = 1;
+  EIGENNORM_INLINE void split(One a, V& first, V&) { first = a.first; }
 };
 struct Two {
   V first, second;
@@ -23,6 +25,8 @@ struct Two {
     L::store(p + 16, a.second);
   }
   EIGENNORM_INLINE Two load(const Scalar* p) { return {L::load(p), L::load(p + 16)}; }
+  static constexpr int sums = 2;
+  EIGENNORM_INLINE void split(Two a, V& first, V& second) { first = a.first, second = a.second; }
 };
 
 /// t_j = (v_j + v_{j+16}) + (v_{j+32} + v_{j+48}).
@@ -45,77 +49,156 @@ EIGENNORM_INLINE T tree(std::int64_t n, const Terms& terms) {
     that_sum = next;
   }
   if (i < n) {
-    // Missing values are 0 as terms, whatever their tensors hold. One body for all four, which keeps programs small; its
-    // results wait in memory by whole vectors, so that they are read as fast as they were written.
-    Scalar last[4 * 32];
-    for (std::int64_t k = 0; k < 4; ++k) {
-      const std::int64_t count = std::clamp(n - i - 16 * k, std::int64_t{0}, std::int64_t{16});
-      T::store(last + 32 * k, T::keep_few(terms(Few{count}, i + 16 * k), count));
-    }
-    this_sum = T::add(this_sum, step(T::load(last), T::load(last + 32), T::load(last + 64), T::load(last + 96)));
+    // Missing values are 0 as terms, whatever their tensors hold; sums of nothing but those change no sum.
+    const std::int64_t rest = n - i;
+    const auto some = [=, &terms](std::int64_t k) __attribute__((always_inline)) {
+      const std::int64_t count = std::min(rest - k, std::int64_t{16});
+      return T::keep_few(terms(Few{count}, i + k), count);
+    };
+    T last = some(0);
+    if (rest > 16) last = T::add(last, some(16));
+    if (rest > 32) last = T::add(last, rest > 48 ? T::add(some(32), some(48)) : some(32));
+    this_sum = T::add(this_sum, last);
   }
   return T::add(this_sum, that_sum);
 }
 
-static void sums(In x, std::int64_t rows, std::int64_t n, bool squares, Scalar* sums) {
+/// The trees of at most sixteen rows: `row(r)` gives the terms of row r.
+template <typename T, typename Row>
+EIGENNORM_INLINE void row_trees(std::int64_t rows, std::int64_t n, const Row& row, Scalar* first, Scalar* second) {
+  // Fewer are folded one by one sooner.
+  constexpr std::int64_t worth_transposing = 4;
+  V partial[2][16];
   for (std::int64_t r = 0; r < rows; ++r) {
-    const Storage* from = x(r);
-    const One result = tree<One>(
-        n, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+    const T result = tree<T>(n, row(r));
+    T::split(result, partial[0][r], partial[1][r]);
+  }
+  for (int k = 0; k < T::sums; ++k) {
+    Scalar* to = k == 0 ? first : second;
+    if (rows < worth_transposing) {
+      for (std::int64_t r = 0; r < rows; ++r) to[r] = L::fold(partial[k][r]);
+    } else {
+      for (std::int64_t r = rows; r < 16; ++r) partial[k][r] = L::all(Scalar(0));
+      const V folded = L::fold_rows(partial[k]);
+      if (rows == 16) {
+        L::store(to, folded);
+      } else {
+        L::store_few(to, folded, rows);
+      }
+    }
+  }
+}
+
+static void sums(In x, std::int64_t rows, std::int64_t n, bool squares, Scalar* sums) {
+  row_trees<One>(
+      rows, n,
+      [=](std::int64_t r) __attribute__((always_inline)) {
+        const Storage* from = x(r);
+        return [=](auto access, std::int64_t i) __attribute__((always_inline)) {
           prefetch<16>(from + i + ahead);
           const V a = access.template load<L>(access, from + i);
           return One{squares ? L::multiply(a, a) : a};
-        });
-    sums[r] = L::fold(result.first);
-  }
+        };
+      },
+      sums, nullptr);
 }
 
-static void sweeps(In x, std::int64_t rows, std::int64_t n, const Scalar* h, Sums<Scalar>* sums) {
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const Storage* from = x(r);
-    const V shift = L::all(h[r]);
-    const Two result = tree<Two>(
-        n, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+static void sweeps(In x, std::int64_t rows, std::int64_t n, const Scalar* h, Scalar* first, Scalar* second) {
+  row_trees<Two>(
+      rows, n,
+      [=](std::int64_t r) __attribute__((always_inline)) {
+        const Storage* from = x(r);
+        const V shift = L::all(h[r]);
+        return [=](auto access, std::int64_t i) __attribute__((always_inline)) {
           prefetch<16>(from + i + ahead);
           const V e = L::subtract(access.template load<L>(access, from + i), shift);
           return Two{e, L::multiply(e, e)};
-        });
-    sums[r] = {L::fold(result.first), L::fold(result.second)};
-  }
+        };
+      },
+      first, second);
 }
 
 static void gradient_sums(In x, In dy, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
-                          Affine<Scalar> affine, Sums<Scalar>* sums) {
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const Scalar* scale = scale_of_each(affine, r);
-    const Storage* from = x(r);
-    const Storage* from_dy = dy(r);
-    const auto deviation = Functions::deviation(by[r]);
-    const V rstd = L::all(by[r].rstd);
-    const Two result = tree<Two>(
-        n, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+                          Affine<Scalar> affine, Scalar* first, Scalar* second) {
+  row_trees<Two>(
+      rows, n,
+      [=](std::int64_t r) __attribute__((always_inline)) {
+        const Scalar* scale = scale_of_each(affine, r);
+        const Storage* from = x(r);
+        const Storage* from_dy = dy(r);
+        const auto deviation = Functions::deviation(by[r]);
+        const V rstd = L::all(by[r].rstd);
+        return [=](auto access, std::int64_t i) __attribute__((always_inline)) {
           prefetch<16>(from + i + ahead);
           prefetch<16>(from_dy + i + ahead);
           V d = access.template load<L>(access, from_dy + i);
           if (scale != nullptr) d = L::multiply(d, access.template load<L>(access, scale + i));
           return Two{d, L::multiply(d, L::multiply(deviation(access, from, i), rstd))};
-        });
-    sums[r] = {L::fold(result.first), L::fold(result.second)};
+        };
+      },
+      first, second);
+}
+
+// ---- statistics
+
+/// As BlockSums, finish and is_out_of_range (summary.hpp) have it, for sixteen groups of one block.
+static unsigned finish(const Rule<Scalar>& rule, const Scalar* h, const Scalar* first, const Scalar* second,
+                       Scalar* high, Scalar* low, Scalar* rstd, Wide<Scalar>* variance) {
+  using W = Wide<Scalar>;
+  using LW = Vector<W, 16 * static_cast<int>(sizeof(W))>;
+  using WV = typename LW::V;
+  constexpr W largest = std::numeric_limits<W>::max();
+  const auto wide = [](const Scalar* from) __attribute__((always_inline)) {
+    return widen<Scalar, W, 16 * static_cast<int>(sizeof(Scalar))>(L::load(from));
+  };
+  const auto store = [](Scalar* to, WV a) __attribute__((always_inline)) {
+    L::store(to, narrow<Scalar, W, 16 * static_cast<int>(sizeof(W))>(a));
+  };
+  const WV shift = wide(h), sum = wide(first), squares = wide(second);
+  const WV correction = LW::multiply(sum, LW::all(W(1) / rule.count));
+  const WV loss = LW::multiply(sum, correction);
+  WV mean = LW::add(shift, correction), rest = LW::all(W(0));
+  if constexpr (WideSum<Scalar>::compensated) {
+    const WV part = LW::subtract(mean, shift);
+    rest = LW::add(LW::subtract(shift, LW::subtract(mean, part)), LW::subtract(correction, part));
   }
+  const WV m2 = LW::subtract(squares, loss);
+  store(high, mean);
+  store(low, LW::add(LW::subtract(mean, wide(high)), rest));
+
+  auto good = LW::both(LW::at_most(LW::all(-largest), mean), LW::at_most(mean, LW::all(largest)));
+  good = LW::both(good, LW::at_most(loss, LW::multiply(LW::all(W(0.25)), squares)));
+  if (rule.has_sigma) {
+    constexpr W smallest = std::numeric_limits<Scalar>::min() / std::numeric_limits<Scalar>::epsilon();
+    good = LW::both(good, LW::both(LW::at_most(LW::all(smallest * rule.count), m2), LW::at_most(m2, LW::all(largest))));
+    const WV spread = LW::divide(m2, LW::all(rule.divisor));
+    LW::store(variance, spread);
+    store(rstd, LW::divide(LW::all(W(1)), LW::square_root(LW::add(spread, LW::all(rule.eps)))));
+  } else {
+    LW::store(variance, LW::all(W(0)));
+    L::store(rstd, L::all(Scalar(1)));
+  }
+  MaskOf<W> masks[16];
+  __builtin_memcpy(masks, &good, sizeof masks);
+  unsigned left = 0;
+  for (int i = 0; i < 16; ++i) left |= static_cast<unsigned>(masks[i] == 0) << i;
+  return left;
 }
 
 // ---- elementwise, on rows
 
-/// y[i] = value(access, i) for every i < n, each value of a tensor read before it is written; past the
-/// caches where `stream`.
+/// How results are stored: through the caches, past them, or first of all in L1.
+enum class Store { usual, streamed, staged };
+
+/// y[i] = value(access, i) for every i < n, each value of a tensor read before it is written. Staged, what lies
+/// behind y is overwritten up to a whole vector.
 template <typename Value>
-EIGENNORM_INLINE void for_each(Storage* y, std::int64_t n, bool stream, const Value& value) {
+EIGENNORM_INLINE void for_each(Storage* y, std::int64_t n, Store store, const Value& value) {
   std::int64_t i = 0;
-  if (stream) {
+  if (store == Store::streamed) {
     // Streaming stores need whole cache lines: ordinary stores go up to the first and on from the last. In this order:
     // the line that two rows share is then written at once.
-    const auto past =
-        static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(y) / sizeof(Storage)) & (line - 1);
+    const std::int64_t past = past_line(y);
     const std::int64_t head = past == 0 ? 0 : std::min(n, line - past);
     while (i < head) {
       const Few few{std::min(std::int64_t{16}, head - i)};
@@ -124,18 +207,73 @@ EIGENNORM_INLINE void for_each(Storage* y, std::int64_t n, bool stream, const Va
     }
   }
   // (A branch that never changes costs less than one more copy of the loop.)
-  for (; i + 16 <= n; i += 16) put(y + i, value(Whole{}, i), stream);
-  if (i < n) Few::store<L>(Few{n - i}, y + i, value(Few{n - i}, i));
+  for (; i + 16 <= n; i += 16) put(y + i, value(Whole{}, i), store == Store::streamed);
+  if (i >= n) return;
+  const V last = value(Few{n - i}, i);
+  if (store == Store::staged) {
+    L::store(y + i, last);
+  } else {
+    Few::store<L>(Few{n - i}, y + i, last);
+  }
+}
+
+/// Values between the cache line's start and y.
+EIGENNORM_INLINE std::int64_t past_line(const Storage* y) {
+  return static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(y) / sizeof(Storage)) & (line - 1);
+}
+
+/// Two kilobytes, so that writing to memory and computing take turns quickly. (With eight, both take up to twice as long.)
+static constexpr auto stage_size = static_cast<std::int64_t>(2048 / sizeof(Storage));
+
+/// Calls `write(r, to, store)` for each row. Short rows that follow each other but do not end with a line are put
+/// together in L1 first, so that all lines but the first and last are streamed whole.
+template <typename Write>
+EIGENNORM_INLINE void for_each_row_of(Out y, std::int64_t rows, std::int64_t n, bool stream, const Write& write) {
+  std::int64_t begin = past_line(y.data);
+  const bool staged = stream && rows > 1 && y.step == n && 2 * n <= stage_size && (n % line != 0 || begin != 0);
+  const Store store = staged ? Store::staged : stream ? Store::streamed : Store::usual;
+  alignas(64) Storage stage[stage_size + 2 * line];
+  Storage* lines = y.data - begin;  // where stage[0] belongs
+  std::int64_t end = begin;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    write(r, staged ? stage + end : y(r), store);
+    if (!staged) continue;
+    end += n;
+    const bool last = r + 1 == rows;
+    if (end + n <= stage_size && !last) continue;
+    const std::int64_t whole = end / line * line;
+    stream_lines(lines, stage, begin, whole);
+    if (last) {
+      copy_few<line>(lines + std::max(whole, begin), stage + std::max(whole, begin), end - std::max(whole, begin));
+    } else {
+      std::copy(stage + whole, stage + whole + line, stage);
+      lines += whole;
+      end -= whole;
+      begin = 0;
+    }
+  }
+}
+
+/// Values [begin, end) of lines: the first may be part of one, the others are whole.
+EIGENNORM_INLINE void stream_lines(Storage* lines, const Storage* from, std::int64_t begin, std::int64_t end) {
+  using Line = Vector<float, 64>;
+  std::int64_t i = begin;
+  if (begin % line != 0) {
+    i = std::min(line, end);
+    copy_few<line>(lines + begin, from + begin, std::max(i - begin, std::int64_t{0}));
+  }
+  for (; i < end; i += line)
+    Line::stream(reinterpret_cast<float*>(lines + i), Line::load(reinterpret_cast<const float*>(from + i)));
 }
 
 template <typename Scale, typename Shift>
 EIGENNORM_INLINE void transform_row(const Storage* x, Storage* y, std::int64_t n, const Normalizer<Scalar>& by,
-                                    Scale scale, Shift shift, Traffic traffic) {
+                                    Scale scale, Shift shift, Store store, std::int64_t ahead) {
   const V high = L::all(by.high), low = L::all(by.low), rstd = L::all(by.rstd);
   const bool centred = by.high != 0 || by.low != 0;
   for_each(
-      y, n, traffic.stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
-        prefetch<16, 2>(x + i + traffic.next);
+      y, n, store, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+        prefetch<16, 2>(x + i + ahead);
         V value = access.template load<L>(access, x + i);
         // Subtracting 0 changes nothing.
         if (centred) value = L::subtract(L::subtract(value, high), low);
@@ -145,50 +283,53 @@ EIGENNORM_INLINE void transform_row(const Storage* x, Storage* y, std::int64_t n
 
 static void transform(In x, Out y, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
                       Affine<Scalar> affine, Traffic traffic) {
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const Scalar* scale = affine.scale == nullptr ? nullptr : affine.scale + r * affine.step;
-    const Scalar* shift = affine.shift == nullptr ? nullptr : affine.shift + r * affine.step;
-    if (affine.each) {
-      transform_row(
-          x(r), y(r), n, by[r],
-          [=](auto access, std::int64_t i, V a) __attribute__((always_inline)) {
-            return scale == nullptr ? a : L::multiply(a, access.template load<L>(access, scale + i));
-          },
-          [=](auto access, std::int64_t i, V a) __attribute__((always_inline)) {
-            return shift == nullptr ? a : L::add(a, access.template load<L>(access, shift + i));
-          },
-          traffic);
-    } else {
-      const V scales = L::all(scale_of(scale, 0)), shifts = L::all(shift_of(shift, 0));
-      transform_row(
-          x(r), y(r), n, by[r],
-          [=](auto, std::int64_t, V a) __attribute__((always_inline)) { return L::multiply(a, scales); },
-          [=](auto, std::int64_t, V a) __attribute__((always_inline)) { return L::add(a, shifts); }, traffic);
-    }
-  }
+  for_each_row_of(
+      y, rows, n, traffic.stream, [=](std::int64_t r, Storage* to, Store store) __attribute__((always_inline)) {
+        const Scalar* scale = affine.scale == nullptr ? nullptr : affine.scale + r * affine.step;
+        const Scalar* shift = affine.shift == nullptr ? nullptr : affine.shift + r * affine.step;
+        if (affine.each) {
+          transform_row(
+              x(r), to, n, by[r],
+              [=](auto access, std::int64_t i, V a) __attribute__((always_inline)) {
+                return scale == nullptr ? a : L::multiply(a, access.template load<L>(access, scale + i));
+              },
+              [=](auto access, std::int64_t i, V a) __attribute__((always_inline)) {
+                return shift == nullptr ? a : L::add(a, access.template load<L>(access, shift + i));
+              },
+              store, traffic.next);
+        } else {
+          const V scales = L::all(scale_of(scale, 0)), shifts = L::all(shift_of(shift, 0));
+          transform_row(
+              x(r), to, n, by[r],
+              [=](auto, std::int64_t, V a) __attribute__((always_inline)) { return L::multiply(a, scales); },
+              [=](auto, std::int64_t, V a) __attribute__((always_inline)) { return L::add(a, shifts); }, store,
+              traffic.next);
+        }
+      });
 }
 
 static void gradient(In x, In dy, Out dx, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
                      const Correction<Scalar>* correction, Affine<Scalar> affine, Traffic traffic) {
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const auto deviation = Functions::deviation(by[r]);
-    const V rstd = L::all(by[r].rstd);
-    const V mean = L::all(correction[r].mean), slope = L::all(correction[r].slope);
-    const Storage* from = x(r);
-    const Storage* from_dy = dy(r);
-    const Scalar* scale = scale_of_each(affine, r);
-    const V factor = L::all(affine.each ? Scalar(1) : scale_of(affine.scale, r * affine.step));
-    for_each(
-        dx(r), n, traffic.stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
-          prefetch<16, 2>(from + i + traffic.next);
-          prefetch<16, 2>(from_dy + i + traffic.next);
-          const V xhat = L::multiply(deviation(access, from, i), rstd);
-          V d = access.template load<L>(access, from_dy + i);
-          if (scale != nullptr) d = L::multiply(d, access.template load<L>(access, scale + i));
-          const V rest = L::subtract(d, L::add(mean, L::multiply(xhat, slope)));
-          return L::multiply(L::multiply(rest, rstd), factor);
-        });
-  }
+  for_each_row_of(
+      dx, rows, n, traffic.stream, [=](std::int64_t r, Storage* to, Store store) __attribute__((always_inline)) {
+        const auto deviation = Functions::deviation(by[r]);
+        const V rstd = L::all(by[r].rstd);
+        const V mean = L::all(correction[r].mean), slope = L::all(correction[r].slope);
+        const Storage* from = x(r);
+        const Storage* from_dy = dy(r);
+        const Scalar* scale = scale_of_each(affine, r);
+        const V factor = L::all(affine.each ? Scalar(1) : scale_of(affine.scale, r * affine.step));
+        for_each(
+            to, n, store, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+              prefetch<16, 2>(from + i + traffic.next);
+              prefetch<16, 2>(from_dy + i + traffic.next);
+              const V xhat = L::multiply(deviation(access, from, i), rstd);
+              V d = access.template load<L>(access, from_dy + i);
+              if (scale != nullptr) d = L::multiply(d, access.template load<L>(access, scale + i));
+              const V rest = L::subtract(d, L::add(mean, L::multiply(xhat, slope)));
+              return L::multiply(L::multiply(rest, rstd), factor);
+            });
+      });
 }
 
 /// One row of a pair, with what it is made of.

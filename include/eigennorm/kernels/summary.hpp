@@ -116,6 +116,25 @@ struct BlockSums {
 constexpr std::int64_t most_rows = 16;
 constexpr std::int64_t most_lanes = 64;
 
+/// The shifts of the first blocks of some rows, or of some lanes.
+template <typename Storage, typename Scalar>
+void first_shifts(const BlockKernels<Storage, Scalar>& kernels, Rows<const Storage> x, std::int64_t rows,
+                  std::int64_t n, Scalar* h) {
+  const std::int64_t q = std::min(step_size, n);
+  const BlockSums<Scalar> start(q);
+  kernels.sums(x, rows, q, false, h);
+  for (std::int64_t r = 0; r < rows; ++r) h[r] = start.first_shift(h[r]);
+}
+template <typename Storage, typename Scalar>
+void first_lane_shifts(const BlockKernels<Storage, Scalar>& kernels, Rows<const Storage> x, std::int64_t n,
+                       std::int64_t lanes, Scalar* h) {
+  const std::int64_t q = std::min(step_size, n);
+  const BlockSums<Scalar> start(q);
+  Scalar about[most_lanes] = {}, squares[most_lanes];
+  kernels.lane_sweeps(x, q, lanes, about, h, squares);
+  for (std::int64_t t = 0; t < lanes; ++t) h[t] = start.first_shift(h[t]);
+}
+
 /// Appends a block of each of at most `most_rows` rows to the summaries of their segments.
 template <typename Storage, typename Scalar>
 void append_rows(const BlockKernels<Storage, Scalar>& kernels, Statistic statistic, Rows<const Storage> x,
@@ -131,27 +150,23 @@ void append_rows(const BlockKernels<Storage, Scalar>& kernels, Statistic statist
     return;
   }
   const BlockSums<Scalar> block(n);
-  Scalar h[most_rows];
-  Sums<Scalar> sums[most_rows];
+  Scalar h[most_rows] = {}, sum[most_rows], square[most_rows];
   if (first) {
-    const std::int64_t q = std::min(step_size, n);
-    const BlockSums<Scalar> start(q);
-    kernels.sums(x, rows, q, false, h);
-    for (std::int64_t r = 0; r < rows; ++r) h[r] = start.first_shift(h[r]);
+    first_shifts(kernels, x, rows, n, h);
   } else {
     for (std::int64_t r = 0; r < rows; ++r) h[r] = static_cast<Scalar>(summaries[r].mean);
   }
-  kernels.sweeps(x, rows, n, h, sums);
+  kernels.sweeps(x, rows, n, h, sum, square);
   for (std::int64_t r = 0; r < rows; ++r) {
-    if (first && block.is_far(sums[r])) {
-      h[r] = block.nearer_shift(sums[r], h[r]);
-      kernels.sweeps({x(r), 0}, 1, n, h + r, sums + r);
+    if (first && block.is_far({sum[r], square[r]})) {
+      h[r] = block.nearer_shift({sum[r], square[r]}, h[r]);
+      kernels.sweeps({x(r), 0}, 1, n, h + r, sum + r, square + r);
     }
     if (first) {
-      block.summarize(sums[r], h[r], summaries[r]);
+      block.summarize({sum[r], square[r]}, h[r], summaries[r]);
     } else {
       Summary<Scalar> next;
-      block.summarize(sums[r], h[r], next);
+      block.summarize({sum[r], square[r]}, h[r], next);
       summaries[r].merge(next, true);
     }
   }
@@ -173,10 +188,7 @@ void append_lanes(const BlockKernels<Storage, Scalar>& kernels, Statistic statis
   }
   const BlockSums<Scalar> block(n);
   if (first) {
-    const std::int64_t q = std::min(step_size, n);
-    const BlockSums<Scalar> start(q);
-    kernels.lane_sweeps(x, q, lanes, h, sum, square);
-    for (std::int64_t t = 0; t < lanes; ++t) h[t] = start.first_shift(sum[t]);
+    first_lane_shifts(kernels, x, n, lanes, h);
   } else {
     for (std::int64_t t = 0; t < lanes; ++t) h[t] = static_cast<Scalar>(summaries[t].mean);
   }

@@ -5,7 +5,9 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <type_traits>
+#include <utility>
 
 /// \file
 /// The kernels for each instruction set, from one source. Every standard header comes first: included for
