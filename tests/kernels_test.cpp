@@ -54,9 +54,8 @@ class Comparison {
   Comparison(const Kernels& a, const Kernels& b, const Buffers<Storage, Scalar>& data, std::int64_t start)
       : a_(a), b_(b), data_(data), start_(start) {}
 
-  /// The name of the first function that differs on `rows` rows of n values, at most a block.
-  std::string on_rows(std::int64_t rows, std::int64_t n) const {
-    const std::int64_t step = n + 3;
+  /// The name of the first function that differs on `rows` rows of n values, at most a block, `step` apart.
+  std::string on_rows(std::int64_t rows, std::int64_t n, std::int64_t step) const {
     const kernels::Rows<const Storage> x{data_.x.data() + start_, step},
         dy{data_.dy.data() + start_ / 2, step};
     const Scalar* scale = data_.scale.data() + start_;
@@ -76,17 +75,15 @@ class Comparison {
       if (sums_differ([&](const Kernels& k, Scalar* s, Scalar*) { k.sums(x, rows, n, squares, s); }))
         return "sums";
     }
-    if (sums_differ([&](const Kernels& k, Scalar* s, Scalar*) {
-          k.sweeps(x, rows, n, h.data(), reinterpret_cast<kernels::Sums<Scalar>*>(s));
-        }))
+    if (sums_differ(
+            [&](const Kernels& k, Scalar* s, Scalar*) { k.sweeps(x, rows, n, h.data(), s, s + rows); }))
       return "sweeps";
     if (sums_differ(
             [&](const Kernels& k, Scalar* s, Scalar* p) { k.add_position(x.data, dy.data, n, by[0], s, p); }))
       return "add_position";
     for (const Scalar* each : {scale, nothing}) {
       if (sums_differ([&](const Kernels& k, Scalar* s, Scalar*) {
-            k.gradient_sums(x, dy, rows, n, by.data(), {each, nothing, 1, true},
-                            reinterpret_cast<kernels::Sums<Scalar>*>(s));
+            k.gradient_sums(x, dy, rows, n, by.data(), {each, nothing, 1, true}, s, s + rows);
           }))
         return "gradient_sums";
     }
@@ -216,9 +213,18 @@ void check_blocks() {
   const Buffers<Storage, Scalar> data(17);
   for (const auto& [name, table] : tables<Storage, Scalar>()) {
     for (std::int64_t n = 1; n <= kernels::block_size; ++n) {
+      // One by one, several folded together, and a full sixteen; packed, so that streams are staged, and not.
+      const std::int64_t rows = n < 300 ? 16 - n % 3 * 6 : 1 + n % 4;
+      const std::int64_t step = n % 2 == 0 ? n : n + 3;
       const std::string difference =
-          Comparison<Storage, Scalar>(reference, table, data, n % 19).on_rows(n < 130 ? 4 : 1 + n % 4, n);
-      INFO(name << ", rows of " << n << " values");
+          Comparison<Storage, Scalar>(reference, table, data, n % 19).on_rows(rows, n, step);
+      INFO(name << ", " << rows << " rows of " << n << " values");
+      REQUIRE(difference == "");
+    }
+    for (const std::int64_t n : {7, 15, 16, 31, 49, 63, 100, 196}) {
+      const std::string difference =
+          Comparison<Storage, Scalar>(reference, table, data, n % 5).on_rows(16, n, n);
+      INFO(name << ", sixteen packed rows of " << n << " values");
       REQUIRE(difference == "");
     }
     for (std::int64_t lanes = 1; lanes <= 130; ++lanes) {
@@ -272,6 +278,78 @@ TEST_CASE("Conversions from and to 16 bits are those of Eigen, for every value")
   };
   check(Eigen::half());
   check(Eigen::bfloat16());
+}
+
+/// Whether sixteen groups of one block, of values like these, are finished as the general code finishes them.
+template <typename Storage, typename Scalar>
+bool finishes_alike(const kernels::BlockKernels<Storage, Scalar>& table, const std::vector<Storage>& x,
+                    std::int64_t n, Statistic statistic, Wide<Scalar> eps, int& left_alone) {
+  alignas(64) Scalar h[16] = {}, first[16] = {}, second[16], high[16], low[16], rstd[16];
+  alignas(64) Wide<Scalar> variance[16];
+  const kernels::Rows<const Storage> rows{x.data(), n};
+  if (kernels::is_centred(statistic)) {
+    kernels::first_shifts(table, rows, 16, n, h);
+    table.sweeps(rows, 16, n, h, first, second);
+  } else {
+    table.sums(rows, 16, n, true, second);
+  }
+  const auto count = static_cast<Wide<Scalar>>(n);
+  const kernels::Rule<Scalar> rule{kernels::has_sigma(statistic), count,
+                                   statistic == Statistic::sum_square ? Wide<Scalar>(1) : count, eps};
+  const unsigned left = table.finish(rule, h, first, second, high, low, rstd, variance);
+  for (unsigned r = 0; r < 16; ++r) {
+    kernels::Summary<Scalar> summary;
+    kernels::append_rows(table, statistic, {rows(r), 0}, 1, n, true, &summary);
+    const kernels::GroupStatistics<Scalar> expected = kernels::finish(summary, statistic, eps);
+    if ((left >> r & 1) != 0) {
+      ++left_alone;
+      continue;
+    }
+    const kernels::Normalizer<Scalar> by{high[r], low[r], rstd[r]};
+    if (kernels::is_out_of_range(summary, statistic) || !same_bits(by.high, expected.normalizer.high) ||
+        !same_bits(by.low, expected.normalizer.low) || !same_bits(by.rstd, expected.normalizer.rstd) ||
+        !same_bits(variance[r], expected.variance))
+      return false;
+  }
+  return true;
+}
+
+template <typename Storage, typename Scalar>
+void check_finish() {
+  std::mt19937_64 random(5);
+  std::normal_distribution<double> normal;
+  for (const auto& [name, table] : tables<Storage, Scalar>()) {
+    int left_alone = 0, all = 0;
+    for (const std::int64_t n : {1, 2, 5, 16, 63, 64, 65, 100, 333, 1024}) {
+      for (const double mean : {0.0, 1.0, -300.0, 60000.0}) {
+        std::vector<Storage> x(static_cast<std::size_t>(16 * n));
+        for (Storage& value : x) value = static_cast<Storage>(static_cast<Scalar>(mean + normal(random)));
+        // Rows of one value, with an outlier in front, with a NaN and with tiny values among the others.
+        const auto at = [n](std::int64_t row) { return static_cast<std::size_t>(row * n); };
+        std::fill(x.begin() + static_cast<std::ptrdiff_t>(at(3)),
+                  x.begin() + static_cast<std::ptrdiff_t>(at(4)), x[at(3)]);
+        x[at(5)] = static_cast<Storage>(Scalar(30000));
+        x[at(7)] = static_cast<Storage>(std::numeric_limits<Scalar>::quiet_NaN());
+        for (std::size_t i = at(9); i < at(10); ++i)
+          x[i] = static_cast<Storage>(static_cast<Scalar>(x[i]) * Scalar(1e-30));
+        for (const Statistic statistic :
+             {Statistic::mean_variance, Statistic::mean, Statistic::mean_square, Statistic::sum_square}) {
+          INFO(name << ", n " << n << ", mean " << mean << ", statistic " << static_cast<int>(statistic));
+          REQUIRE(finishes_alike(table, x, n, statistic, Wide<Scalar>(1e-5), left_alone));
+          all += 16;
+        }
+      }
+    }
+    // Otherwise nothing was compared.
+    CHECK(left_alone < all / 3);
+    CHECK(left_alone > 0);
+  }
+}
+
+TEST_CASE("Statistics of short groups are finished as those of long ones") {
+  SECTION("float") { check_finish<float, float>(); }
+  SECTION("double") { check_finish<double, double>(); }
+  SECTION("half") { check_finish<Eigen::half, float>(); }
 }
 
 /// What a layer makes of x and dy, forward, backward and in evaluation.

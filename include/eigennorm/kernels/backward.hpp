@@ -333,13 +333,13 @@ struct BackwardEngine {
     const std::int64_t next = next_after(tile.lanes * job.partition->count, tile.lanes * layout.run);
     layout.rows.for_each_run(first, last, [&](Offsets at, std::int64_t, std::int64_t length) {
       for (std::int64_t i = 0; i < length; ++i) {
-        job.kernels->gradient({job.x + tile.base.tensor[0] + at.tensor[0], lane.stride[0]},
-                              {job.dy + tile.base.tensor[1] + at.tensor[1], lane.stride[1]},
-                              {job.dx + tile.base.tensor[2] + at.tensor[2], lane.stride[2]}, tile.lanes, layout.run, by,
-                              correction,
-                              {at_feature(job.scale, tile.base.feature), nullptr, lane.feature,
-                               layout.inside.feature != 0},
-                              {job.stream, next});
+        job.kernels->gradient(
+            {job.x + tile.base.tensor[0] + at.tensor[0], lane.stride[0]},
+            {job.dy + tile.base.tensor[1] + at.tensor[1], lane.stride[1]},
+            {job.dx + tile.base.tensor[2] + at.tensor[2], lane.stride[2]}, tile.lanes, layout.run, by,
+            correction,
+            {at_feature(job.scale, tile.base.feature), nullptr, lane.feature, layout.inside.feature != 0},
+            {job.stream, next});
         at.step(layout.rows.fastest(), 1);
       }
     });

@@ -150,11 +150,22 @@ struct BlockKernels {
 
   template <typename Functions>
   static constexpr BlockKernels of() {
-    return {Functions::sums,           Functions::sweeps,        Functions::finish, Functions::gradient_sums,
-            Functions::transform,      Functions::gradient,      Functions::gradient_pairs,
-            Functions::flush,          Functions::merge,         Functions::copy,
-            Functions::add_position,   Functions::lane_sweeps,   Functions::lane_gradient_sums,
-            Functions::lane_transform, Functions::lane_gradient, Functions::fence};
+    return {Functions::sums,
+            Functions::sweeps,
+            Functions::finish,
+            Functions::gradient_sums,
+            Functions::transform,
+            Functions::gradient,
+            Functions::gradient_pairs,
+            Functions::flush,
+            Functions::merge,
+            Functions::copy,
+            Functions::add_position,
+            Functions::lane_sweeps,
+            Functions::lane_gradient_sums,
+            Functions::lane_transform,
+            Functions::lane_gradient,
+            Functions::fence};
   }
 };
 

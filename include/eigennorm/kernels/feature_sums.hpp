@@ -160,7 +160,8 @@ struct FeatureSums {
             d[at] = static_cast<Scalar>(dy[at]);
           }
         });
-    reference::Functions<Scalar, Scalar>::gradient_sums({xhat, 0}, {d, 0}, 1, n, &nothing, {}, &sums.first, &sums.second);
+    reference::Functions<Scalar, Scalar>::gradient_sums({xhat, 0}, {d, 0}, 1, n, &nothing, {}, &sums.first,
+                                                        &sums.second);
     return sums;
   }
 };

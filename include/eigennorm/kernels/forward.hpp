@@ -128,7 +128,8 @@ struct ForwardEngine {
   }
 
   /// Statistics of rows of one block.
-  static void finish_short_rows(const Job& job, const Tile& tile, Rows<const Storage> x, Normalizer<Scalar>* by) {
+  static void finish_short_rows(const Job& job, const Tile& tile, Rows<const Storage> x,
+                                Normalizer<Scalar>* by) {
     const std::int64_t n = job.partition->count;
     ShortGroups<Scalar> groups;
     if (is_centred(job.statistic)) {
@@ -147,7 +148,8 @@ struct ForwardEngine {
   static void finish_short(const Job& job, const Tile& tile, std::int64_t start, ShortGroups<Scalar>& groups,
                            Normalizer<Scalar>* by, const Summarize& summarize) {
     const auto n = static_cast<W>(job.partition->count);
-    const Rule<Scalar> rule{has_sigma(job.statistic), n, job.statistic == Statistic::sum_square ? W(1) : n, job.eps};
+    const Rule<Scalar> rule{has_sigma(job.statistic), n, job.statistic == Statistic::sum_square ? W(1) : n,
+                            job.eps};
     const std::int64_t count = std::min(tile.lanes - start, most_rows);
     unsigned left = job.kernels->finish(rule, groups.h, groups.first, groups.second, groups.high, groups.low,
                                         groups.rstd, groups.variance);
@@ -234,7 +236,8 @@ struct ForwardEngine {
                           const Normalizer<Scalar>* by) {
     const LaneLayout& layout = *job.layout;
     if (layout.by_runs()) {
-      write_short_runs(job, tile, first, last, by, next_after(tile.lanes * job.partition->count, 1, tile.lanes * layout.run));
+      write_short_runs(job, tile, first, last, by,
+                       next_after(tile.lanes * job.partition->count, 1, tile.lanes * layout.run));
       return;
     }
     LaneArrays<Scalar> arrays(layout, tile.lanes, 0, 2, LaneArrays<Scalar>::most(job.stream));
@@ -252,12 +255,14 @@ struct ForwardEngine {
     const Axis lane = layout.lane;
     layout.rows.for_each_run(first, last, [&](Offsets at, std::int64_t, std::int64_t length) {
       for (std::int64_t i = 0; i < length; ++i) {
-        const Rows<const Storage> x{job.x + tile.base.tensor[job.from] + at.tensor[job.from], lane.stride[job.from]};
+        const Rows<const Storage> x{job.x + tile.base.tensor[job.from] + at.tensor[job.from],
+                                    lane.stride[job.from]};
         const Rows<Storage> y{job.y + tile.base.tensor[job.to] + at.tensor[job.to], lane.stride[job.to]};
-        job.kernels->transform(x, y, tile.lanes, layout.run, by,
-                               {at_feature(job.scale, tile.base.feature), at_feature(job.shift, tile.base.feature),
-                                lane.feature, layout.inside.feature != 0},
-                               {job.stream, next});
+        job.kernels->transform(
+            x, y, tile.lanes, layout.run, by,
+            {at_feature(job.scale, tile.base.feature), at_feature(job.shift, tile.base.feature), lane.feature,
+             layout.inside.feature != 0},
+            {job.stream, next});
         at.step(layout.rows.fastest(), 1);
       }
     });

@@ -82,7 +82,8 @@ struct Functions {
     }
   }
 
-  static void sweeps(In x, std::int64_t rows, std::int64_t n, const Scalar* h, Scalar* first, Scalar* second) {
+  static void sweeps(In x, std::int64_t rows, std::int64_t n, const Scalar* h, Scalar* first,
+                     Scalar* second) {
     for (std::int64_t r = 0; r < rows; ++r) {
       const Sums<Scalar> sums = tree_pair(n, [&](std::int64_t i, Scalar& f, Scalar& g) {
         f = static_cast<Scalar>(x(r)[i]) - h[r];
@@ -94,8 +95,8 @@ struct Functions {
   }
 
   /// Leaves every group to the general code.
-  static unsigned finish(const Rule<Scalar>&, const Scalar*, const Scalar*, const Scalar*, Scalar*, Scalar*, Scalar*,
-                         Wide<Scalar>*) {
+  static unsigned finish(const Rule<Scalar>&, const Scalar*, const Scalar*, const Scalar*, Scalar*, Scalar*,
+                         Scalar*, Wide<Scalar>*) {
     return 0xffffU;
   }
 
