@@ -10,6 +10,7 @@
 #include "eigennorm/core/transform.hpp"
 #include "eigennorm/kernels/backward.hpp"
 #include "eigennorm/kernels/job.hpp"
+#include "eigennorm/kernels/piece_sums.hpp"
 #include "eigennorm/kernels/streaming.hpp"
 
 /// \file
@@ -57,15 +58,50 @@ inline std::int64_t sums_in(const kernels::Partition& partition) {
 /// How many numbers a backward call needs room for.
 template <typename Scalar>
 std::int64_t gradient_scratch(const kernels::Partition& partition, bool frozen) {
+  if (kernels::PieceSums<Scalar>::fits(partition))
+    return kernels::PieceSums<Scalar>::room * partition.features.kept.size;
   return kernels::GradientTotals<Scalar>::room(sums_in(partition)) +
          (frozen ? partition.features.kept.size : 0);
 }
 
-/// dx, and where every feature is kept also the sums of each group.
+/// dx of tiles [first_tile, last_tile), and where every feature is kept also the sums of each group.
+template <typename Storage, typename Scalar>
+void some_input_gradient(kernels::BackwardJob<Storage, Scalar>& job, std::int64_t first_tile,
+                         std::int64_t last_tile, const Device& device) {
+  using Engine = kernels::BackwardEngine<Storage, Scalar>;
+  const kernels::Partition& partition = *job.partition;
+  const std::int64_t tiles = last_tile - first_tile;
+  const std::int64_t segments = kernels::segments_in(partition.count);
+  if (takes_whole_tiles(tiles, segments, device.threads())) {
+    device.parallel_for(tiles, partition.count * job.width, [&](std::int64_t first, std::int64_t last) {
+      Engine::tiles(job, first_tile + first, first_tile + last);
+    });
+    return;
+  }
+  for (std::int64_t id = first_tile; id < last_tile; ++id) {
+    const kernels::Tile tile = partition.groups.tile(id, job.width);
+    std::array<kernels::GradientSums<Scalar>, static_cast<std::size_t>(kernels::most_lanes)> total;
+    for_each_segment<kernels::GradientSums<Scalar>>(
+        device, kernels::GroupPieces(partition).segments, tile.lanes,
+        [&](std::int64_t first, std::int64_t last, kernels::GradientSums<Scalar>* partials) {
+          Engine::sum_segments(job, id, first, last, partials);
+        },
+        [&](std::int64_t lane, const kernels::GradientSums<Scalar>& partial) {
+          total[static_cast<std::size_t>(lane)].add(partial);
+        });
+    Engine::keep_tile(job, tile, total.data());
+    if (job.frozen) continue;
+    device.parallel_for(segments, kernels::segment_size * tile.lanes,
+                        [&](std::int64_t first, std::int64_t last) {
+                          Engine::write_segments(job, tile, first, last, total.data());
+                        });
+  }
+}
+
+/// dx, and where every feature is kept also the sums of each group; where job.pieces is set, those of each feature.
 template <typename Storage, typename Scalar>
 void input_gradient(kernels::BackwardJob<Storage, Scalar>& job, const Device& device) {
   using Engine = kernels::BackwardEngine<Storage, Scalar>;
-  using kernels::most_lanes;
   const kernels::Partition& partition = *job.partition;
   const std::int64_t groups = partition.groups.kept.size;
   const std::int64_t segments = kernels::segments_in(partition.count);
@@ -79,28 +115,21 @@ void input_gradient(kernels::BackwardJob<Storage, Scalar>& job, const Device& de
   job.layout = &layout;
   job.width = tile_width(partition, layout, device.threads());
   const std::int64_t tiles = partition.groups.tiles(job.width);
-  if (takes_whole_tiles(tiles, segments, device.threads())) {
-    device.parallel_for(tiles, partition.size / tiles,
-                        [&](std::int64_t first, std::int64_t last) { Engine::tiles(job, first, last); });
+  if (job.pieces == nullptr) {
+    some_input_gradient(job, 0, tiles, device);
     return;
   }
-  for (std::int64_t id = 0; id < tiles; ++id) {
-    const kernels::Tile tile = partition.groups.tile(id, job.width);
-    std::array<kernels::GradientSums<Scalar>, static_cast<std::size_t>(most_lanes)> total;
-    for_each_segment<kernels::GradientSums<Scalar>>(
-        device, segments, tile.lanes,
-        [&](std::int64_t first, std::int64_t last, kernels::GradientSums<Scalar>* partials) {
-          Engine::sum_segments(job, tile, first, last, partials);
-        },
-        [&](std::int64_t lane, const kernels::GradientSums<Scalar>& partial) {
-          total[static_cast<std::size_t>(lane)].add(partial);
-        });
-    Engine::keep_tile(job, tile, total.data());
-    if (job.frozen) continue;
-    device.parallel_for(segments, kernels::segment_size * tile.lanes,
-                        [&](std::int64_t first, std::int64_t last) {
-                          Engine::write_segments(job, tile, first, last, total.data());
-                        });
+  // A wave of samples at a time, whose pieces then are added to their features.
+  using Pieces = kernels::PieceSums<Scalar>;
+  const std::int64_t samples = Pieces::samples_in(partition), wave = Pieces::wave(partition);
+  const std::int64_t in_sample = tiles / samples, per_run = kernels::GroupPieces(partition).per_run;
+  for (std::int64_t sample = 0; sample < samples; sample += wave) {
+    const std::int64_t end = std::min(sample + wave, samples);
+    some_input_gradient(job, sample * in_sample, end * in_sample, device);
+    const std::int64_t count = (end - sample) * per_run;
+    device.parallel_for(partition.features.kept.size, count, [&](std::int64_t first, std::int64_t last) {
+      job.pieces->add(first, last, sample * per_run, count);
+    });
   }
 }
 
@@ -176,6 +205,13 @@ void backward(kernels::BackwardJob<Storage, Scalar>& job, const AffineGradients<
       Engine::feature_rows(job, first, last);
     });
     merge_parts(job, cut.parts, gradients, device);
+    return;
+  }
+  if (kernels::PieceSums<Scalar>::fits(partition)) {
+    const kernels::PieceSums<Scalar> pieces(scratch, partition);
+    job.pieces = &pieces;
+    input_gradient(job, device);
+    gradients.add_all(0, partition.features.kept.size, pieces.totals());
     return;
   }
   // Before dx is written, because it may be written over dy.

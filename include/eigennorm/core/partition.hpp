@@ -112,6 +112,7 @@ inline Partition partition(const Geometry& geometry, const Shape& shape, Order o
     (is_feature ? result.features.kept : result.features.reduced).append(axis);
     if (axis.extent == 1) return;
     if (averaged && is_feature) result.features_kept = false;
+    if (averaged) result.group_run = is_feature ? 1 : result.group_run * axis.extent;
     result.groups.interleaved = !averaged;
     result.features.interleaved = is_feature;
     result.run = is_feature ? 1 : result.run * axis.extent;

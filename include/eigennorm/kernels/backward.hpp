@@ -9,6 +9,7 @@
 #include "eigennorm/kernels/forward.hpp"
 #include "eigennorm/kernels/job.hpp"
 #include "eigennorm/kernels/lane_layout.hpp"
+#include "eigennorm/kernels/piece_sums.hpp"
 
 /// \file
 /// What a task of a backward call does.
@@ -211,33 +212,44 @@ struct BackwardEngine {
     return read_parameter(job.scale, job.partition->groups.reduced, feature, first, n, buffer);
   }
 
-  /// Adds up one segment of each lane.
+  /// Adds up one segment of each lane. `sample`: of its wave, where pieces are kept.
   static void sum(const Job& job, const Tile& tile, Segment segment, Buffer& x_buffer, Buffer& dy_buffer,
-                  GradientSums<Scalar>* sums) {
+                  GradientSums<Scalar>* sums, std::int64_t sample = 0) {
     const Partition& partition = *job.partition;
+    const GroupPieces cut(partition);
+    for (std::int64_t t = 0; t < tile.lanes; ++t) sums[t] = {};
+    if (runs_are_rows(partition, cut, tile)) {
+      sum_feature_runs(job, tile, cut, segment, sample, sums[0]);
+      return;
+    }
     const bool in_place =
         sums_in_place(partition, tile, 2) && (tile.lane.feature == 0 || partition.features_kept);
     Scalar scale_buffer[block_size];
     alignas(64) Scalar high[most_lanes], low[most_lanes], rstd[most_lanes], first_sums[most_lanes],
         second_sums[most_lanes];
     for (std::int64_t t = 0; t < tile.lanes; ++t) {
-      sums[t] = {};
       const Normalizer<Scalar> by = job.moments.of(tile.base.group + t * tile.lane.group);
       high[t] = by.high;
       low[t] = by.low;
       rstd[t] = by.rstd;
     }
-    for (std::int64_t block = segment.first_block; block < segment.last_block; ++block) {
-      const std::int64_t first = block * block_size;
-      const std::int64_t n = values_in_block(block, partition.count);
+    for (std::int64_t piece = segment.first_block; piece < segment.last_block; ++piece) {
+      const std::int64_t first = cut.first_value(piece), n = cut.values_in(piece);
+      const std::int64_t feature =
+          cut.by_runs ? tile.base.feature + partition.groups.reduced.at(first).feature : 0;
+      const auto add = [&](std::int64_t t, Sums<Scalar> next) {
+        const std::int64_t mine = feature + t * tile.lane.feature;
+        if (job.pieces != nullptr) job.pieces->put(sample, piece % cut.per_run, mine, next);
+        sums[t].add(next, cut.by_runs && job.scale != nullptr ? job.scale[mine] : Scalar(1));
+      };
       if (in_place) {
         const Lanes<Scalar> by{high, low, rstd, nullptr, nullptr, nullptr, nullptr};
         job.kernels->lane_gradient_sums(
             read_lanes(job.x, 0, partition.values, tile, first, n, x_buffer.values),
             read_lanes(job.dy, 1, partition.values, tile, first, n, dy_buffer.values), n, tile.lanes, by,
-            scales(job, tile.base.feature, first, n, scale_buffer), first_sums, second_sums);
-        for (std::int64_t t = 0; t < tile.lanes; ++t)
-          sums[t].add(Sums<Scalar>{first_sums[t], second_sums[t]});
+            cut.by_runs ? nullptr : scales(job, tile.base.feature, first, n, scale_buffer), first_sums,
+            second_sums);
+        for (std::int64_t t = 0; t < tile.lanes; ++t) add(t, {first_sums[t], second_sums[t]});
         continue;
       }
       const Storage* x =
@@ -245,14 +257,84 @@ struct BackwardEngine {
       const Storage* dy =
           read_block(*job.kernels, job.dy, 1, partition.values, tile, first, n, dy_buffer.values);
       for (std::int64_t t = 0; t < tile.lanes; ++t) {
-        const Scalar* scale = scales(job, tile.base.feature + t * tile.lane.feature, first, n, scale_buffer);
+        const Scalar* scale =
+            cut.by_runs ? nullptr
+                        : scales(job, tile.base.feature + t * tile.lane.feature, first, n, scale_buffer);
         const Normalizer<Scalar> by{high[t], low[t], rstd[t]};
         Sums<Scalar> next;
         job.kernels->gradient_sums({x + t * block_size, 0}, {dy + t * block_size, 0}, 1, n, &by,
                                    {scale, nullptr, 0, true}, &next.first, &next.second);
-        sums[t].add(next);
+        add(t, next);
       }
     }
+  }
+
+  // ---- groups of runs of one feature each
+
+  /// Whether a tile is one group of such runs, side by side in the tensors of sums.
+  static bool runs_are_rows(const Partition& partition, const GroupPieces& cut, const Tile& tile) {
+    const Axis run = partition.groups.reduced.fastest();
+    return cut.by_runs && tile.lanes == 1 && run.extent == cut.run && Partition::steps_by(run, 1, 0, 2);
+  }
+
+  /// Calls `f(offsets, position, rows, n)` for the runs that cover values [first, last) of a group: whole runs of
+  /// neighbouring features together, as rows, others one by one, by blocks.
+  template <typename F>
+  static void for_each_feature_run(const Loop& values, std::int64_t first, std::int64_t last, const F& f) {
+    const std::int64_t run = values.fastest().extent;
+    const Axis next = values.axes[static_cast<std::size_t>(values.rank - 2)];
+    for (std::int64_t at = first; at < last;) {
+      const std::int64_t inside = at % run;
+      std::int64_t rows = 1, n = std::min({run - inside, last - at, block_size});
+      if (n == run) rows = std::min({most_rows, (last - at) / run, next.extent - at / run % next.extent});
+      f(values.at(at), at, rows, n);
+      at += rows * n;
+    }
+  }
+
+  static void sum_feature_runs(const Job& job, const Tile& tile, const GroupPieces& cut, Segment segment,
+                               std::int64_t sample, GradientSums<Scalar>& total) {
+    const Loop& values = job.partition->groups.reduced;
+    const Axis next = values.axes[static_cast<std::size_t>(values.rank - 2)];
+    Normalizer<Scalar> by[most_rows];
+    std::fill(by, by + most_rows, job.moments.of(tile.base.group));
+    const std::int64_t last =
+        segment.last_block == cut.pieces ? job.partition->count : cut.first_value(segment.last_block);
+    for_each_feature_run(values, cut.first_value(segment.first_block), last,
+                         [&](const Offsets& at, std::int64_t position, std::int64_t rows, std::int64_t n) {
+                           Scalar first[most_rows], second[most_rows];
+                           job.kernels->gradient_sums(
+                               {job.x + tile.base.tensor[0] + at.tensor[0], next.stride[0]},
+                               {job.dy + tile.base.tensor[1] + at.tensor[1], next.stride[1]}, rows, n, by, {},
+                               first, second);
+                           for (std::int64_t r = 0; r < rows; ++r) {
+                             const std::int64_t feature = tile.base.feature + at.feature + r * next.feature;
+                             const Sums<Scalar> sums{first[r], second[r]};
+                             if (job.pieces != nullptr)
+                               job.pieces->put(sample, position % cut.run / block_size, feature, sums);
+                             total.add(sums, job.scale == nullptr ? Scalar(1) : job.scale[feature]);
+                           }
+                         });
+  }
+
+  static void write_feature_runs(const Job& job, const Tile& tile, std::int64_t first, std::int64_t last,
+                                 const Normalizer<Scalar>& normalizer, const Correction<Scalar>& correction) {
+    const Loop& values = job.partition->groups.reduced;
+    const Axis step = values.axes[static_cast<std::size_t>(values.rank - 2)];
+    Normalizer<Scalar> by[most_rows];
+    Correction<Scalar> corrections[most_rows];
+    std::fill(by, by + most_rows, normalizer);
+    std::fill(corrections, corrections + most_rows, correction);
+    const std::int64_t next = next_after(job.partition->count, job.partition->count);
+    for_each_feature_run(
+        values, first, last, [&](const Offsets& at, std::int64_t, std::int64_t rows, std::int64_t n) {
+          job.kernels->gradient(
+              {job.x + tile.base.tensor[0] + at.tensor[0], step.stride[0]},
+              {job.dy + tile.base.tensor[1] + at.tensor[1], step.stride[1]},
+              {job.dx + tile.base.tensor[2] + at.tensor[2], step.stride[2]}, rows, n, by, corrections,
+              {at_feature(job.scale, tile.base.feature + at.feature), nullptr, step.feature, false, true},
+              {job.stream, next});
+        });
   }
 
   // ---- dx of tiles
@@ -268,6 +350,12 @@ struct BackwardEngine {
     for (std::int64_t t = 0; t < tile.lanes; ++t) {
       by[t] = job.moments.of(tile.base.group + t * tile.lane.group);
       correction[t] = correction_of(sums[t], job.statistic, partition.count);
+    }
+    const GroupPieces cut(partition);
+    if (runs_are_rows(partition, cut, tile) &&
+        Partition::steps_by(partition.groups.reduced.fastest(), 1, 2, 3)) {
+      write_feature_runs(job, tile, first_value, last_value, by[0], correction[0]);
+      return;
     }
     const bool lanes_can = partition.features_kept || job.scale == nullptr || job.layout->by_row;
     if (job.layout->direct && lanes_can && (tile.lanes > 1 || partition.groups.interleaved)) {
@@ -375,17 +463,18 @@ struct BackwardEngine {
   /// Tiles [first, last).
   static void tiles(const Job& job, std::int64_t first, std::int64_t last) {
     Buffer x_buffer, dy_buffer;
-    const std::int64_t segments = segments_in(job.partition->count);
+    const Partition& partition = *job.partition;
+    const GroupPieces cut(partition);
     for (std::int64_t id = first; id < last; ++id) {
-      const Tile tile = job.partition->groups.tile(id, job.width);
+      const Tile tile = partition.groups.tile(id, job.width);
       GradientSums<Scalar> total[most_lanes];
-      for (std::int64_t number = 0; number < segments; ++number) {
+      for (std::int64_t number = 0; number < cut.segments; ++number) {
         GradientSums<Scalar> next[most_lanes];
-        sum(job, tile, segment(number, job.partition->count), x_buffer, dy_buffer, next);
+        sum(job, tile, cut.segment(number), x_buffer, dy_buffer, next, sample_of(job, id));
         for (std::int64_t t = 0; t < tile.lanes; ++t) total[t].add(next[t]);
       }
       keep_tile(job, tile, total);
-      if (!job.frozen) write(job, tile, 0, segments, total, x_buffer, dy_buffer);
+      if (!job.frozen) write(job, tile, 0, segments_in(partition.count), total, x_buffer, dy_buffer);
     }
     if (job.stream) job.kernels->fence();
   }
@@ -394,14 +483,23 @@ struct BackwardEngine {
     for (std::int64_t t = 0; t < tile.lanes; ++t) keep(job, tile.base.group + t * tile.lane.group, sums[t]);
   }
 
-  /// Segments [first, last) of one tile: their sums, `tile.lanes` apart.
-  static void sum_segments(const Job& job, const Tile& tile, std::int64_t first, std::int64_t last,
+  /// Which sample of its wave a tile belongs to, where pieces are kept; tiles are single groups then.
+  static std::int64_t sample_of(const Job& job, std::int64_t id) {
+    if (job.pieces == nullptr) return 0;
+    using Pieces = PieceSums<Scalar>;
+    const Partition& partition = *job.partition;
+    return id / (partition.groups.kept.size / Pieces::samples_in(partition)) % Pieces::wave(partition);
+  }
+
+  /// Segments [first, last) of tile number `id`: their sums, its lanes apart.
+  static void sum_segments(const Job& job, std::int64_t id, std::int64_t first, std::int64_t last,
                            GradientSums<Scalar>* sums) {
     Buffer x_buffer, dy_buffer;
-    for (std::int64_t number = first; number < last; ++number) {
-      sum(job, tile, segment(number, job.partition->count), x_buffer, dy_buffer,
-          sums + (number - first) * tile.lanes);
-    }
+    const GroupPieces cut(*job.partition);
+    const Tile tile = job.partition->groups.tile(id, job.width);
+    for (std::int64_t number = first; number < last; ++number)
+      sum(job, tile, cut.segment(number), x_buffer, dy_buffer, sums + (number - first) * tile.lanes,
+          sample_of(job, id));
   }
 
   /// Segments [first, last) of one tile: dx.

@@ -57,13 +57,14 @@ struct Rows {
 };
 
 /// Scale and shift of rows: row r has scale[r * step], or, where `each`, its value i has scale[r * step + i].
-/// Null: none.
+/// Null: none. Rows that are only part of their groups are `inside` them: d = dy * scale, as where `each`.
 template <typename Scalar>
 struct Affine {
   const Scalar* scale;
   const Scalar* shift;
   std::int64_t step;
   bool each;
+  bool inside = false;
 };
 
 /// What a pass does about memory.
@@ -112,7 +113,7 @@ struct BlockKernels {
   /// y = xhat * scale + shift
   void (*transform)(In x, Out y, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
                     Affine<Scalar> affine, Traffic traffic);
-  /// dx = (d - (mean + xhat * slope)) * rstd, d = dy * scale where `each`; otherwise d = dy, and dx * scale
+  /// dx = (d - (mean + xhat * slope)) * rstd, d = dy * scale where `each` or `inside`; otherwise d = dy, and dx * scale
   void (*gradient)(In x, In dy, Out dx, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
                    const Correction<Scalar>* correction, Affine<Scalar> affine, Traffic traffic);
   /// The same for `each`, rows by twos; adds (dy_0 + dy_1) to sums and (dy_0 * xhat_0 + dy_1 * xhat_1) to products

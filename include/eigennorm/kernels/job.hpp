@@ -99,9 +99,11 @@ struct GradientSums {
     sum.add(next.sum);
     product.add(next.product);
   }
-  void add(Sums<Scalar> block) {
-    sum.add(static_cast<Wide<Scalar>>(block.first));
-    product.add(static_cast<Wide<Scalar>>(block.second));
+  /// A block's, times the scale of all its values.
+  void add(Sums<Scalar> block, Scalar scale = Scalar(1)) {
+    const auto factor = static_cast<Wide<Scalar>>(scale);
+    sum.add(static_cast<Wide<Scalar>>(block.first) * factor);
+    product.add(static_cast<Wide<Scalar>>(block.second) * factor);
   }
 };
 
@@ -166,6 +168,36 @@ Correction<Scalar> correction_of(const GradientSums<Scalar>& sums, Statistic sta
 
 #include "eigennorm/kernels/strict_end.inl"
 
+/// How a group is cut for the sums of its gradients: into blocks, and where its features change between runs
+/// (GroupNorm on planes), into blocks of each run: one scale then multiplies a whole sum. By shape alone.
+struct GroupPieces {
+  bool by_runs;
+  std::int64_t run, per_run, pieces, per_segment, segments;
+
+  explicit GroupPieces(const Partition& partition) {
+    // Shorter runs would leave vectors empty.
+    constexpr std::int64_t shortest = 16;
+    by_runs = !partition.features_kept && partition.group_run >= shortest;
+    run = by_runs ? partition.group_run : partition.count;
+    per_run = blocks_in(run);
+    pieces = partition.count / run * per_run;
+    per_segment = std::max(segment_blocks, segment_size / run);
+    segments = (pieces + per_segment - 1) / per_segment;
+  }
+  std::int64_t first_value(std::int64_t piece) const {
+    return piece / per_run * run + piece % per_run * block_size;
+  }
+  std::int64_t values_in(std::int64_t piece) const {
+    return std::min(block_size, run - piece % per_run * block_size);
+  }
+  Segment segment(std::int64_t number) const {
+    return {number * per_segment, std::min((number + 1) * per_segment, pieces)};
+  }
+};
+
+template <typename Scalar>
+class PieceSums;
+
 /// One backward call. Tensor 0 is x, 1 is dy, 2 is dx. dx may be dy: a value is read for the last time
 /// before it is written.
 template <typename Storage, typename Scalar>
@@ -180,11 +212,12 @@ struct BackwardJob {
   MomentsSource<Scalar> moments;
   const BlockKernels<Storage, Scalar>* kernels;
 
-  bool wants_parameters = false;       ///< sums for dscale and dshift are kept
-  GradientTotals<Scalar> sums{};       ///< by group, or by part and feature
-  const LaneLayout* layout = nullptr;  ///< of tiles
-  std::int64_t width = 1;              ///< lanes of a tile
-  bool stream = false;                 ///< dx goes past the caches
+  bool wants_parameters = false;              ///< sums for dscale and dshift are kept
+  GradientTotals<Scalar> sums{};              ///< by group, or by part and feature
+  const PieceSums<Scalar>* pieces = nullptr;  ///< where groups leave the sums of their pieces
+  const LaneLayout* layout = nullptr;         ///< of tiles
+  std::int64_t width = 1;                     ///< lanes of a tile
+  bool stream = false;                        ///< dx goes past the caches
 };
 
 /// How the positions of a feature are cut for dscale and dshift: into pieces of one run in memory, of at

@@ -127,11 +127,12 @@ struct Functions {
                        const Correction<Scalar>* correction, Affine<Scalar> affine, Traffic) {
     for (std::int64_t r = 0; r < rows; ++r) {
       for (std::int64_t i = 0; i < n; ++i) {
-        const Scalar d =
-            times(static_cast<Scalar>(dy(r)[i]), affine.each ? affine.scale : nullptr, r * affine.step + i);
+        const bool first = affine.each || affine.inside;
+        const Scalar d = times(static_cast<Scalar>(dy(r)[i]), first ? affine.scale : nullptr,
+                               r * affine.step + (affine.each ? i : 0));
         const Scalar rest = d - (correction[r].mean + normalized(x(r)[i], by[r]) * correction[r].slope);
-        dx(r)[i] = static_cast<Storage>(
-            times(rest * by[r].rstd, affine.each ? nullptr : affine.scale, r * affine.step));
+        dx(r)[i] =
+            static_cast<Storage>(times(rest * by[r].rstd, first ? nullptr : affine.scale, r * affine.step));
       }
     }
   }

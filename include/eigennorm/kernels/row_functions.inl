@@ -318,16 +318,17 @@ static void gradient(In x, In dy, Out dx, std::int64_t rows, std::int64_t n, con
         const Storage* from = x(r);
         const Storage* from_dy = dy(r);
         const Scalar* scale = scale_of_each(affine, r);
-        const V factor = L::all(affine.each ? Scalar(1) : scale_of(affine.scale, r * affine.step));
+        const Scalar of_row = affine.each ? Scalar(1) : scale_of(affine.scale, r * affine.step);
+        const V before = L::all(affine.inside ? of_row : Scalar(1)), after = L::all(affine.inside ? Scalar(1) : of_row);
         for_each(
             to, n, store, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
               prefetch<16, 2>(from + i + traffic.next);
               prefetch<16, 2>(from_dy + i + traffic.next);
               const V xhat = L::multiply(deviation(access, from, i), rstd);
               V d = access.template load<L>(access, from_dy + i);
-              if (scale != nullptr) d = L::multiply(d, access.template load<L>(access, scale + i));
+              d = L::multiply(d, scale == nullptr ? before : access.template load<L>(access, scale + i));
               const V rest = L::subtract(d, L::add(mean, L::multiply(xhat, slope)));
-              return L::multiply(L::multiply(rest, rstd), factor);
+              return L::multiply(L::multiply(rest, rstd), after);
             });
       });
 }

@@ -154,6 +154,8 @@ struct Partition {
   /// Positions of one feature that follow each other in memory, by role, not by stride; 1 where features are
   /// fastest.
   std::int64_t run = 1;
+  /// Values of a group that follow each other in its own order with one feature, by role; 1 where features are fastest.
+  std::int64_t group_run = 1;
   bool features_kept = true;  ///< no averaged axis is a feature axis: one scale for a whole group
   std::int64_t size = 1;
   std::uint32_t averaged_axes = 0;  ///< as bits, by logical number
