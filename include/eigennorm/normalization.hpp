@@ -469,7 +469,8 @@ class Normalization {
     check_moments(moments, x.shape, order, partition);
     if (partition.size == 0) return;
 
-    const auto needed = static_cast<std::size_t>(core::gradient_scratch<Scalar>(partition, moments.frozen()));
+    const auto needed = static_cast<std::size_t>(
+        core::gradient_scratch<Scalar>(partition, data_or_null(scale) != nullptr, moments.frozen()));
     if (scratch_.size() < needed) scratch_.resize(needed);
     const core::AffineGradients<Scalar> gradients{scale.grad.size() == 0 ? nullptr : scale.grad.data(),
                                                   shift.grad.size() == 0 ? nullptr : shift.grad.data()};

@@ -57,8 +57,8 @@ inline std::int64_t sums_in(const kernels::Partition& partition) {
 
 /// How many numbers a backward call needs room for.
 template <typename Scalar>
-std::int64_t gradient_scratch(const kernels::Partition& partition, bool frozen) {
-  if (kernels::PieceSums<Scalar>::fits(partition))
+std::int64_t gradient_scratch(const kernels::Partition& partition, bool scaled, bool frozen) {
+  if (kernels::PieceSums<Scalar>::fits(partition, scaled))
     return kernels::PieceSums<Scalar>::room * partition.features.kept.size;
   return kernels::GradientTotals<Scalar>::room(sums_in(partition)) +
          (frozen ? partition.features.kept.size : 0);
@@ -82,7 +82,7 @@ void some_input_gradient(kernels::BackwardJob<Storage, Scalar>& job, std::int64_
     const kernels::Tile tile = partition.groups.tile(id, job.width);
     std::array<kernels::GradientSums<Scalar>, static_cast<std::size_t>(kernels::most_lanes)> total;
     for_each_segment<kernels::GradientSums<Scalar>>(
-        device, kernels::GroupPieces(partition).segments, tile.lanes,
+        device, kernels::GroupPieces(partition, job.scale != nullptr).segments, tile.lanes,
         [&](std::int64_t first, std::int64_t last, kernels::GradientSums<Scalar>* partials) {
           Engine::sum_segments(job, id, first, last, partials);
         },
@@ -122,7 +122,8 @@ void input_gradient(kernels::BackwardJob<Storage, Scalar>& job, const Device& de
   // A wave of samples at a time, whose pieces then are added to their features.
   using Pieces = kernels::PieceSums<Scalar>;
   const std::int64_t samples = Pieces::samples_in(partition), wave = Pieces::wave(partition);
-  const std::int64_t in_sample = tiles / samples, per_run = kernels::GroupPieces(partition).per_run;
+  const std::int64_t in_sample = tiles / samples,
+                     per_run = kernels::GroupPieces(partition, job.scale != nullptr).per_run;
   for (std::int64_t sample = 0; sample < samples; sample += wave) {
     const std::int64_t end = std::min(sample + wave, samples);
     some_input_gradient(job, sample * in_sample, end * in_sample, device);
@@ -207,7 +208,7 @@ void backward(kernels::BackwardJob<Storage, Scalar>& job, const AffineGradients<
     merge_parts(job, cut.parts, gradients, device);
     return;
   }
-  if (kernels::PieceSums<Scalar>::fits(partition)) {
+  if (kernels::PieceSums<Scalar>::fits(partition, job.scale != nullptr)) {
     const kernels::PieceSums<Scalar> pieces(scratch, partition);
     job.pieces = &pieces;
     input_gradient(job, device);

@@ -216,7 +216,7 @@ struct BackwardEngine {
   static void sum(const Job& job, const Tile& tile, Segment segment, Buffer& x_buffer, Buffer& dy_buffer,
                   GradientSums<Scalar>* sums, std::int64_t sample = 0) {
     const Partition& partition = *job.partition;
-    const GroupPieces cut(partition);
+    const GroupPieces cut(partition, job.scale != nullptr);
     for (std::int64_t t = 0; t < tile.lanes; ++t) sums[t] = {};
     if (runs_are_rows(partition, cut, tile)) {
       sum_feature_runs(job, tile, cut, segment, sample, sums[0]);
@@ -351,7 +351,7 @@ struct BackwardEngine {
       by[t] = job.moments.of(tile.base.group + t * tile.lane.group);
       correction[t] = correction_of(sums[t], job.statistic, partition.count);
     }
-    const GroupPieces cut(partition);
+    const GroupPieces cut(partition, job.scale != nullptr);
     if (runs_are_rows(partition, cut, tile) &&
         Partition::steps_by(partition.groups.reduced.fastest(), 1, 2, 3)) {
       write_feature_runs(job, tile, first_value, last_value, by[0], correction[0]);
@@ -464,7 +464,7 @@ struct BackwardEngine {
   static void tiles(const Job& job, std::int64_t first, std::int64_t last) {
     Buffer x_buffer, dy_buffer;
     const Partition& partition = *job.partition;
-    const GroupPieces cut(partition);
+    const GroupPieces cut(partition, job.scale != nullptr);
     for (std::int64_t id = first; id < last; ++id) {
       const Tile tile = partition.groups.tile(id, job.width);
       GradientSums<Scalar> total[most_lanes];
@@ -495,7 +495,7 @@ struct BackwardEngine {
   static void sum_segments(const Job& job, std::int64_t id, std::int64_t first, std::int64_t last,
                            GradientSums<Scalar>* sums) {
     Buffer x_buffer, dy_buffer;
-    const GroupPieces cut(*job.partition);
+    const GroupPieces cut(*job.partition, job.scale != nullptr);
     const Tile tile = job.partition->groups.tile(id, job.width);
     for (std::int64_t number = first; number < last; ++number)
       sum(job, tile, cut.segment(number), x_buffer, dy_buffer, sums + (number - first) * tile.lanes,

@@ -174,10 +174,10 @@ struct GroupPieces {
   bool by_runs;
   std::int64_t run, per_run, pieces, per_segment, segments;
 
-  explicit GroupPieces(const Partition& partition) {
+  GroupPieces(const Partition& partition, bool scaled) {
     // Shorter runs would leave vectors empty.
     constexpr std::int64_t shortest = 16;
-    by_runs = !partition.features_kept && partition.group_run >= shortest;
+    by_runs = scaled && !partition.features_kept && partition.group_run >= shortest;
     run = by_runs ? partition.group_run : partition.count;
     per_run = blocks_in(run);
     pieces = partition.count / run * per_run;

@@ -22,12 +22,12 @@ class PieceSums {
   static constexpr std::int64_t most_waiting = 32;
 
   /// Whether the pieces of groups are those of features, and come in their order.
-  static bool fits(const Partition& partition) {
+  static bool fits(const Partition& partition, bool scaled) {
     const Loop& kept = partition.groups.kept;
-    if (!GroupPieces(partition).by_runs || partition.run != partition.group_run ||
+    if (!GroupPieces(partition, scaled).by_runs || partition.run != partition.group_run ||
         partition.groups.interleaved)
       return false;
-    if (GroupPieces(partition).per_run > most_waiting || kept.rank > 2) return false;
+    if (GroupPieces(partition, true).per_run > most_waiting || kept.rank > 2) return false;
     // Samples outside, groups of features inside.
     return kept.rank < 2 || (kept.axes[0].feature == 0 && kept.axes[1].feature != 0);
   }
@@ -37,13 +37,15 @@ class PieceSums {
   }
   /// Samples that wait at a time.
   static std::int64_t wave(const Partition& partition) {
-    return std::max(most_waiting / GroupPieces(partition).per_run, std::int64_t{1});
+    return std::max(most_waiting / GroupPieces(partition, true).per_run, std::int64_t{1});
   }
   /// Numbers that these take, a feature.
   static constexpr std::int64_t room = 2 * GradientTotals<Scalar>::room(1) + 4 + 2 * most_waiting;
 
   PieceSums(Wide<Scalar>* data, const Partition& partition)
-      : features_(partition.features.kept.size), per_run_(GroupPieces(partition).per_run), cut_(partition) {
+      : features_(partition.features.kept.size),
+        per_run_(GroupPieces(partition, true).per_run),
+        cut_(partition) {
     const auto take = [&](std::int64_t numbers) { return std::exchange(data, data + numbers * features_); };
     totals_ = GradientTotals<Scalar>(take(GradientTotals<Scalar>::room(1)), features_);
     part_ = GradientTotals<Scalar>(take(GradientTotals<Scalar>::room(1)), features_);
