@@ -51,13 +51,17 @@ Rows<const Storage> read_lanes(const Storage* data, std::size_t tensor, const Lo
   return {buffer, gathered_lanes};
 }
 
-/// Sixteen groups of one block: h and their sums about it, and what follows from those. (Of fewer, the others are
-/// zeros.)
-template <typename Scalar>
+/// Groups of one block: h and their sums about it. (Behind the last, zeros up to a whole vector.)
+template <typename Scalar, std::int64_t Most>
 struct ShortGroups {
-  alignas(64) Scalar h[most_rows] = {}, first[most_rows] = {}, second[most_rows] = {};
-  alignas(64) Scalar high[most_rows], low[most_rows], rstd[most_rows];
-  alignas(64) Wide<Scalar> variance[most_rows];
+  alignas(64) Scalar h[Most], first[Most], second[Most];
+
+  explicit ShortGroups(std::int64_t count) {
+    const std::int64_t whole = count / most_rows * most_rows;
+    for (Scalar* each : {h, first, second}) {
+      if (whole < count) std::fill(each + whole, each + whole + most_rows, Scalar(0));
+    }
+  }
 };
 
 template <typename Storage, typename Scalar>
@@ -127,41 +131,79 @@ struct ForwardEngine {
                            {job.stream, next_after(partition.count * count, 1, count * axis.stride[0])});
   }
 
-  /// Statistics of rows of one block.
+  /// Statistics of at most sixteen rows of one block.
   static void finish_short_rows(const Job& job, const Tile& tile, Rows<const Storage> x,
                                 Normalizer<Scalar>* by) {
     const std::int64_t n = job.partition->count;
-    ShortGroups<Scalar> groups;
+    const auto summarize = [&](std::int64_t r, Summary<Scalar>& summary) {
+      append_rows(*job.kernels, job.statistic, {x(r), 0}, 1, n, true, &summary);
+    };
+    // For fewer, sixteen together take longer.
+    constexpr std::int64_t worth_it = 4;
+    if (tile.lanes < worth_it) {
+      for (std::int64_t r = 0; r < tile.lanes; ++r) {
+        Summary<Scalar> summary;
+        summarize(r, summary);
+        by[r] = finish_lane(job, tile, r, summary).normalizer;
+      }
+      return;
+    }
+    ShortGroups<Scalar, most_rows> groups(tile.lanes);
     if (is_centred(job.statistic)) {
       first_shifts(*job.kernels, x, tile.lanes, n, groups.h);
       job.kernels->sweeps(x, tile.lanes, n, groups.h, groups.first, groups.second);
     } else {
       job.kernels->sums(x, tile.lanes, n, true, groups.second);
+      std::fill(groups.h, groups.h + tile.lanes, Scalar(0));
+      std::fill(groups.first, groups.first + tile.lanes, Scalar(0));
     }
-    finish_short(job, tile, 0, groups, by, [&](std::int64_t r, Summary<Scalar>& summary) {
-      append_rows(*job.kernels, job.statistic, {x(r), 0}, 1, n, true, &summary);
+    finish_short(job, tile, groups, by, summarize);
+  }
+
+  /// The same of lanes that are summed where they are.
+  static void finish_short_lanes(const Job& job, const Tile& tile, Buffer& buffer, Normalizer<Scalar>* by) {
+    const std::int64_t n = job.partition->count;
+    const Rows<const Storage> x = read_lanes(job.x, 0, job.partition->values, tile, 0, n, buffer.values);
+    ShortGroups<Scalar, most_lanes> groups(tile.lanes);
+    if (is_centred(job.statistic)) {
+      first_lane_shifts(*job.kernels, x, n, tile.lanes, groups.h);
+    } else {
+      std::fill(groups.h, groups.h + tile.lanes, Scalar(0));
+    }
+    job.kernels->lane_sweeps(x, n, tile.lanes, groups.h, groups.first, groups.second);
+    if (!is_centred(job.statistic)) std::fill(groups.first, groups.first + tile.lanes, Scalar(0));
+    // Any lane's sixteen neighbours, of which it is one.
+    finish_short(job, tile, groups, by, [&](std::int64_t t, Summary<Scalar>& summary) {
+      const std::int64_t first = std::min(t, tile.lanes - gathered_lanes);
+      Summary<Scalar> summaries[gathered_lanes];
+      append_lanes(*job.kernels, job.statistic, {x.data + first, x.step}, n, gathered_lanes, true, summaries);
+      summary = summaries[t - first];
     });
   }
 
-  /// Statistics of at most sixteen groups of one block, from their sums; `summarize(i, summary)` for those that need more.
-  template <typename Summarize>
-  static void finish_short(const Job& job, const Tile& tile, std::int64_t start, ShortGroups<Scalar>& groups,
+  /// Statistics of groups of one block, from their sums; `summarize(i, summary)` for those that need more.
+  template <std::int64_t Most, typename Summarize>
+  static void finish_short(const Job& job, const Tile& tile, const ShortGroups<Scalar, Most>& groups,
                            Normalizer<Scalar>* by, const Summarize& summarize) {
     const auto n = static_cast<W>(job.partition->count);
     const Rule<Scalar> rule{has_sigma(job.statistic), n, job.statistic == Statistic::sum_square ? W(1) : n,
                             job.eps};
-    const std::int64_t count = std::min(tile.lanes - start, most_rows);
-    unsigned left = job.kernels->finish(rule, groups.h, groups.first, groups.second, groups.high, groups.low,
-                                        groups.rstd, groups.variance);
-    for (std::int64_t i = 0; i < count; ++i, left >>= 1) {
-      if ((left & 1) != 0) {
-        Summary<Scalar> summary;
-        summarize(start + i, summary);
-        by[start + i] = finish_lane(job, tile, start + i, summary).normalizer;
-        continue;
+    alignas(64) Scalar high[most_rows], low[most_rows], rstd[most_rows];
+    alignas(64) W variance[most_rows];
+    for (std::int64_t start = 0; start < tile.lanes; start += most_rows) {
+      unsigned left = job.kernels->finish(rule, groups.h + start, groups.first + start, groups.second + start,
+                                          high, low, rstd, variance);
+      const std::int64_t count = std::min(tile.lanes - start, most_rows);
+      for (std::int64_t i = 0; i < count; ++i, left >>= 1) {
+        if ((left & 1) != 0) {
+          Summary<Scalar> summary;
+          summarize(start + i, summary);
+          by[start + i] = finish_lane(job, tile, start + i, summary).normalizer;
+          continue;
+        }
+        by[start + i] = {high[i], low[i], rstd[i]};
+        job.sink.put(tile.base.group + (start + i) * tile.lane.group, {by[start + i], variance[i]});
       }
-      by[start + i] = {groups.high[i], groups.low[i], groups.rstd[i]};
-      job.sink.put(tile.base.group + (start + i) * tile.lane.group, {by[start + i], groups.variance[i]});
     }
   }
 
@@ -374,8 +416,13 @@ struct ForwardEngine {
     const std::int64_t segments = segments_in(job.partition->count);
     for (std::int64_t id = first; id < last; ++id) {
       const Tile tile = job.partition->groups.tile(id, job.width);
-      Summary<Scalar> total[most_lanes];
       Normalizer<Scalar> by[most_lanes];
+      if (job.partition->count <= block_size && sums_in_place(*job.partition, tile, 1)) {
+        finish_short_lanes(job, tile, buffer, by);
+        if (job.y != nullptr) write(job, tile, 0, segments, by, buffer);
+        continue;
+      }
+      Summary<Scalar> total[most_lanes];
       for (std::int64_t number = 0; number < segments; ++number) {
         Summary<Scalar> next[most_lanes];
         summarize(job, tile, segment(number, job.partition->count), buffer, number == 0 ? total : next);

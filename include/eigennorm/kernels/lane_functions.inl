@@ -12,7 +12,7 @@ template <typename T, typename Row, typename Ask, typename Put>
 EIGENNORM_INLINE void lane_trees(std::int64_t n, std::int64_t lanes, const Row& row, const Ask& ask,
                                  const Put& put) {
   using Residues = T[tree_lanes][most_vectors];
-  Residues partial[2], last[2];
+  Residues partial[2];
   for (std::int64_t first = 0; first < lanes; first += most_vectors * 16) {
     const std::int64_t vectors = std::min(most_vectors, (lanes - first + 15) / 16);
     // The last vector may overlap the one before it: each lane is for itself.
@@ -33,19 +33,19 @@ EIGENNORM_INLINE void lane_trees(std::int64_t n, std::int64_t lanes, const Row& 
       }
     }
     if (i < n) {
-      // v_j + v_{j+16} and v_{j+32} + v_{j+48}, as far as there are any.
       const std::int64_t rows = n - i;
-      for (std::int64_t r = 0; r < rows; ++r) {
-        const auto terms = row(i + r);
-        T* into = last[r / 32][r % 16];
-        for (std::int64_t w = 0; w < vectors; ++w)
-          into[w] = r % 32 < 16 ? terms(lane(w)) : T::add(into[w], terms(lane(w)));
-      }
       Residues& sums = partial[i / step_size % 2];
       for (std::int64_t j = 0; j < tree_lanes; ++j) {
         for (std::int64_t w = 0; w < vectors; ++w) {
-          T next = j < rows ? last[0][j][w] : T::zero();
-          if (j + 32 < rows) next = T::add(next, last[1][j][w]);
+          const std::int64_t at = lane(w);
+          const auto some = [&](std::int64_t k) __attribute__((always_inline)) { return row(i + k)(at); };
+          T next = j < rows ? some(j) : T::zero();
+          if (j + 16 < rows) next = T::add(next, some(j + 16));
+          if (j + 32 < rows) {
+            T back = some(j + 32);
+            if (j + 48 < rows) back = T::add(back, some(j + 48));
+            next = T::add(next, back);
+          }
           sums[j][w] = i < 2 * step_size ? next : T::add(sums[j][w], next);
         }
       }
