@@ -139,13 +139,11 @@ struct ForwardEngine {
       append_rows(*job.kernels, job.statistic, {x(r), 0}, 1, n, true, &summary);
     };
     // For fewer, sixteen together take longer.
-    constexpr std::int64_t worth_it = 4;
+    constexpr std::int64_t worth_it = 8;
     if (tile.lanes < worth_it) {
-      for (std::int64_t r = 0; r < tile.lanes; ++r) {
-        Summary<Scalar> summary;
-        summarize(r, summary);
-        by[r] = finish_lane(job, tile, r, summary).normalizer;
-      }
+      Summary<Scalar> summaries[worth_it];
+      append_rows(*job.kernels, job.statistic, x, tile.lanes, n, true, summaries);
+      finish_tile(job, tile, summaries, by);
       return;
     }
     ShortGroups<Scalar, most_rows> groups(tile.lanes);

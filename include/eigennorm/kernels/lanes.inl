@@ -28,6 +28,13 @@ struct Sized {
 };
 
 #define EIGENNORM_INLINE static inline __attribute__((always_inline))
+// The ends of rows, which without masks are more code than all the rest, and what is called once for sixteen rows.
+#define EIGENNORM_APART static __attribute__((noinline))
+#if EIGENNORM_BYTES == 16
+#define EIGENNORM_END noinline
+#else
+#define EIGENNORM_END always_inline
+#endif
 
 /// Copies fewer than `Most` values (a power of two), without a call.
 template <int Most, typename T>
@@ -75,7 +82,7 @@ struct Vector {
   EIGENNORM_INLINE V square_root(V a) { return {Lower::square_root(a.low), Lower::square_root(a.high)}; }
   EIGENNORM_INLINE T fold(V a) { return Lower::fold(Lower::add(a.low, a.high)); }
   /// The folds of as many vectors as one has values.
-  EIGENNORM_INLINE V fold_rows(const V* rows) {
+  EIGENNORM_APART V fold_rows(const V* rows) {
     typename Lower::V sums[2 * half];
     for (int r = 0; r < 2 * half; ++r) sums[r] = Lower::add(rows[r].low, rows[r].high);
     return {Lower::fold_rows(sums), Lower::fold_rows(sums + half)};
@@ -87,7 +94,7 @@ struct Vector {
 
   // The first `count` values, as below. Without masks, all registers together: less code than register by register.
   template <typename Storage>
-  EIGENNORM_INLINE V load_few(const Storage* p, std::int64_t count) {
+  static inline __attribute__((EIGENNORM_END)) V load_few(const Storage* p, std::int64_t count) {
 #if EIGENNORM_BYTES == 16
     if (count >= 2 * half) return load(p);
     Storage values[2 * half] = {};
@@ -99,7 +106,7 @@ struct Vector {
 #endif
   }
   template <typename Storage>
-  EIGENNORM_INLINE void store_few(Storage* p, V a, std::int64_t count) {
+  static inline __attribute__((EIGENNORM_END)) void store_few(Storage* p, V a, std::int64_t count) {
 #if EIGENNORM_BYTES == 16
     Storage values[2 * half];
     store(values, a);
@@ -117,7 +124,7 @@ struct Vector {
     }
 #endif
   }
-  EIGENNORM_INLINE V keep_few(V a, std::int64_t count) {
+  static inline __attribute__((EIGENNORM_END)) V keep_few(V a, std::int64_t count) {
     return {Lower::keep_few(a.low, count), Lower::keep_few(a.high, count - half)};
   }
 };

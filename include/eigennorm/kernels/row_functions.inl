@@ -11,7 +11,8 @@ struct One {
   EIGENNORM_INLINE void store(Scalar* p, One a) { L::store(p, a.first); }
   EIGENNORM_INLINE One load(const Scalar* p) { return {L::load(p)}; }
   static constexpr int sums = 1;
-  EIGENNORM_INLINE void split(One a, V& first, V&) { first = a.first; }
+  inline __attribute__((always_inline)) void split(V partial[][16], std::int64_t r) const { partial[0][r] = first; }
+  inline __attribute__((always_inline)) void fold(Scalar* to, Scalar*, std::int64_t r) const { to[r] = L::fold(first); }
 };
 struct Two {
   V first, second;
@@ -26,7 +27,14 @@ struct Two {
   }
   EIGENNORM_INLINE Two load(const Scalar* p) { return {L::load(p), L::load(p + 16)}; }
   static constexpr int sums = 2;
-  EIGENNORM_INLINE void split(Two a, V& first, V& second) { first = a.first, second = a.second; }
+  inline __attribute__((always_inline)) void split(V partial[][16], std::int64_t r) const {
+    partial[0][r] = first;
+    partial[1][r] = second;
+  }
+  inline __attribute__((always_inline)) void fold(Scalar* to, Scalar* other, std::int64_t r) const {
+    to[r] = L::fold(first);
+    other[r] = L::fold(second);
+  }
 };
 
 /// t_j = (v_j + v_{j+16}) + (v_{j+32} + v_{j+48}).
@@ -51,7 +59,7 @@ EIGENNORM_INLINE T tree(std::int64_t n, const Terms& terms) {
   if (i < n) {
     // Missing values are 0 as terms, whatever their tensors hold; sums of nothing but those change no sum.
     const std::int64_t rest = n - i;
-    const auto some = [=, &terms](std::int64_t k) __attribute__((always_inline)) {
+    const auto some = [=, &terms](std::int64_t k) __attribute__((EIGENNORM_END)) {
       const std::int64_t count = std::min(rest - k, std::int64_t{16});
       return T::keep_few(terms(Few{count}, i + k), count);
     };
@@ -67,25 +75,20 @@ EIGENNORM_INLINE T tree(std::int64_t n, const Terms& terms) {
 template <typename T, typename Row>
 EIGENNORM_INLINE void row_trees(std::int64_t rows, std::int64_t n, const Row& row, Scalar* first, Scalar* second) {
   // Fewer are folded one by one sooner.
-  constexpr std::int64_t worth_transposing = 4;
-  V partial[2][16];
+  constexpr std::int64_t worth_transposing = 8;
+  V partial[T::sums][16];
   for (std::int64_t r = 0; r < rows; ++r) {
     const T result = tree<T>(n, row(r));
-    T::split(result, partial[0][r], partial[1][r]);
-  }
-  for (int k = 0; k < T::sums; ++k) {
-    Scalar* to = k == 0 ? first : second;
     if (rows < worth_transposing) {
-      for (std::int64_t r = 0; r < rows; ++r) to[r] = L::fold(partial[k][r]);
+      result.fold(first, second, r);
     } else {
-      for (std::int64_t r = rows; r < 16; ++r) partial[k][r] = L::all(Scalar(0));
-      const V folded = L::fold_rows(partial[k]);
-      if (rows == 16) {
-        L::store(to, folded);
-      } else {
-        L::store_few(to, folded, rows);
-      }
+      result.split(partial, r);
     }
+  }
+  if (rows < worth_transposing) return;
+  for (int k = 0; k < T::sums; ++k) {
+    for (std::int64_t r = rows; r < 16; ++r) partial[k][r] = L::all(Scalar(0));
+    L::store_few(k == 0 ? first : second, L::fold_rows(partial[k]), rows);
   }
 }
 
@@ -144,16 +147,29 @@ static void gradient_sums(In x, In dy, std::int64_t rows, std::int64_t n, const 
 /// As BlockSums, finish and is_out_of_range (summary.hpp) have it, for sixteen groups of one block.
 static unsigned finish(const Rule<Scalar>& rule, const Scalar* h, const Scalar* first, const Scalar* second,
                        Scalar* high, Scalar* low, Scalar* rstd, Wide<Scalar>* variance) {
+  // A register of Scalar at a time.
+  constexpr int size = EIGENNORM_BYTES / static_cast<int>(sizeof(Scalar));
+  unsigned left = 0;
+  for (int i = 0; i < 16; i += size) {
+    left |= finish_some<size>(rule, h + i, first + i, second + i, high + i, low + i, rstd + i, variance + i) << i;
+  }
+  return left;
+}
+
+template <int Size>
+EIGENNORM_INLINE unsigned finish_some(const Rule<Scalar>& rule, const Scalar* h, const Scalar* first,
+                                      const Scalar* second, Scalar* high, Scalar* low, Scalar* rstd,
+                                      Wide<Scalar>* variance) {
   using W = Wide<Scalar>;
-  using LW = Vector<W, 16 * static_cast<int>(sizeof(W))>;
+  constexpr int bytes = Size * static_cast<int>(sizeof(Scalar)), wide_bytes = Size * static_cast<int>(sizeof(W));
+  using LS = Vector<Scalar, bytes>;
+  using LW = Vector<W, wide_bytes>;
   using WV = typename LW::V;
   constexpr W largest = std::numeric_limits<W>::max();
-  const auto wide = [](const Scalar* from) __attribute__((always_inline)) {
-    return widen<Scalar, W, 16 * static_cast<int>(sizeof(Scalar))>(L::load(from));
-  };
-  const auto store = [](Scalar* to, WV a) __attribute__((always_inline)) {
-    L::store(to, narrow<Scalar, W, 16 * static_cast<int>(sizeof(W))>(a));
-  };
+  const auto wide = [](const Scalar* from)
+                        __attribute__((always_inline)) { return widen<Scalar, W, bytes>(LS::load(from)); };
+  const auto store = [](Scalar* to, WV a)
+                         __attribute__((always_inline)) { LS::store(to, narrow<Scalar, W, wide_bytes>(a)); };
   const WV shift = wide(h), sum = wide(first), squares = wide(second);
   const WV correction = LW::multiply(sum, LW::all(W(1) / rule.count));
   const WV loss = LW::multiply(sum, correction);
@@ -170,22 +186,21 @@ static unsigned finish(const Rule<Scalar>& rule, const Scalar* h, const Scalar* 
   good = LW::both(good, LW::at_most(loss, LW::multiply(LW::all(W(0.25)), squares)));
   if (rule.has_sigma) {
     constexpr W smallest = std::numeric_limits<Scalar>::min() / std::numeric_limits<Scalar>::epsilon();
-    good = LW::both(good, LW::both(LW::at_most(LW::all(smallest * rule.count), m2), LW::at_most(m2, LW::all(largest))));
+    good = LW::both(good,
+                    LW::both(LW::at_most(LW::all(smallest * rule.count), m2), LW::at_most(m2, LW::all(largest))));
     const WV spread = LW::divide(m2, LW::all(rule.divisor));
     LW::store(variance, spread);
     store(rstd, LW::divide(LW::all(W(1)), LW::square_root(LW::add(spread, LW::all(rule.eps)))));
   } else {
     LW::store(variance, LW::all(W(0)));
-    L::store(rstd, L::all(Scalar(1)));
+    LS::store(rstd, LS::all(Scalar(1)));
   }
-  MaskOf<W> masks[16];
+  MaskOf<W> masks[Size];
   __builtin_memcpy(masks, &good, sizeof masks);
   unsigned left = 0;
-  for (int i = 0; i < 16; ++i) left |= static_cast<unsigned>(masks[i] == 0) << i;
+  for (int i = 0; i < Size; ++i) left |= static_cast<unsigned>(masks[i] == 0) << i;
   return left;
 }
-
-// ---- elementwise, on rows
 
 /// How results are stored: through the caches, past them, or first of all in L1.
 enum class Store { usual, streamed, staged };
@@ -194,26 +209,26 @@ enum class Store { usual, streamed, staged };
 /// behind y is overwritten up to a whole vector.
 template <typename Value>
 EIGENNORM_INLINE void for_each(Storage* y, std::int64_t n, Store store, const Value& value) {
-  std::int64_t i = 0;
-  if (store == Store::streamed) {
-    // Streaming stores need whole cache lines: ordinary stores go up to the first and on from the last. In this order:
-    // the line that two rows share is then written at once.
-    const std::int64_t past = past_line(y);
-    const std::int64_t head = past == 0 ? 0 : std::min(n, line - past);
-    while (i < head) {
-      const Few few{std::min(std::int64_t{16}, head - i)};
-      Few::store<L>(few, y + i, value(few, i));
-      i += few.count;
+  // Streaming stores need whole cache lines: ordinary stores go up to the first and on from the last. In this order:
+  // the line that two rows share is then written at once.
+  const std::int64_t past = store == Store::streamed ? past_line(y) : 0;
+  std::int64_t i = 0, few = past == 0 ? 0 : std::min(n, line - past);
+  while (true) {
+    for (; few > 0; few -= 16) {
+      const Few ends{std::min(std::int64_t{16}, few)};
+      const V last = value(ends, i);
+      if (store == Store::staged) {
+        L::store(y + i, last);
+      } else {
+        Few::store<L>(ends, y + i, last);
+      }
+      i += ends.count;
     }
-  }
-  // (A branch that never changes costs less than one more copy of the loop.)
-  for (; i + 16 <= n; i += 16) put(y + i, value(Whole{}, i), store == Store::streamed);
-  if (i >= n) return;
-  const V last = value(Few{n - i}, i);
-  if (store == Store::staged) {
-    L::store(y + i, last);
-  } else {
-    Few::store<L>(Few{n - i}, y + i, last);
+    if (i == n) return;
+    // (A branch that never changes costs less than one more copy of the loop.)
+    for (; i + 16 <= n; i += 16) put(y + i, value(Whole{}, i), store == Store::streamed);
+    few = n - i;
+    if (few == 0) return;
   }
 }
 

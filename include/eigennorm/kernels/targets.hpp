@@ -42,6 +42,8 @@ namespace baseline {
 
 #include "eigennorm/kernels/functions.inl"
 #undef EIGENNORM_INLINE
+#undef EIGENNORM_APART
+#undef EIGENNORM_END
 #undef EIGENNORM_STREAM
 #undef EIGENNORM_BYTES
 }  // namespace baseline
@@ -61,6 +63,8 @@ namespace avx2 {
 
 #include "eigennorm/kernels/functions.inl"
 #undef EIGENNORM_INLINE
+#undef EIGENNORM_APART
+#undef EIGENNORM_END
 #undef EIGENNORM_STREAM
 #undef EIGENNORM_BYTES
 }  // namespace avx2
@@ -84,6 +88,8 @@ namespace avx512 {
 
 #include "eigennorm/kernels/functions.inl"
 #undef EIGENNORM_INLINE
+#undef EIGENNORM_APART
+#undef EIGENNORM_END
 #undef EIGENNORM_STREAM
 #undef EIGENNORM_BYTES
 }  // namespace avx512
