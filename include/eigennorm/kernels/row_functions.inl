@@ -59,9 +59,16 @@ EIGENNORM_INLINE T tree(std::int64_t n, const Terms& terms) {
   if (i < n) {
     // Missing values are 0 as terms, whatever their tensors hold; sums of nothing but those change no sum.
     const std::int64_t rest = n - i;
-    const auto some = [=, &terms](std::int64_t k) __attribute__((EIGENNORM_END)) {
+    const auto end = [=, &terms](std::int64_t k) __attribute__((EIGENNORM_END)) {
       const std::int64_t count = std::min(rest - k, std::int64_t{16});
       return T::keep_few(terms(Few{count}, i + k), count);
+    };
+    const auto some = [=, &terms](std::int64_t k) __attribute__((always_inline)) {
+      // Masks cost nothing; where there are none, whole vectors are better off without.
+      if constexpr (EIGENNORM_BYTES == 16) {
+        if (rest - k >= 16) return terms(Whole{}, i + k);
+      }
+      return end(k);
     };
     T last = some(0);
     if (rest > 16) last = T::add(last, some(16));
