@@ -14,7 +14,7 @@ set grid ytics lc rgb "#dddddd"
 set ylabel "time, as a multiple of the better copy of the same bytes (log scale, cut at 16)"
 set title "One thread: less is better; 1 is a copy"
 set xtics rotate by 40 right font ",10" noenhanced
-set key top left horizontal
+set key outside top right horizontal
 set bmargin 13
 set lmargin 14
 

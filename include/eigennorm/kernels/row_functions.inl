@@ -59,11 +59,11 @@ EIGENNORM_INLINE T tree(std::int64_t n, const Terms& terms) {
   if (i < n) {
     // Missing values are 0 as terms, whatever their tensors hold; sums of nothing but those change no sum.
     const std::int64_t rest = n - i;
-    const auto end = [=, &terms](std::int64_t k) __attribute__((EIGENNORM_END)) {
+    const auto end = [&](std::int64_t k) __attribute__((EIGENNORM_END)) {
       const std::int64_t count = std::min(rest - k, std::int64_t{16});
       return T::keep_few(terms(Few{count}, i + k), count);
     };
-    const auto some = [=, &terms](std::int64_t k) __attribute__((always_inline)) {
+    const auto some = [&](std::int64_t k) __attribute__((always_inline)) {
       // Masks cost nothing; where there are none, whole vectors are better off without.
       if constexpr (EIGENNORM_BYTES == 16) {
         if (rest - k >= 16) return terms(Whole{}, i + k);
@@ -290,12 +290,12 @@ EIGENNORM_INLINE void stream_lines(Storage* lines, const Storage* from, std::int
 
 template <typename Scale, typename Shift>
 EIGENNORM_INLINE void transform_row(const Storage* x, Storage* y, std::int64_t n, const Normalizer<Scalar>& by,
-                                    Scale scale, Shift shift, Store store, std::int64_t ahead) {
+                                    Scale scale, Shift shift, Store store, std::int64_t next) {
   const V high = L::all(by.high), low = L::all(by.low), rstd = L::all(by.rstd);
   const bool centred = by.high != 0 || by.low != 0;
   for_each(
       y, n, store, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
-        prefetch<16, 2>(x + i + ahead);
+        prefetch<16, 2>(x + i + next);
         V value = access.template load<L>(access, x + i);
         // Subtracting 0 changes nothing.
         if (centred) value = L::subtract(L::subtract(value, high), low);
