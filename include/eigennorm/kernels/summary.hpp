@@ -275,6 +275,8 @@ bool is_out_of_range(const Summary<Scalar>& summary, Statistic statistic) {
   using W = Wide<Scalar>;
   if (!(std::abs(summary.mean) <= std::numeric_limits<W>::max())) return true;
   if (!has_sigma(statistic)) return false;
+  // One value has variance 0, whatever its size.
+  if (is_centred(statistic) && summary.count == 1) return false;
   // Below min / epsilon, squares that still matter are rounded as subnormal numbers.
   constexpr W smallest = std::numeric_limits<Scalar>::min() / std::numeric_limits<Scalar>::epsilon();
   const W m2 = summary.m2.total();
