@@ -1,0 +1,166 @@
+#define EIGEN_USE_THREADS  // for Eigen::ThreadPoolDevice
+
+#include <atomic>
+#include <cstdlib>
+#include <functional>
+#include <memory>
+#include <new>
+#include <utility>
+#include <vector>
+
+#include "catch.hpp"
+#include "large_layers.hpp"
+#include "support.hpp"
+
+// Whoever calls a layer in a loop that must not wait for the heap can rely on it: after the first call of a shape nothing
+// is allocated, and by evaluate never. On a pool, Eigen allocates its tasks; the library adds nothing. Every malloc of the
+// process is counted, operator new among them, since Eigen's own check sees neither its thread pool nor the standard
+// library.
+
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+
+namespace {
+
+std::atomic<long> allocations{0};
+
+}  // namespace
+
+extern "C" {
+void* __libc_malloc(std::size_t size);
+void* __libc_calloc(std::size_t count, std::size_t size);
+void* __libc_realloc(void* memory, std::size_t size);
+void* __libc_memalign(std::size_t alignment, std::size_t size);
+
+void* malloc(std::size_t size) noexcept {
+  ++allocations;
+  return __libc_malloc(size);
+}
+void* calloc(std::size_t count, std::size_t size) noexcept {
+  ++allocations;
+  return __libc_calloc(count, size);
+}
+void* realloc(void* memory, std::size_t size) noexcept {
+  ++allocations;
+  return __libc_realloc(memory, size);
+}
+void* memalign(std::size_t alignment, std::size_t size) noexcept {
+  ++allocations;
+  return __libc_memalign(alignment, size);
+}
+void* aligned_alloc(std::size_t alignment, std::size_t size) noexcept {
+  ++allocations;
+  return __libc_memalign(alignment, size);
+}
+int posix_memalign(void** memory, std::size_t alignment, std::size_t size) noexcept {
+  ++allocations;
+  *memory = __libc_memalign(alignment, size);
+  return *memory == nullptr;
+}
+}
+
+using namespace test;
+using namespace eigennorm;
+
+namespace {
+
+template <typename F>
+long allocations_of(const F& f) {
+  const long before = allocations;
+  f();
+  return allocations - before;
+}
+
+/// A pool that counts the parallel sections it is given.
+class CountingDevice {
+ public:
+  explicit CountingDevice(int threads) : pool_(threads), device_(&pool_, threads) {}
+
+  int numThreads() const { return device_.numThreads(); }
+  int currentThreadId() const { return device_.currentThreadId(); }
+  void parallelFor(Eigen::Index n, const Eigen::TensorOpCost& cost,
+                   std::function<void(Eigen::Index, Eigen::Index)> f) const {
+    ++sections_;
+    device_.parallelFor(n, cost, std::move(f));
+  }
+  long sections() const { return sections_; }
+
+ private:
+  Eigen::ThreadPool pool_;
+  Eigen::ThreadPoolDevice device_;
+  mutable std::atomic<long> sections_{0};
+};
+
+/// Layers whose calls go every way through the library: small, and large enough for threads.
+template <typename Scalar>
+std::vector<Large<Scalar>> layers() {
+  std::vector<Large<Scalar>> all = large_layers<Scalar>();
+  all.push_back({"LayerNorm of one row", LayerNorm<Scalar>(64), {1, 64}});
+  all.push_back({"LayerNorm of short rows", LayerNorm<Scalar>(7), {20, 7}});
+  all.push_back({"BatchNorm of a small batch", BatchNorm<Scalar>(10), {6, 10}});
+  all.push_back({"BatchNorm of short planes", BatchNorm<Scalar>(64), {9, 64, 7, 7}});
+  all.push_back({"RMSNorm of rows", RMSNorm<Scalar>(300), {50, 300}});
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("what is counted: malloc and operator new") {
+  CHECK(allocations_of([] { std::free(std::malloc(1)); }) == 1);
+  CHECK(allocations_of([] { ::operator delete(::operator new(1)); }) == 1);
+  CHECK(allocations_of([] { std::vector<double>(100).resize(200); }) == 2);
+}
+
+using Fields = std::tuple<Field<float, Eigen::RowMajor>, Field<float, Eigen::ColMajor>,
+                          Field<double, Eigen::RowMajor>, Field<Eigen::bfloat16, Eigen::RowMajor>>;
+
+TEMPLATE_LIST_TEST_CASE("nothing is allocated after the first call of a shape, and never by evaluate", "",
+                        Fields) {
+  using Scalar = typename TestType::Scalar;
+  for (auto& [name, start, shape] : layers<Scalar>()) {
+    INFO(name);
+    Random random(1);
+    auto layer = start;
+    const TestType x(shape, random.normals(reference::size_of(shape), 0.6));
+    const TestType dy(shape, random.normals(reference::size_of(shape)));
+    TestType y(shape), dx(shape);
+    const auto evaluate_once = [&] { evaluate(layer, x, y, {}); };
+    const auto step = [&] {
+      forward(layer, x, y, {});
+      backward(layer, x, dy, dx, {});
+    };
+    CHECK(allocations_of(evaluate_once) == 0);
+    step();
+    CHECK(allocations_of(step) == 0);
+    CHECK(allocations_of(evaluate_once) == 0);
+  }
+}
+
+TEST_CASE("on a pool only Eigen allocates: at most four times for each thread of a parallel section") {
+  using Float = Field<float, Eigen::RowMajor>;
+  for (const int threads : {1, 2, 4}) {
+    const CountingDevice device(threads);
+    for (auto& [name, start, shape] : layers<float>()) {
+      INFO(name << ", " << threads << " threads");
+      Random random(1);
+      auto layer = start;
+      const Float x(shape, random.normals(reference::size_of(shape), 0.6));
+      const Float dy(shape, random.normals(reference::size_of(shape)));
+      Float y(shape), dx(shape);
+      const auto step = [&] {
+        evaluate(layer, x, y, {device});
+        forward(layer, x, y, {device});
+        backward(layer, x, dy, dx, {device});
+      };
+      step();
+      const long before = device.sections();
+      const long counted = allocations_of(step);
+      CHECK(counted <= 4 * threads * (device.sections() - before));
+    }
+  }
+}
+
+#else
+
+TEST_CASE("allocations are counted with glibc, and without sanitizers") { SUCCEED(); }
+
+#endif

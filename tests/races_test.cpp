@@ -1,0 +1,159 @@
+#define EIGEN_USE_THREADS  // for Eigen::ThreadPoolDevice
+
+#include <memory>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "catch.hpp"
+#include "large_layers.hpp"
+#include "support.hpp"
+
+// What a thread sanitizer is given to watch (scripts/test.sh --long builds this with one), and again and again the same bits.
+
+using namespace test;
+using namespace eigennorm;
+
+namespace {
+
+using Float = Field<float, Eigen::RowMajor>;
+
+/// What a training step leaves.
+struct Step {
+  Float y, dx;
+  Vector<float> dscale, dshift;
+  std::optional<RunningStatistics<float>> running;
+
+  Step(Normalization<float> layer, const Float& x, const Float& dy, const Context<float>& context)
+      : y(x.shape()), dx(x.shape()) {
+    forward(layer, x, y, context);
+    backward(layer, x, dy, dx, context);
+    dscale = layer.scale.grad;
+    dshift = layer.shift.grad;
+    running = layer.running;
+  }
+
+  bool same(const Step& other) const {
+    return same_bits(y, other.y) && same_bits(dx, other.dx) && same_bits<float>(dscale, other.dscale) &&
+           same_bits<float>(dshift, other.dshift) &&
+           (!running || (same_bits<float>(running->mean, other.running->mean) &&
+                         same_bits<float>(running->variance, other.running->variance)));
+  }
+};
+
+/// Just above the size from which on calls are shared out.
+std::vector<Large<float>> shared_layers() {
+  return {
+      {"LayerNorm", LayerNorm<float>(96), {400, 96}},
+      {"LayerNorm of long rows", LayerNorm<float>(9000), {4, 9000}},
+      {"LayerNorm of columns", LayerNorm<float>(400, over(0)), {400, 96}},
+      {"LayerNorm of one row", LayerNorm<float>(70000), {1, 70000}},
+      {"RMSNorm", RMSNorm<float>(33), {1200, 33}},
+      {"BatchNorm, NCHW", BatchNorm<float>(3), {5, 3, 50, 50}},
+      {"BatchNorm, short planes", BatchNorm<float>(100), {8, 100, 7, 7}},
+      {"BatchNorm, N x C", BatchNorm<float>(130), {300, 130}},
+      {"GroupNorm, NCHW", GroupNorm<float>(4, 32), {3, 32, 20, 20}},
+      {"GroupNorm, NHWC", GroupNorm<float>(4, 32, channels_on(-1)), {3, 20, 20, 32}},
+      {"InstanceNorm", InstanceNorm<float>(10), {4, 10, 30, 30}},
+      {"WeightNorm", WeightNorm<float>(300), {300, 128}},
+  };
+}
+
+}  // namespace
+
+TEST_CASE("two thousand training steps on pools of 1 to 8 threads: no race, always the same bits") {
+  std::vector<std::unique_ptr<Eigen::ThreadPool>> pools;
+  for (int threads = 1; threads <= 8; ++threads)
+    pools.push_back(std::make_unique<Eigen::ThreadPool>(threads));
+  int steps = 0;
+  for (const auto& [name, start, shape] : shared_layers()) {
+    INFO(name);
+    Random random(7);
+    auto layer = start;
+    randomize(layer, random);
+    const Float x(shape, random.normals(reference::size_of(shape), 0.6));
+    const Float dy(shape, random.normals(reference::size_of(shape)));
+    const Step serial(layer, x, dy, {});
+    for (int repeat = 0; repeat < 168; ++repeat) {
+      Eigen::ThreadPool& pool = *pools[static_cast<std::size_t>(repeat) % pools.size()];
+      const Eigen::ThreadPoolDevice device(&pool, pool.NumThreads());
+      INFO(pool.NumThreads() << " threads, repeat " << repeat);
+      REQUIRE(serial.same(Step(layer, x, dy, {device})));
+      ++steps;
+    }
+  }
+  CHECK(steps >= 2000);
+}
+
+TEST_CASE("a hundred steps of large layers on pools of 1 to 8 threads: the same bits") {
+  std::vector<std::unique_ptr<Eigen::ThreadPool>> pools;
+  for (int threads = 1; threads <= 8; ++threads)
+    pools.push_back(std::make_unique<Eigen::ThreadPool>(threads));
+  for (const auto& [name, start, shape] : large_layers<float>()) {
+    INFO(name);
+    Random random(8);
+    auto layer = start;
+    randomize(layer, random);
+    const Float x(shape, random.normals(reference::size_of(shape), 0.6));
+    const Float dy(shape, random.normals(reference::size_of(shape)));
+    const Step serial(layer, x, dy, {});
+    for (int repeat = 0; repeat < 100; ++repeat) {
+      Eigen::ThreadPool& pool = *pools[static_cast<std::size_t>(repeat) % pools.size()];
+      const Eigen::ThreadPoolDevice device(&pool, pool.NumThreads());
+      INFO(pool.NumThreads() << " threads, repeat " << repeat);
+      REQUIRE(serial.same(Step(layer, x, dy, {device})));
+    }
+  }
+}
+
+TEST_CASE("one const layer, evaluated by four threads at once") {
+  for (const auto& [name, start, shape] : shared_layers()) {
+    INFO(name);
+    Random random(9);
+    auto trained = start;
+    randomize(trained, random);
+    const Float x(shape, random.normals(reference::size_of(shape), 0.6));
+    Float expected(shape);
+    forward(trained, x, expected, {});
+    const Normalization<float>& layer = trained;
+    evaluate(layer, x, expected, {});
+    std::vector<int> wrong(4, 0);
+    std::vector<std::thread> threads;
+    for (std::size_t t = 0; t < wrong.size(); ++t) {
+      threads.emplace_back([&, t] {
+        for (int repeat = 0; repeat < 10; ++repeat) {
+          Float y(shape);
+          evaluate(layer, x, y, {});
+          wrong[t] += same_bits(y, expected) ? 0 : 1;
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    CHECK(wrong == std::vector<int>(4, 0));
+  }
+}
+
+TEST_CASE("a call from inside the pool's own workers stays on them, and does not wait for others") {
+  // All workers of a pool of two call at once: would they wait for tasks on the same pool, nobody was left to run those.
+  Eigen::ThreadPool pool(2);
+  const Eigen::ThreadPoolDevice device(&pool, 2);
+  for (const auto& [name, start, shape] : shared_layers()) {
+    INFO(name);
+    Random random(10);
+    auto layer = start;
+    randomize(layer, random);
+    const Float x(shape, random.normals(reference::size_of(shape), 0.6));
+    const Float dy(shape, random.normals(reference::size_of(shape)));
+    const Step serial(layer, x, dy, {});
+    Eigen::Barrier done(2);
+    std::vector<int> same(2, 0);
+    for (std::size_t t = 0; t < same.size(); ++t) {
+      pool.Schedule([&, t] {
+        same[t] = serial.same(Step(layer, x, dy, {device})) ? 1 : 0;
+        done.Notify();
+      });
+    }
+    done.Wait();
+    CHECK(same == std::vector<int>(2, 1));
+  }
+}
