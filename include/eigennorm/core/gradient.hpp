@@ -106,6 +106,7 @@ void input_gradient(kernels::BackwardJob<Storage, Scalar>& job, const Device& de
   const std::int64_t groups = partition.groups.kept.size;
   const std::int64_t segments = kernels::segments_in(partition.count);
   if (!job.frozen && partition.rows(3) && partition.groups.reduced.rank <= 1 &&
+      partition.groups.reduced.fastest().feature <= 1 &&
       takes_whole_tiles(groups, segments, device.threads())) {
     device.parallel_for(groups, partition.count,
                         [&](std::int64_t first, std::int64_t last) { Engine::rows(job, first, last); });

@@ -76,7 +76,7 @@ struct ForwardEngine {
   static void rows(const Job& job, std::int64_t first, std::int64_t last) {
     const Partition& partition = *job.partition;
     const Axis axis = partition.groups.kept.fastest();
-    const bool each = partition.groups.reduced.fastest().feature == 1 && axis.feature == 0;
+    const bool each = partition.groups.reduced.fastest().feature == 1 && !has_features(partition.groups.kept);
     const AlignedParameter<Scalar> scale(job.scale, each, partition.count, last - first);
     const AlignedParameter<Scalar> shift(job.shift, each, partition.count, last - first);
     // Their x and y stay in L1 between statistics and transform.
@@ -116,7 +116,7 @@ struct ForwardEngine {
     }
     if (job.y == nullptr) return;
     const Rows<Storage> y{job.y + at.tensor[1], axis.stride[1]};
-    if (partition.groups.reduced.rank > 1) {
+    if (partition.groups.reduced.rank > 1 || partition.groups.reduced.fastest().feature > 1) {
       Tile row{at, 1, no_axis()};
       for (std::int64_t r = 0; r < count; ++r) {
         write_runs(job, row, 0, partition.count, by[r]);

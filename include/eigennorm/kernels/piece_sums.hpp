@@ -28,6 +28,11 @@ class PieceSums {
         partition.groups.interleaved)
       return false;
     if (GroupPieces(partition, true).per_run > most_waiting || kept.rank > 2) return false;
+    // A group is one run of each of its features.
+    const Loop& values = partition.groups.reduced;
+    for (int i = 0; i + 1 < values.rank; ++i) {
+      if (values.axes[static_cast<std::size_t>(i)].feature == 0) return false;
+    }
     // Samples outside, groups of features inside.
     return kept.rank < 2 || (kept.axes[0].feature == 0 && kept.axes[1].feature != 0);
   }
