@@ -1,0 +1,266 @@
+#pragma once
+
+#include <array>
+#include <cstdio>
+#include <string>
+
+#include "array.hpp"
+#include "judge.hpp"
+#include "plan.hpp"
+#include "values.hpp"
+
+// One random case: a layer goes forward and back, and every result is held against the formula.
+
+namespace fuzz {
+
+enum class Result { y, dx, dscale, dshift, running_mean, running_variance };
+inline const std::vector<std::string> result_names = {"y",      "dx",           "dscale",
+                                                      "dshift", "running_mean", "running_variance"};
+inline const char* name_of(Result result) { return result_names[static_cast<std::size_t>(result)].c_str(); }
+
+/// A number for each of them.
+using Units = std::array<Real, 6>;
+
+struct Outcome {
+  Units ordinary{}, lone{};
+  Excuses excuses;
+  std::string description;  // of the case
+  std::string failure;      // nothing where it passed
+};
+
+template <typename Data, int Order>
+class Trial {
+ public:
+  using Scalar = test::ScalarOf<Data>;
+  using Memory = Array<Data, Order>;
+
+  Trial(Op op, std::ptrdiff_t most, std::uint64_t seed)
+      : random_(seed),
+        plan_(draw_plan(op, most, random_)),
+        roles_(plan_.formula, plan_.shape),
+        layer_(make_layer<Scalar>(plan_)),
+        kinds_(plan_.shape.size() == 2 && chance(random_, 0.5) ? Kinds::matrices : Kinds::tensors),
+        in_place_(chance(random_, 0.25)),
+        values_(draw_data<Data>(roles_, random_)) {
+    draw_parameters();
+    if (layer_.running) draw_running();
+    describe();
+  }
+
+  Outcome run() {
+    try {
+      if (plan_.op == Op::batch_norm_evaluate) {
+        evaluate();
+      } else {
+        train();
+      }
+    } catch (const std::exception& error) {
+      fail(std::string("threw: ") + error.what());
+    }
+    return outcome_;
+  }
+
+ private:
+  // ---- the case
+
+  void draw_parameters() {
+    const double size = chance(random_, 0.8) ? 1 : magnitude(random_, -3, 3);
+    for (Scalar& value : layer_.scale.value) value = static_cast<Scalar>(size * (1 + 0.5 * random_.normal()));
+    for (Scalar& value : layer_.shift.value) value = static_cast<Scalar>(random_.normal());
+    // Gradients add up: there may be some already.
+    if (chance(random_, 0.5)) return;
+    for (Scalar& value : layer_.scale.grad) value = static_cast<Scalar>(random_.normal());
+    for (Scalar& value : layer_.shift.grad) value = static_cast<Scalar>(random_.normal());
+  }
+
+  /// As if data of this kind had been seen before.
+  void draw_running() {
+    const reference::Statistics batch = reference::statistics(plan_.formula, roles_, values_.x);
+    auto& running = *layer_.running;
+    for (std::size_t i = 0; i < roles_.size(); ++i) {
+      const auto feature = static_cast<Eigen::Index>(roles_.feature[i]);
+      const Real variance = batch.variance[roles_.group[i]] * (0.5 + random_.uniform());
+      running.mean[feature] = static_cast<Scalar>(values_.x[i]);
+      if (running.variance.size() == 0) continue;
+      running.variance[feature] = static_cast<Scalar>(std::min(variance, range_of<Scalar>().largest));
+    }
+  }
+
+  void describe() {
+    std::string& text = outcome_.description;
+    const auto list = [&text](const char* before, const auto& numbers) {
+      text += before;
+      for (const auto number : numbers) text += " " + std::to_string(number);
+    };
+    list("shape", plan_.shape);
+    list(" over", plan_.formula.averaged);
+    list(" features on", plan_.formula.features);
+    char rest[128];
+    std::snprintf(rest, sizeof rest, ", groups %td, eps %.0Le, x %s, dy %s, %s%s", plan_.formula.groups,
+                  plan_.formula.epsilon, name_of(values_.kind), name_of(values_.gradient_kind),
+                  kinds_ == Kinds::matrices ? "matrices" : "tensors", in_place_ ? ", in place" : "");
+    text += rest;
+  }
+
+  // ---- the run
+
+  void evaluate() {
+    Memory x(plan_.shape, kinds_, random_), y(plan_.shape, kinds_, random_);
+    x.fill(values_.x);
+    with_views(
+        kinds_, plan_.shape.size(), [&](const auto& from, auto to) { layer_.evaluate(from, to); }, x,
+        in_place_ ? x : y);
+    check_output(in_place_ ? x : y, judge_by(by_running()), by_running());
+  }
+
+  void train() {
+    Memory x(plan_.shape, kinds_, random_), y(plan_.shape, kinds_, random_);
+    Memory dy(plan_.shape, kinds_, random_), dx(plan_.shape, kinds_, random_);
+    x.fill(values_.x);
+    dy.fill(values_.dy);
+    const auto before = layer_.running;
+    const auto scale_before = layer_.scale.grad, shift_before = layer_.shift.grad;
+    with_views(
+        kinds_, plan_.shape.size(), [&](const auto& from, auto to) { layer_.forward(from, to); }, x, y);
+    with_views(
+        kinds_, plan_.shape.size(), [&](const auto& a, const auto& b, auto to) { layer_.backward(a, b, to); },
+        x, dy, in_place_ ? dy : dx);
+
+    const reference::Statistics given =
+        plan_.fixed() ? by_running() : reference::statistics(plan_.formula, roles_, values_.x);
+    const Judge judge = judge_by(given);
+    check_output(y, judge, given);
+    if (before) check_running(*before, given, judge);
+    const reference::Gradients truth =
+        reference::backward(plan_.formula, roles_, given, parameters(), values_.x, values_.dy, plan_.fixed());
+    check(Result::dx, in_place_ ? dy : dx, truth.x, judge.dx);
+    check_gradient(Result::dscale, layer_.scale.grad, scale_before, truth.scale, judge.scale);
+    check_gradient(Result::dshift, layer_.shift.grad, shift_before, truth.shift, judge.shift);
+    if (x.numbers() != values_.x || !x.gaps_are_untouched()) fail("x was changed");
+  }
+
+  reference::Parameters parameters() const { return test::parameters(layer_); }
+  reference::Statistics by_running() const {
+    return reference::from_running(plan_.formula, roles_, test::running(layer_));
+  }
+
+  // ---- the judgement
+
+  Judge judge_by(const reference::Statistics& given) {
+    Judge judge(plan_.formula, roles_, given, parameters(), values_.x, values_.dy, plan_.fixed(),
+                range_of<Scalar>());
+    outcome_.excuses = judge.excuses;
+    return judge;
+  }
+
+  void check_output(const Memory& y, const Judge& judge, const reference::Statistics& given) {
+    check(Result::y, y, reference::forward(roles_, given, parameters(), values_.x), judge.y);
+  }
+
+  void check(Result result, const Memory& got, const Numbers& truth, const Scales& scales) {
+    if (!got.gaps_are_untouched()) fail(std::string(name_of(result)) + " was written outside of its memory");
+    note<Data>(result, judge<Data>(got.numbers(), truth, scales));
+  }
+
+  void check_gradient(Result result, const eigennorm::Vector<Scalar>& got,
+                      const eigennorm::Vector<Scalar>& before, Numbers truth, Scales scales) {
+    if (got.size() == 0) return;
+    for (std::size_t i = 0; i < truth.size(); ++i) {
+      const Real already = before[static_cast<Eigen::Index>(i)];
+      truth[i] += already;
+      scales[i].add(std::abs(already), 0);
+    }
+    note<Scalar>(result, judge<Scalar>(test::numbers(got), truth, scales));
+  }
+
+  void check_running(const eigennorm::RunningStatistics<Scalar>& before, const reference::Statistics& batch,
+                     const Judge& judge);
+
+  template <typename T>
+  void note(Result result, const Verdict& verdict) {
+    const auto place = static_cast<std::size_t>(result);
+    outcome_.ordinary[place] = verdict.ordinary.units;
+    outcome_.lone[place] = verdict.lone.units;
+    const Real limit = test::tolerance<T>().limit;
+    if (verdict.ordinary.units > limit) fail(text_of(result, verdict.ordinary));
+    if (verdict.lone.units > 2 * limit) fail(text_of(result, verdict.lone) + " (a lone summand)");
+  }
+
+  static std::string text_of(Result result, const Worst& worst) {
+    char text[160];
+    std::snprintf(text, sizeof text, "%s[%zu] is %.9Lg instead of %.9Lg, off by %.3Lg units", name_of(result),
+                  worst.place, worst.got, worst.truth, worst.units);
+    return text;
+  }
+
+  void fail(const std::string& text) { outcome_.failure += (outcome_.failure.empty() ? "" : "; ") + text; }
+
+  Random random_;
+  Plan plan_;
+  Roles roles_;
+  eigennorm::Normalization<Scalar> layer_;
+  Kinds kinds_;
+  bool in_place_;  // evaluate over x, dx over dy
+  DrawnData values_;
+  Outcome outcome_;
+};
+
+/// All features' values move, or, where one would leave the range, none.
+template <typename Data, int Order>
+void Trial<Data, Order>::check_running(const eigennorm::RunningStatistics<Scalar>& before,
+                                       const reference::Statistics& batch, const Judge& judge) {
+  const auto& running = *layer_.running;
+  const Numbers old_mean = test::numbers(before.mean), old_variance = test::numbers(before.variance);
+  const Numbers mean = test::numbers(running.mean), variance = test::numbers(running.variance);
+  const bool stayed = mean == old_mean && variance == old_variance;
+  if (!plan_.moves) {
+    if (!stayed || running.batches + running.rejected_batches != 0) fail("running statistics moved");
+    return;
+  }
+  const Real old_weight = before.averaging.weight_of_old(0), new_weight = before.averaging.weight_of_new(0);
+  const auto count = static_cast<Real>(roles_.count);
+  const Real correction = plan_.estimator == eigennorm::Estimator::unbiased ? count / (count - 1) : 1;
+  std::vector<std::size_t> groups(roles_.features, 0);
+  std::vector<reference::Sum> means(roles_.features), variances(roles_.features);
+  Scales mean_scales(roles_.features), variance_scales(roles_.features);
+  std::vector<bool> seen(roles_.groups, false);
+  for (std::size_t i = 0; i < roles_.size(); ++i) {
+    const std::size_t group = roles_.group[i], feature = roles_.feature[i];
+    if (seen[group]) continue;
+    seen[group] = true;
+    ++groups[feature];
+    means[feature].add(batch.mean(group));
+    variances[feature].add(correction * batch.variance[group]);
+    mean_scales[feature].size += std::abs(batch.mean(group)) + std::sqrt(batch.variance[group]);
+    if (judge.group(group).lone()) variance_scales[feature].lone = true;
+  }
+  Numbers true_mean, true_variance;
+  Real largest = 0, largest_sum = 0;
+  for (std::size_t f = 0; f < roles_.features; ++f) {
+    const auto samples = static_cast<Real>(groups[f]);
+    true_mean.push_back(old_weight * old_mean[f] + new_weight * means[f].total() / samples);
+    mean_scales[f].size = old_weight * std::abs(old_mean[f]) + new_weight * mean_scales[f].size / samples;
+    mean_scales[f].slack = variance_scales[f].slack = 4 * range_of<Scalar>().tiny;
+    largest = std::max(largest, std::abs(true_mean[f]));
+    largest_sum = std::max(largest_sum, samples * mean_scales[f].size);
+    if (old_variance.empty()) continue;
+    true_variance.push_back(old_weight * old_variance[f] + new_weight * variances[f].total() / samples);
+    variance_scales[f].size = true_variance[f];
+    largest = std::max(largest, true_variance[f]);
+    largest_sum = std::max(largest_sum, variances[f].total());
+  }
+  // At the edge of the range either is right; sums of double over the samples leave it before their mean.
+  const Real edge = range_of<Scalar>().largest;
+  const bool must_move = largest < 0.999L * edge && largest_sum < 0.999L * range_of<double>().largest;
+  const bool must_stay = largest > 1.001L * edge;
+  const bool moved = running.batches == 1 && running.rejected_batches == 0;
+  const bool rejected = running.batches == 0 && running.rejected_batches == 1;
+  if (moved == rejected || (must_move && !moved) || (must_stay && !rejected))
+    fail("a wrong number of batches");
+  if (rejected && !stayed) fail("a rejected batch moved something");
+  if (!moved) return;
+  note<Scalar>(Result::running_mean, fuzz::judge<Scalar>(mean, true_mean, mean_scales));
+  note<Scalar>(Result::running_variance, fuzz::judge<Scalar>(variance, true_variance, variance_scales));
+}
+
+}  // namespace fuzz
