@@ -1,0 +1,374 @@
+// docs/arithmetic.md once more, from its words alone and with numbers of its own: what layers give is that, to the bit.
+// Without it a block of another length, or a sum in another order, would be as right as before, with other bits.
+
+#include <cmath>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "catch.hpp"
+#include "support.hpp"
+
+using namespace test;
+using namespace eigennorm;
+
+namespace {
+
+#include "eigennorm/kernels/strict_begin.inl"
+
+template <typename S>
+using Values = std::vector<S>;
+template <typename S>
+constexpr bool is_wide = !std::is_same_v<S, float>;
+
+/// Whatever a + b loses.
+template <typename T>
+T lost_by(T a, T b) {
+  const T sum = a + b, part = sum - a;
+  return (a - (sum - part)) + (b - part);
+}
+
+/// A wide sum: what additions lose is added up beside it where Wide is no wider than Scalar.
+template <typename S>
+struct Sum {
+  Wide<S> value = 0, lost = 0;
+
+  void add(Wide<S> next) {
+    if (is_wide<S>) lost += lost_by(value, next);
+    value += next;
+  }
+  void add(const Sum& next) {
+    add(next.value);
+    lost += next.lost;
+  }
+  Wide<S> total() const { return value + lost; }
+};
+
+template <typename S>
+S tree(const Values<S>& v) {
+  S sums[2][16] = {};
+  for (std::size_t i = 0; i < v.size(); i += 64) {
+    const auto at = [&](std::size_t k) { return i + k < v.size() ? v[i + k] : S(0); };
+    for (std::size_t j = 0; j < 16; ++j)
+      sums[i / 64 % 2][j] += (at(j) + at(j + 16)) + (at(j + 32) + at(j + 48));
+  }
+  for (std::size_t j = 0; j < 16; ++j) sums[0][j] += sums[1][j];
+  for (const std::size_t half : {8U, 4U, 2U, 1U}) {
+    for (std::size_t j = 0; j < half; ++j) sums[0][j] += sums[0][j + half];
+  }
+  return sums[0][0];
+}
+
+/// v[first], v[first + 1], ..., at most `count` of them.
+template <typename S>
+Values<S> part_of(const Values<S>& v, std::size_t first, std::size_t count) {
+  const auto begin = v.begin() + static_cast<std::ptrdiff_t>(first);
+  return {begin, begin + static_cast<std::ptrdiff_t>(std::min(count, v.size() - first))};
+}
+
+template <typename S>
+Values<S> products(const Values<S>& a, const Values<S>& b) {
+  Values<S> result;
+  for (std::size_t i = 0; i < a.size(); ++i) result.push_back(a[i] * b[i]);
+  return result;
+}
+
+template <typename S>
+struct Summary {
+  Wide<S> n = 0, mean = 0, low = 0;
+  Sum<S> m2;
+
+  void merge(const Summary& next) {
+    if (n == 0) {
+      *this = next;
+      return;
+    }
+    const Wide<S> weight = next.n / (n + next.n);
+    m2.add(next.m2);
+    Wide<S> d = next.mean - mean;
+    if (is_wide<S>) d += next.low - low;
+    const Wide<S> sum = mean + d * weight;
+    if (is_wide<S>) {
+      const Wide<S> rest = low + lost_by(mean, d * weight);
+      mean = sum + rest;
+      low = lost_by(sum, rest);
+    } else {
+      mean = sum;
+    }
+    m2.add(d * d * (n * weight));
+    n += next.n;
+  }
+};
+
+template <typename S>
+Summary<S> sweep(const Values<S>& block, S h, bool& is_far) {
+  Values<S> e;
+  for (const S x : block) e.push_back(x - h);
+  Summary<S> result;
+  result.n = static_cast<Wide<S>>(block.size());
+  const Wide<S> sum = tree(e), squares = tree(products(e, e)), c = sum * (1 / result.n);
+  result.mean = static_cast<Wide<S>>(h) + c;
+  if (is_wide<S>) result.low = lost_by(static_cast<Wide<S>>(h), c);
+  result.m2.value = squares - sum * c;
+  is_far = sum * c > squares / 4;
+  return result;
+}
+
+template <typename S>
+Summary<S> summary_of(const Values<S>& x) {
+  Summary<S> total;
+  for (std::size_t segment = 0; segment < x.size(); segment += 65536) {
+    Summary<S> partial;
+    for (std::size_t block = segment; block < std::min(x.size(), segment + 65536); block += 1024) {
+      const Values<S> values = part_of(x, block, 1024);
+      const Values<S> first = part_of(values, 0, 64);
+      S h = static_cast<S>(partial.mean);
+      if (block == segment)
+        h = static_cast<S>(static_cast<Wide<S>>(tree(first)) * (1 / static_cast<Wide<S>>(first.size())));
+      bool is_far = false;
+      Summary<S> next = sweep(values, h, is_far);
+      if (is_far && block == segment) next = sweep(values, static_cast<S>(next.mean), is_far);
+      partial.merge(next);
+    }
+    total.merge(partial);
+  }
+  return total;
+}
+
+/// Of a group: what it is normalized by.
+template <typename S>
+struct By {
+  S high = 0, low = 0, rstd = 1;
+
+  By(const Values<S>& x, Statistic statistic, Wide<S> eps) {
+    Wide<S> squares = 0;
+    if (statistic == Statistic::mean_variance || statistic == Statistic::mean) {
+      const Summary<S> summary = summary_of(x);
+      squares = summary.m2.total();
+      high = static_cast<S>(summary.mean);
+      low = static_cast<S>((summary.mean - static_cast<Wide<S>>(high)) + summary.low);
+    } else {
+      Sum<S> total;
+      for (std::size_t segment = 0; segment < x.size(); segment += 65536) {
+        Sum<S> partial;
+        for (std::size_t block = segment; block < std::min(x.size(), segment + 65536); block += 1024)
+          partial.add(static_cast<Wide<S>>(tree(products(part_of(x, block, 1024), part_of(x, block, 1024)))));
+        total.add(partial);
+      }
+      squares = total.total();
+    }
+    if (statistic == Statistic::mean) return;
+    const auto n = static_cast<Wide<S>>(x.size());
+    const Wide<S> spread = statistic == Statistic::sum_square ? squares : squares / n;
+    rstd = static_cast<S>(1 / std::sqrt(spread + eps));
+  }
+  S xhat(S x) const { return ((x - high) - low) * rstd; }
+};
+
+/// Sums of dy (or d), and of its products with xhat.
+template <typename S>
+struct Pair {
+  Sum<S> sum, product;
+  void add(const Pair& next) {
+    sum.add(next.sum);
+    product.add(next.product);
+  }
+};
+
+/// A layer's whole step on a row-major tensor: groups and features of its values are those of the formula.
+template <typename S>
+struct Contract {
+  Values<S> y, dx, dscale, dshift;
+
+  Contract(const reference::Formula& formula, const Sizes& shape, Statistic statistic,
+           const Normalization<S>& layer, const Values<S>& x, const Values<S>& dy)
+      : y(x.size()), dx(x.size()) {
+    const reference::Roles roles(formula, shape);
+    const bool kept = !reference::contains(formula.averaged, formula.features.at(0));
+    std::vector<reference::Indices> groups(roles.groups), features(roles.features);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      groups[roles.group[i]].push_back(i);
+      features[roles.feature[i]].push_back(i);
+    }
+    std::vector<Pair<S>> of_group;
+    Values<S> xhat(x.size());
+    for (const reference::Indices& at : groups) {
+      Values<S> mine;
+      for (const std::size_t i : at) mine.push_back(x[i]);
+      const By<S> by(mine, statistic, static_cast<Wide<S>>(layer.eps));
+      for (const std::size_t i : at) {
+        const auto f = static_cast<Eigen::Index>(roles.feature[i]);
+        xhat[i] = by.xhat(x[i]);
+        y[i] = layer.shift.value.size() == 0 ? xhat[i] * layer.scale.value(f)
+                                             : xhat[i] * layer.scale.value(f) + layer.shift.value(f);
+      }
+
+      // dx.
+      std::size_t run = 0;  // of one feature
+      while (run < at.size() && roles.feature[at[run]] == roles.feature[at[0]]) ++run;
+      const bool by_runs = !kept && run >= 16;
+      const bool each = !kept && !by_runs;
+      if (!by_runs) run = at.size();
+      std::vector<Pair<S>> blocks;
+      for (std::size_t begin = 0; begin < at.size(); begin += run) {
+        for (std::size_t block = begin; block < begin + run; block += 1024) {
+          const std::size_t n = std::min(std::size_t{1024}, begin + run - block);
+          const auto scale = [&](std::size_t k) {
+            return layer.scale.value(static_cast<Eigen::Index>(roles.feature[at[block + k]]));
+          };
+          Values<S> d, h;
+          for (std::size_t k = 0; k < n; ++k) {
+            d.push_back(each ? dy[at[block + k]] * scale(k) : dy[at[block + k]]);
+            h.push_back(xhat[at[block + k]]);
+          }
+          const auto factor = static_cast<Wide<S>>(by_runs ? scale(0) : S(1));
+          Pair<S> next;
+          next.sum.value = static_cast<Wide<S>>(tree(d)) * factor;
+          next.product.value = static_cast<Wide<S>>(tree(products(d, h))) * factor;
+          blocks.push_back(next);
+        }
+      }
+      Pair<S> total;
+      const std::size_t per_segment = std::max(std::size_t{64}, std::size_t{65536} / run);
+      for (std::size_t segment = 0; segment < blocks.size(); segment += per_segment) {
+        Pair<S> partial;
+        for (std::size_t b = segment; b < std::min(blocks.size(), segment + per_segment); ++b)
+          partial.add(blocks[b]);
+        total.add(partial);
+      }
+      of_group.push_back(total);
+      const auto n = static_cast<Wide<S>>(at.size());
+      const bool centred = statistic == Statistic::mean_variance;
+      const S mean = centred ? static_cast<S>(total.sum.total() / n) : S(0);
+      const Wide<S> product = total.product.total();
+      const S slope = static_cast<S>(statistic == Statistic::sum_square ? product : product / n);
+      for (const std::size_t i : at) {
+        const S scale = layer.scale.value(static_cast<Eigen::Index>(roles.feature[i]));
+        const S rest = (kept ? dy[i] : dy[i] * scale) - (mean + xhat[i] * slope);
+        dx[i] = kept ? rest * by.rstd * scale : rest * by.rstd;
+      }
+    }
+
+    for (const reference::Indices& at : features) {
+      Pair<S> total;
+      if (kept) {
+        for (std::size_t i = 0; i < at.size(); ++i) {
+          const std::size_t group = roles.group[at[i]];
+          if (i == 0 || group != roles.group[at[i - 1]]) total.add(of_group[group]);
+        }
+      } else {
+        total = in_parts(at, dy, xhat);
+      }
+      dscale.push_back(static_cast<S>(total.product.total()));
+      dshift.push_back(static_cast<S>(total.sum.total()));
+    }
+  }
+
+  static Pair<S> in_parts(const reference::Indices& at, const Values<S>& dy, const Values<S>& xhat) {
+    // Pieces: what follows each other in memory, at most a block of it.
+    std::size_t run = 1;
+    while (run < at.size() && at[run] == at[0] + run) ++run;
+    Values<S> sums, with_xhat;
+    for (std::size_t begin = 0; begin < at.size(); begin += run) {
+      for (std::size_t block = begin; block < begin + run; block += 1024) {
+        const std::size_t n = std::min(std::size_t{1024}, begin + run - block);
+        const Values<S> d = part_of(dy, at[block], n), h = part_of(xhat, at[block], n);
+        sums.push_back(tree(d));
+        with_xhat.push_back(tree(products(d, h)));
+      }
+    }
+    const std::size_t pieces = sums.size(), per_part = ((pieces + 63) / 64 + 15) / 16 * 16;
+    Pair<S> total;
+    for (std::size_t part = 0; part < pieces; part += per_part) {
+      Pair<S> partial;
+      const std::size_t end = std::min(pieces, part + per_part);
+      for (std::size_t sixteen = part; sixteen < end; sixteen += 16) {
+        S sum = 0, product = 0;
+        for (std::size_t i = sixteen; i < std::min(end, sixteen + 16); i += 2) {
+          const bool alone = i + 1 == end;
+          sum += alone ? sums[i] : sums[i] + sums[i + 1];
+          product += alone ? with_xhat[i] : with_xhat[i] + with_xhat[i + 1];
+        }
+        partial.sum.add(static_cast<Wide<S>>(sum));
+        partial.product.add(static_cast<Wide<S>>(product));
+      }
+      total.add(partial);
+    }
+    return total;
+  }
+};
+
+#include "eigennorm/kernels/strict_end.inl"
+
+template <typename S>
+void check(const std::string& name, Normalization<S> layer, const reference::Formula& formula,
+           const Sizes& shape, Statistic statistic = Statistic::mean_variance) {
+  INFO(name << " of " << sizeof(S) << " bytes");
+  if (layer.running) layer.running.reset();
+  Random random(shape.size() + reference::size_of(shape));
+  randomize(layer, random);
+  using Tensor = Field<S, Eigen::RowMajor>;
+  // About a mean, and in some groups with an outlier where a shift would be taken from.
+  Numbers numbers = random.normals(reference::size_of(shape), 3);
+  for (std::size_t i = 0; i < numbers.size(); i += 1001) numbers[i] = 500;
+  const Tensor x(shape, numbers), dy(shape, random.normals(numbers.size()));
+  Tensor y(shape), dx(shape);
+  forward(layer, x, y);
+  backward(layer, x, dy, dx);
+  const auto values = [](const Tensor& tensor) {
+    return Values<S>(tensor.data(), tensor.data() + tensor.size());
+  };
+  const auto list = [](const Vector<S>& vector) {
+    return Values<S>(vector.data(), vector.data() + vector.size());
+  };
+  const Contract<S> truth(formula, shape, statistic, layer, values(x), values(dy));
+  CHECK((values(y) == truth.y));
+  CHECK((values(dx) == truth.dx));
+  CHECK((list(layer.scale.grad) == truth.dscale));
+  if (layer.shift.grad.size() > 0) CHECK((list(layer.shift.grad) == truth.dshift));
+}
+
+template <typename S>
+void check_all() {
+  using reference::Formula;
+  using reference::Kind;
+  const auto formula = [](reference::Axes averaged, reference::Axes features, std::ptrdiff_t groups = 1) {
+    return Formula{std::move(averaged), std::move(features), Kind::mean_variance, 0, groups};
+  };
+  for (const std::ptrdiff_t n : {2, 17, 63, 64, 65, 128, 200, 1023, 1024, 1025, 3000}) {
+    CAPTURE(n);
+    check<S>("LayerNorm of rows", LayerNorm<S>(n), formula({1}, {1}), {3, n});
+    check<S>("LayerNorm of columns", LayerNorm<S>(n, over(0)), formula({0}, {0}), {n, 3});
+    check<S>("RMSNorm", RMSNorm<S>(n), formula({1}, {1}), {3, n}, Statistic::mean_square);
+    check<S>("WeightNorm", WeightNorm<S>(3), formula({1}, {0}), {3, n}, Statistic::sum_square);
+    check<S>("BatchNorm, N x C", BatchNorm<S>(3), formula({0}, {1}), {n, 3});
+    check<S>("BatchNorm, N x 17", BatchNorm<S>(17), formula({0}, {1}), {n / 4 + 2, 17});
+    check<S>("BatchNorm, NCL", BatchNorm<S>(2), formula({0, 2}, {1}), {3, 2, n});
+    check<S>("InstanceNorm", InstanceNorm<S>(2), formula({2}, {1}), {3, 2, n});
+    check<S>("GroupNorm", GroupNorm<S>(2, 6), formula({1, 2}, {1}, 2), {3, 6, n});
+    check<S>("GroupNorm, channels last", GroupNorm<S>(2, 6, channels_on(-1)), formula({1, 2}, {2}, 2),
+             {3, n / 6 + 1, 6});
+    check<S>("LayerNorm of channels first", LayerNorm<S>(5, over(1)), formula({1}, {1}), {2, 5, n});
+  }
+  // Several segments.
+  for (const std::ptrdiff_t n : {65537, 140001}) {
+    CAPTURE(n);
+    check<S>("LayerNorm of one row", LayerNorm<S>(n), formula({1}, {1}), {1, n});
+    check<S>("RMSNorm of one row", RMSNorm<S>(n), formula({1}, {1}), {1, n}, Statistic::mean_square);
+    check<S>("BatchNorm of columns", BatchNorm<S>(2), formula({0}, {1}), {n, 2});
+    check<S>("GroupNorm of one group", GroupNorm<S>(1, 2), formula({1, 2}, {1}), {1, 2, n});
+    check<S>("GroupNorm of many channels", GroupNorm<S>(1, n / 40), formula({1, 2}, {1}), {1, n / 40, 40});
+  }
+  // Many rows: pairs, sixteens and parts.
+  for (const std::ptrdiff_t rows : {15, 16, 17, 31, 32, 33, 1023, 1024, 1025, 2100})
+    check<S>("LayerNorm of " + std::to_string(rows) + " rows", LayerNorm<S>(5), formula({1}, {1}), {rows, 5});
+  for (const std::ptrdiff_t samples : {1, 7, 20, 70})
+    check<S>("GroupNorm, samples", GroupNorm<S>(2, 4), formula({1, 2}, {1}, 2), {samples, 4, 1500});
+}
+
+}  // namespace
+
+TEST_CASE("layers do what the contract says, to the bit") {
+  SECTION("float") { check_all<float>(); }
+  SECTION("double") { check_all<double>(); }
+}
