@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "trial.hpp"
+#include "numeric/trial.hpp"
 
 namespace fuzz {
 namespace {
@@ -121,7 +121,7 @@ Outcome run(const Which& which, const Options& options) {
 
 /// Of one layer and type.
 struct Row {
-  Units ordinary{}, lone{};
+  Units ordinary{}, unbalanced{};
   Excuses excuses;
   Real worst = -1;
   Which where{};
@@ -134,7 +134,7 @@ struct Row {
     excuses.add(outcome.excuses);
     for (std::size_t result = 0; result < ordinary.size(); ++result) {
       ordinary[result] = std::max(ordinary[result], outcome.ordinary[result]);
-      lone[result] = std::max(lone[result], outcome.lone[result]);
+      unbalanced[result] = std::max(unbalanced[result], outcome.unbalanced[result]);
       if (outcome.ordinary[result] <= worst) continue;
       worst = outcome.ordinary[result];
       where = which;
@@ -144,7 +144,7 @@ struct Row {
 };
 
 void print(const char* title, const Units& units) {
-  std::printf("  %-8s", title);
+  std::printf("  %-10s", title);
   for (const Real each : units) std::printf(" %6.2Lf", each);
 }
 
@@ -153,7 +153,7 @@ void print(const Row& row, const Options& options) {
               static_cast<unsigned long long>(row.cases));
   print("ordinary", row.ordinary);
   std::printf("    %s\n", row.what.c_str());
-  print("lone", row.lone);
+  print("unbalanced", row.unbalanced);
   std::printf("    %s\n", row.where.words(options).c_str());
 }
 
@@ -161,7 +161,7 @@ bool fuzz_all(const Options& options) {
   const auto wanted = [](const std::string& asked, const std::string& name) {
     return asked.empty() || asked == name;
   };
-  std::printf("seed %llu\n%10s %6s %6s %6s %6s %6s %6s\n", static_cast<unsigned long long>(options.seed), "",
+  std::printf("seed %llu\n%12s %6s %6s %6s %6s %6s %6s\n", static_cast<unsigned long long>(options.seed), "",
               "y", "dx", "dscale", "dshift", "r.mean", "r.var");
   std::uint64_t failed = 0;
   Excuses excuses;
@@ -190,7 +190,7 @@ bool fuzz_all(const Options& options) {
   std::printf(
       "The largest errors in units of roundoff of their natural scale, and the case of the first line's "
       "largest.\n"
-      "Allowed are 4 of float and 8 of double, and twice that for lone summands.\n"
+      "Allowed are 4 of float, 8 of double, and 16 where a sum is unbalanced.\n"
       "Out of range and not judged: the deviation of %zu groups, 1 / sigma of %zu, dx of %zu, dscale of %zu "
       "features.\n",
       excuses.deviation, excuses.sigma, excuses.gradient, excuses.product);

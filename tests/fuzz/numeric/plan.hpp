@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "../reference.hpp"
+#include "../../reference.hpp"
 #include "draw.hpp"
 
 // What a random case is about, types of numbers apart: a layer with its axes and settings, and the shape of its data.

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "../reference.hpp"
+#include "../../reference.hpp"
 #include "draw.hpp"
 #include "judge.hpp"
 

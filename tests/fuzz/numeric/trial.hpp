@@ -6,6 +6,7 @@
 
 #include "array.hpp"
 #include "judge.hpp"
+#include "natural_scales.hpp"
 #include "plan.hpp"
 #include "values.hpp"
 
@@ -22,7 +23,7 @@ inline const char* name_of(Result result) { return result_names[static_cast<std:
 using Units = std::array<Real, 6>;
 
 struct Outcome {
-  Units ordinary{}, lone{};
+  Units ordinary{}, unbalanced{};
   Excuses excuses;
   std::string description;  // of the case
   std::string failure;      // nothing where it passed
@@ -110,7 +111,8 @@ class Trial {
     with_views(
         kinds_, plan_.shape.size(), [&](const auto& from, auto to) { layer_.evaluate(from, to); }, x,
         in_place_ ? x : y);
-    check_output(in_place_ ? x : y, judge_by(by_running()), by_running());
+    const reference::Statistics given = by_running();
+    check_output(in_place_ ? x : y, scales_by(given), given);
   }
 
   void train() {
@@ -128,14 +130,14 @@ class Trial {
 
     const reference::Statistics given =
         plan_.fixed() ? by_running() : reference::statistics(plan_.formula, roles_, values_.x);
-    const Judge judge = judge_by(given);
-    check_output(y, judge, given);
-    if (before) check_running(*before, given, judge);
+    const NaturalScales scales = scales_by(given);
+    check_output(y, scales, given);
+    if (before) check_running(*before, given, scales);
     const reference::Gradients truth =
         reference::backward(plan_.formula, roles_, given, parameters(), values_.x, values_.dy, plan_.fixed());
-    check(Result::dx, in_place_ ? dy : dx, truth.x, judge.dx);
-    check_gradient(Result::dscale, layer_.scale.grad, scale_before, truth.scale, judge.scale);
-    check_gradient(Result::dshift, layer_.shift.grad, shift_before, truth.shift, judge.shift);
+    check(Result::dx, in_place_ ? dy : dx, truth.x, scales.dx);
+    check_gradient(Result::dscale, layer_.scale.grad, scale_before, truth.scale, scales.scale);
+    check_gradient(Result::dshift, layer_.shift.grad, shift_before, truth.shift, scales.shift);
     if (x.numbers() != values_.x || !x.gaps_are_untouched()) fail("x was changed");
   }
 
@@ -146,15 +148,15 @@ class Trial {
 
   // ---- the judgement
 
-  Judge judge_by(const reference::Statistics& given) {
-    Judge judge(plan_.formula, roles_, given, parameters(), values_.x, values_.dy, plan_.fixed(),
-                range_of<Scalar>());
-    outcome_.excuses = judge.excuses;
-    return judge;
+  NaturalScales scales_by(const reference::Statistics& given) {
+    NaturalScales scales(plan_.formula, roles_, given, parameters(), values_.x, values_.dy, plan_.fixed(),
+                         range_of<Scalar>());
+    outcome_.excuses = scales.excuses;
+    return scales;
   }
 
-  void check_output(const Memory& y, const Judge& judge, const reference::Statistics& given) {
-    check(Result::y, y, reference::forward(roles_, given, parameters(), values_.x), judge.y);
+  void check_output(const Memory& y, const NaturalScales& scales, const reference::Statistics& given) {
+    check(Result::y, y, reference::forward(roles_, given, parameters(), values_.x), scales.y);
   }
 
   void check(Result result, const Memory& got, const Numbers& truth, const Scales& scales) {
@@ -168,22 +170,23 @@ class Trial {
     for (std::size_t i = 0; i < truth.size(); ++i) {
       const Real already = before[static_cast<Eigen::Index>(i)];
       truth[i] += already;
-      scales[i].add(std::abs(already), 0);
+      scales[i].size += std::abs(already);
     }
     note<Scalar>(result, judge<Scalar>(test::numbers(got), truth, scales));
   }
 
   void check_running(const eigennorm::RunningStatistics<Scalar>& before, const reference::Statistics& batch,
-                     const Judge& judge);
+                     const NaturalScales& scales);
 
   template <typename T>
   void note(Result result, const Verdict& verdict) {
     const auto place = static_cast<std::size_t>(result);
     outcome_.ordinary[place] = verdict.ordinary.units;
-    outcome_.lone[place] = verdict.lone.units;
+    outcome_.unbalanced[place] = verdict.unbalanced.units;
     const Real limit = test::tolerance<T>().limit;
     if (verdict.ordinary.units > limit) fail(text_of(result, verdict.ordinary));
-    if (verdict.lone.units > 2 * limit) fail(text_of(result, verdict.lone) + " (a lone summand)");
+    if (verdict.unbalanced.units > tree_limit)
+      fail(text_of(result, verdict.unbalanced) + " (an unbalanced sum)");
   }
 
   static std::string text_of(Result result, const Worst& worst) {
@@ -208,7 +211,7 @@ class Trial {
 /// All features' values move, or, where one would leave the range, none.
 template <typename Data, int Order>
 void Trial<Data, Order>::check_running(const eigennorm::RunningStatistics<Scalar>& before,
-                                       const reference::Statistics& batch, const Judge& judge) {
+                                       const reference::Statistics& batch, const NaturalScales& scales) {
   const auto& running = *layer_.running;
   const Numbers old_mean = test::numbers(before.mean), old_variance = test::numbers(before.variance);
   const Numbers mean = test::numbers(running.mean), variance = test::numbers(running.variance);
@@ -232,7 +235,7 @@ void Trial<Data, Order>::check_running(const eigennorm::RunningStatistics<Scalar
     means[feature].add(batch.mean(group));
     variances[feature].add(correction * batch.variance[group]);
     mean_scales[feature].size += std::abs(batch.mean(group)) + std::sqrt(batch.variance[group]);
-    if (judge.group(group).lone()) variance_scales[feature].lone = true;
+    if (scales.group_is_unbalanced[group]) variance_scales[feature].unbalanced = true;
   }
   Numbers true_mean, true_variance;
   Real largest = 0, largest_sum = 0;
@@ -259,8 +262,8 @@ void Trial<Data, Order>::check_running(const eigennorm::RunningStatistics<Scalar
     fail("a wrong number of batches");
   if (rejected && !stayed) fail("a rejected batch moved something");
   if (!moved) return;
-  note<Scalar>(Result::running_mean, fuzz::judge<Scalar>(mean, true_mean, mean_scales));
-  note<Scalar>(Result::running_variance, fuzz::judge<Scalar>(variance, true_variance, variance_scales));
+  note<Scalar>(Result::running_mean, judge<Scalar>(mean, true_mean, mean_scales));
+  note<Scalar>(Result::running_variance, judge<Scalar>(variance, true_variance, variance_scales));
 }
 
 }  // namespace fuzz

@@ -4,7 +4,7 @@
 #include <eigennorm/eigennorm.hpp>
 #include <vector>
 
-#include "../support.hpp"
+#include "../../support.hpp"
 #include "draw.hpp"
 
 // A tensor in the memory it is a view of, so that what is written outside of it is seen.

@@ -1,0 +1,296 @@
+#pragma once
+
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <eigennorm/eigennorm.hpp>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include "../../watch.hpp"
+#include "bytes.hpp"
+#include "rules.hpp"
+
+// Calls, and what must hold of each: a refused one changes no bit of anything; an accepted one has the bits of its twin,
+// the same call on packed copies, on this thread, with other instructions, and writes nothing but its result.
+
+namespace fuzz {
+
+struct CallCount {
+  std::uint64_t accepted = 0, refused = 0;
+};
+inline CallCount call_count;
+
+/// Whether `f` was accepted. Whatever else it throws is nobody's to catch.
+template <typename F>
+bool accepts(const F& f) {
+  try {
+    f();
+    ++call_count.accepted;
+    return true;
+  } catch (const std::invalid_argument&) {
+    ++call_count.refused;
+    return false;
+  }
+}
+
+// ---- the same bits, but for which NaN a NaN is: processors differ in their signs
+
+template <typename T>
+bool alike(const T* a, const T* b, std::ptrdiff_t size) {
+  for (std::ptrdiff_t i = 0; i < size; ++i) {
+    const bool are_nan = a[i] != a[i] && b[i] != b[i];
+    if (!are_nan && std::memcmp(a + i, b + i, sizeof(T)) != 0) return false;
+  }
+  return true;
+}
+
+template <typename Values, typename = typename Values::Scalar>
+bool alike(const Values& a, const Values& b) {
+  return a.size() == b.size() && alike(a.data(), b.data(), a.size());
+}
+
+template <typename Scalar>
+bool alike(const eigennorm::Moments<Scalar>& a, const eigennorm::Moments<Scalar>& b) {
+  return a.empty() == b.empty() && a.frozen() == b.frozen() && a.count() == b.count() &&
+         alike(a.mean(), b.mean()) && alike(a.rstd(), b.rstd()) && alike(a.variance(), b.variance());
+}
+
+template <typename Scalar>
+bool alike(const eigennorm::Normalization<Scalar>& a, const eigennorm::Normalization<Scalar>& b) {
+  for (const auto& [left, right] : {std::pair(&a.scale, &b.scale), std::pair(&a.shift, &b.shift)}) {
+    if (!alike(left->value, right->value) || !alike(left->grad, right->grad)) return false;
+  }
+  if (a.running.has_value() != b.running.has_value()) return false;
+  if (a.running &&
+      (!alike(a.running->mean, b.running->mean) || !alike(a.running->variance, b.running->variance) ||
+       a.running->batches != b.running->batches)) {
+    return false;
+  }
+  const auto moments = [](const auto& layer) -> const eigennorm::Moments<Scalar>* {
+    try {
+      return &layer.moments();
+    } catch (const std::invalid_argument&) {
+      return nullptr;  // none yet
+    }
+  };
+  const auto *left = moments(a), *right = moments(b);
+  return left == nullptr || right == nullptr ? left == right : alike(*left, *right);
+}
+
+inline const Eigen::ThreadPoolDevice& pool() {
+  static Eigen::ThreadPool threads(3);
+  static const Eigen::ThreadPoolDevice device(&threads, 3);
+  return device;
+}
+
+/// The memory of all tensors, moments that calls may keep, and what no result depends on: instruction sets, and from
+/// where on results are written past the caches.
+template <typename Data>
+class World {
+ public:
+  using Scalar = std::conditional_t<std::is_same_v<Data, double>, double, float>;
+  using Layer = eigennorm::Normalization<Scalar>;
+  using Moments = std::array<eigennorm::Moments<Scalar>, 2>;
+  using Context = eigennorm::Context<Scalar>;
+  static constexpr std::int64_t usual_limit = 4000000;
+
+  std::vector<Data> memory;
+  Moments moments;
+  eigennorm::InstructionSet own_set = eigennorm::InstructionSet::avx512;
+  eigennorm::InstructionSet twin_set = eigennorm::InstructionSet::avx512;
+  std::int64_t stream_from = usual_limit;
+
+  /// Whether the call was accepted. `is_ordinary`: its result must be finite.
+  bool run(Layer& layer, const Call& call, Expected expectation, bool is_ordinary) {
+    const std::vector<Data> memory_before = memory;
+    Layer twin = layer;
+    Moments twin_moments = moments;
+    std::vector<Data> returned;
+    const eigennorm::Device device = call.on_pool ? eigennorm::Device(pool()) : eigennorm::Device();
+    set_up(own_set, stream_from);
+    const bool accepted = accepts([&] {
+      perform(layer, call, {device, moments_of(moments, call)}, {memory.data(), memory.data(), memory.data()},
+              returned);
+    });
+    require(expectation != Expected::accepted || accepted, "a right call is accepted");
+    require(expectation != Expected::refused || !accepted, "a wrong call is refused");
+    if (!accepted) {
+      require(same_bits(memory, memory_before), "a refused call writes nothing");
+    } else {
+      check_counters(twin, layer, call);
+      const std::vector<Data> result = run_twin(twin, twin_moments, memory_before, call);
+      check_result(call, memory_before, returned, result);
+      for (const Data& value : result) {
+        const bool is_finite = std::isfinite(static_cast<double>(static_cast<Scalar>(value)));
+        require(is_finite || !is_ordinary, "ordinary data have finite results");
+      }
+    }
+    if (accepted) {
+      require(alike(layer, twin), "a layer does not depend on strides, threads and instructions");
+    } else {
+      require(watch::same_bits(layer, twin), "a refused call leaves the layer as it was");
+    }
+    for (std::size_t i = 0; i < moments.size(); ++i) {
+      require(accepted ? alike(moments[i], twin_moments[i]) : watch::same_bits(moments[i], twin_moments[i]),
+              accepted ? "moments do not depend on strides, threads and instructions"
+                       : "a refused call leaves moments as they were");
+    }
+    return accepted;
+  }
+
+  /// Whether nothing in a call comes near the limits of its types; `trace` is of the moments of a backward.
+  bool is_ordinary(const Layer& layer, const Call& call, const Trace& trace) const {
+    const bool goes_back = call.verb == Verb::backward;
+    // A number of 16 bits ends at 65504, which d / sigma passes by right.
+    if (sizeof(Data) == 2 && (goes_back || !(layer.eps >= 0.01))) return false;
+    if (!are_ordinary(layer.scale.value) || !are_ordinary(layer.shift.value)) return false;
+    if (layer.running && !(are_ordinary(layer.running->mean) && are_ordinary(layer.running->variance) &&
+                           (layer.running->variance >= Scalar(0)).all())) {
+      return false;
+    }
+    if (!goes_back) return is_ordinary(call.x);
+    // Nobody notices an x that is not that of its forward.
+    return !trace.ordinary_x.empty() && trace.ordinary_x == values(call.x) && is_ordinary(call.dy);
+  }
+
+  /// In logical order.
+  std::vector<double> values(const Tensor& tensor) const {
+    std::vector<double> result;
+    for (const std::int64_t place : tensor.places()) {
+      result.push_back(static_cast<double>(static_cast<Scalar>(memory[static_cast<std::size_t>(place)])));
+    }
+    return result;
+  }
+
+  /// For calls that are wrong whatever the layer.
+  template <typename F>
+  void must_refuse(const Layer& layer, const F& f) {
+    const watch::Bytes layer_before = watch::bits(layer);
+    const std::vector<Data> memory_before = memory;
+    require(!accepts(f), "a wrong call is refused");
+    require(same_bits(memory, memory_before), "a refused call writes nothing");
+    require(watch::bits(layer) == layer_before, "a refused call leaves the layer as it was");
+  }
+
+ private:
+  static void set_up(eigennorm::InstructionSet set, std::int64_t limit) {
+    eigennorm::limit_instruction_set(set);
+    eigennorm::stream_results_from(limit);
+  }
+
+  static eigennorm::Moments<Scalar>* moments_of(Moments& moments, const Call& call) {
+    return call.kept < 0 ? nullptr : &moments[static_cast<std::size_t>(call.kept)];
+  }
+
+  static bool same_bits(const std::vector<Data>& a, const std::vector<Data>& b) {
+    return a.size() == b.size() &&
+           (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(Data)) == 0);
+  }
+
+  /// `memory`: of x, dy and the result. What is returned comes in the order of packed memory.
+  static void perform(Layer& layer, const Call& call, const Context& context,
+                      const std::array<Data*, 3>& memory, std::vector<Data>& returned) {
+    const auto keep = [&](const auto& plain) { returned.assign(plain.data(), plain.data() + plain.size()); };
+    const Layer& reading = layer;
+    const Placed<Data> from{memory[0], call.x}, gradient{memory[1], call.dy}, to{memory[2], call.result};
+    if (call.verb == Verb::forward && call.returns) {
+      with_views(
+          call.order, [&](const auto& x) { keep(layer.forward(x, context)); }, from);
+    } else if (call.verb == Verb::forward) {
+      with_views(
+          call.order, [&](const auto& x, auto y) { layer.forward(x, y, context); }, from, to);
+    } else if (call.verb == Verb::evaluate && call.returns) {
+      with_views(
+          call.order, [&](const auto& x) { keep(reading.evaluate(x, context)); }, from);
+    } else if (call.verb == Verb::evaluate) {
+      with_views(
+          call.order, [&](const auto& x, auto y) { reading.evaluate(x, y, context); }, from, to);
+    } else if (call.returns) {
+      with_views(
+          call.order, [&](const auto& x, const auto& dy) { keep(layer.backward(x, dy, context)); }, from,
+          gradient);
+    } else {
+      with_views(
+          call.order, [&](const auto& x, const auto& dy, auto dx) { layer.backward(x, dy, dx, context); },
+          from, gradient, to);
+    }
+  }
+
+  // ---- the twin
+
+  /// The elements of a tensor in the order of packed memory, in an allocation of exactly their size.
+  static std::vector<Data> packed(const Tensor& tensor, int order, const std::vector<Data>& memory) {
+    const std::vector<std::size_t> to = tensor.packed_order(order);
+    const std::vector<std::int64_t> from = tensor.places();
+    std::vector<Data> result(to.size());
+    for (std::size_t i = 0; i < to.size(); ++i) result[to[i]] = memory[static_cast<std::size_t>(from[i])];
+    return result;
+  }
+
+  std::vector<Data> run_twin(Layer& twin, Moments& twin_moments, const std::vector<Data>& before,
+                             const Call& call) {
+    std::vector<Data> x = packed(call.x, call.order, before), dy, result(x.size()), unused;
+    if (call.verb == Verb::backward) dy = packed(call.dy, call.order, before);
+    Call same = call;
+    same.returns = false;
+    // Vectors go with either order, as tensors of two axes do not.
+    const Family family = call.x.family == Family::vector ? Family::vector : Family::tensor;
+    for (Tensor* tensor : {&same.x, &same.dy, &same.result}) {
+      *tensor = {family, call.x.shape, Tensor::packed_strides(call.x.shape, call.order)};
+    }
+    set_up(twin_set, usual_limit);
+    const bool accepted = accepts([&] {
+      perform(twin, same, {{}, moments_of(twin_moments, call)}, {x.data(), dy.data(), result.data()}, unused);
+    });
+    require(accepted, "what is accepted with strides is accepted without");
+    return result;
+  }
+
+  void check_result(const Call& call, std::vector<Data> before, const std::vector<Data>& returned,
+                    const std::vector<Data>& result) {
+    if (call.returns) {
+      require(returned.size() == result.size() &&
+                  alike(returned.data(), result.data(), static_cast<std::ptrdiff_t>(result.size())),
+              "a result is the same where it is returned");
+    } else {
+      const std::vector<std::size_t> from = call.x.packed_order(call.order);
+      const std::vector<std::int64_t> to = call.result.places();
+      for (std::size_t i = 0; i < to.size(); ++i) {
+        const auto place = static_cast<std::size_t>(to[i]);
+        require(alike(&memory[place], &result[from[i]], 1),
+                "a result does not depend on strides, threads and instructions");
+        before[place] = memory[place];
+      }
+    }
+    require(same_bits(memory, before), "nothing is written but the result");
+  }
+
+  static void check_counters(const Layer& before, const Layer& after, const Call& call) {
+    if (call.verb == Verb::evaluate) require(watch::same_bits(before, after), "evaluate changes nothing");
+    if (!before.running) return;
+    const eigennorm::RunningStatistics<Scalar>&was = *before.running, &is = *after.running;
+    const bool moves = call.verb == Verb::forward && was.update && call.x.size() > 0;
+    require(is.batches + is.rejected_batches - was.batches - was.rejected_batches == (moves ? 1 : 0),
+            "forward counts a batch where it moves the running statistics");
+    const bool stayed = watch::same_bits(was.mean, is.mean) && watch::same_bits(was.variance, is.variance);
+    require(is.batches != was.batches || stayed, "a batch that is not counted moves nothing");
+  }
+
+  static bool is_ordinary(Scalar value) {
+    return value == 0 || (std::abs(value) >= Scalar(1e-4) && std::abs(value) <= Scalar(100));
+  }
+
+  template <typename Values>
+  static bool are_ordinary(const Values& values) {
+    for (const auto value : values) {
+      if (!is_ordinary(static_cast<Scalar>(value))) return false;
+    }
+    return true;
+  }
+
+  bool is_ordinary(const Tensor& tensor) const { return are_ordinary(values(tensor)); }
+};
+
+}  // namespace fuzz
