@@ -1,15 +1,101 @@
 #!/usr/bin/env bash
-# Installs what is missing, builds everything with two jobs, and runs the whole test suite.
-# Arguments go to CMake: scripts/test.sh -D EIGENNORM_WARNINGS_AS_ERRORS=ON
+# Installs what is missing, builds everything with two jobs, and tests it.
+#
+#   scripts/test.sh          under 20 minutes on two cores: the whole suite (-O2, each instruction set, random problems), the
+#                            tests of memory and of misuse again with the address and undefined-behaviour sanitizers, and
+#                            six planted bugs, which the suite must catch
+#   scripts/test.sh --long   some five hours: the figures of docs/accuracy.md. The suite with g++ and clang, at -O0, -O3 and
+#                            -march=native, and wholly with sanitizers; the thread sanitizer; valgrind; 5,000 random
+#                            problems of each kind, ten million random calls, tensors of 2^31 values; all planted bugs;
+#                            the coverage of branches
+#
+# Further arguments go to CMake: scripts/test.sh -D EIGENNORM_WARNINGS_AS_ERRORS=ON
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/setup.sh
 
+long=no
+if [ "${1:-}" = --long ]; then
+  long=yes
+  shift
+fi
+
 need_build_tools
 need catch2 has_header catch2/catch.hpp catch2/catch_test_macros.hpp
+need python3 has_command python3
+if [ $long = yes ]; then
+  need clang has_command clang++
+  need valgrind has_command valgrind
+  need gcovr has_command gcovr
+fi
 install_missing
 
-build="$PWD/build/test"
-cmake --preset dev -B "$build" -D EIGENNORM_WARNINGS_AS_ERRORS=OFF "$@"
-cmake --build "$build" --parallel 2
-exec ctest --test-dir "$build" --parallel 2 --output-on-failure
+build="$PWD/build"
+arguments=(-D EIGENNORM_WARNINGS_AS_ERRORS=OFF "$@")
+
+stage() { printf '\n== %s (after %d minutes)\n' "$*" $((SECONDS / 60)); }
+
+# configure FOLDER PRESET [CMAKE ARGUMENT...]
+configure() { cmake --preset "$2" -B "$build/$1" "${arguments[@]}" "${@:3}"; }
+
+# suite FOLDER PRESET [CMAKE ARGUMENT...]: all tests
+suite() {
+  stage "the suite: $1"
+  configure "$@"
+  cmake --build "$build/$1" --parallel 2
+  ctest --test-dir "$build/$1" --parallel 2 --output-on-failure
+}
+
+# some "TEST..." FOLDER PRESET [CMAKE ARGUMENT...]: some test programs
+some() {
+  local programs=$1 name
+  shift
+  stage "$1: $programs"
+  configure "$@" -D EIGENNORM_BUILD_EXAMPLES=OFF
+  # shellcheck disable=SC2086
+  cmake --build "$build/$1" --parallel 2 --target $programs
+  for name in $programs; do (cd tests && "$build/$1/tests/$name"); done
+}
+
+suite test dev
+
+if [ $long = no ]; then
+  some "layers_test overlap_test misuse_test zero_sizes_test" asan asan
+  stage "planted bugs"
+  python3 scripts/plant_bugs.py --short
+  stage "done"
+  exit
+fi
+
+suite clang dev -D CMAKE_CXX_COMPILER=clang++
+suite asan asan
+for flags in "-O0" "-O3" "-O3 -march=native"; do
+  for compiler in g++ clang++; do
+    some "contract_test same_bits_test" "bits${flags//[^A-Za-z0-9]/}-$compiler" dev \
+      -D CMAKE_CXX_COMPILER=$compiler -D "CMAKE_CXX_FLAGS_DEBUG=$flags"
+  done
+done
+some "threads_test races_test" tsan tsan
+
+stage "valgrind: 320 random problems"
+valgrind --quiet --error-exitcode=1 "$build/test/tests/fuzz/fuzz_numeric" --n 4
+
+stage "5,000 random problems of each layer, type and storage order"
+"$build/test/tests/fuzz/fuzz_numeric" --n 5000
+
+stage "ten million random calls"
+mkdir -p "$build/clang/found"
+cmake --build "$build/clang" --target fuzz_api
+"$build/clang/tests/fuzz/fuzz_api" -runs=250000 -max_len=600 -artifact_prefix="$build/clang/" "$build/clang/found" \
+  tests/fuzz/corpus
+
+stage "tensors of 2^31 values"
+cmake --build "$build/test" --target big
+"$build/test/tests/big"
+
+stage "planted bugs"
+python3 scripts/plant_bugs.py
+
+stage "coverage"
+scripts/coverage.sh
+stage "done"

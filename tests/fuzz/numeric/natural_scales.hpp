@@ -148,11 +148,11 @@ class NaturalScales {
     }
   }
 
-  void set_data(std::size_t i, const Value& value, Real shift) {
+  void set_data(std::size_t i, const Value& value, Real shift_size) {
     const Group& group = groups_[roles_.group[i]];
     // Where there is nothing to round, y is the shift and not something near it.
     const Real of_xhat = value.spread * value.factor;
-    y[i].size = of_xhat > 0 ? of_xhat + shift : 0;
+    y[i].size = of_xhat > 0 ? of_xhat + shift_size : 0;
     y[i].slack = value.coarse * value.factor + range_.tiny;
     y[i].unbalanced = group_is_unbalanced[roles_.group[i]];
     y[i].excused = group.excused;

@@ -1,0 +1,1 @@
+"""What scripts/plant_bugs.py is made of."""

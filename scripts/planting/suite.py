@@ -1,0 +1,237 @@
+"""Builds test programs against any copy of the headers, without CMake and without what a bug cannot change, and runs them."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+# Not optimized: what a compiler spends on templates is most of the time, and only these run longer than that.
+OPTIMIZED = {"kernels_test", "instances"}
+LEVELS = {True: "-O1", False: "-O0"}
+INSTRUCTION_SETS = ("best", "baseline", "avx2")
+
+# Everything that tests include and no bug can be in.
+COMMON = """
+#include <Eigen/Core>
+#include <unsupported/Eigen/CXX11/Tensor>
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cmath>
+#include <functional>
+#include <map>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+#include "catch.hpp"
+"""
+
+
+class DoesNotCompile(Exception):
+    pass
+
+
+class Suite:
+    """`work` keeps what does not depend on a bug from one run to the next."""
+
+    def __init__(self, root, work):
+        self.root, self.tests, self.work = root, root / "tests", work
+        self.compiler = os.environ.get("CXX", "c++")
+        self.lock = threading.RLock()  # for what is built once for all
+        self.clean = work / "clean"
+        self.clean.mkdir(parents=True, exist_ok=True)
+        self.flags = ["-std=gnu++17", "-pthread", "-DEIGEN_USE_THREADS=", "-isystem", self._eigen(), f"-I{self.tests}"]
+        self._forget_what_is_old()
+        for level in LEVELS.values():
+            self._common_headers(level)
+        if not (self.clean / "catch_main.o").exists():
+            self._compile(self.tests / "catch_main.cpp", self.clean / "catch_main.o", root / "include", "-O0")
+        times = self.clean / "seconds.json"
+        self.seconds = json.loads(times.read_text()) if times.exists() else {}
+
+    def programs(self):
+        """All of them, those that are built and run soonest first."""
+        order = read_order(self.tests / "bugs/order.txt")["all"]
+        here = {path.stem for path in self.tests.glob("*_test.cpp")} | {"conformance"}
+        if set(order) != here:
+            raise SystemExit(f"order.txt: expected all programs once, {sorted(set(order) ^ here)} are not")
+        return order
+
+    def compiled_lines(self):
+        """File below include/eigennorm -> numbers of its lines that are there for this compiler and processor."""
+        command = [self.compiler, *self.flags, f"-I{self.root / 'include'}", "-E", self.tests / "kernels/instances.cpp"]
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        lines, current, number = {}, None, 0
+        for line in text.splitlines():
+            marker = re.match(r'# (\d+) "(.*)"', line)
+            if marker:
+                number, parts = int(marker[1]), marker[2].split("include/eigennorm/")
+                current = lines.setdefault(parts[1], set()) if len(parts) == 2 else None
+            else:
+                if current is not None and line.strip():
+                    current.add(number)
+                number += 1
+        return lines
+
+    # ---- one bug
+
+    def judge(self, folder, include, file, programs):
+        """The first program that fails with these headers, and how; None where all pass."""
+        for name in programs:
+            self.require_clean(name)
+            program = self._build(name, folder, include, file)
+            said = self._run(name, program, self._sets_for(name, file), 5 * self.seconds[name] + 20)
+            program.unlink()
+            if said:
+                return f"{name}: {said}"
+        return None
+
+    def require_clean(self, name):
+        """A program that fails without a bug finds none."""
+        with self.lock:
+            if name in self.seconds:
+                return
+            program = self._build(name, self.clean, self.root / "include", None)
+            begin = time.monotonic()
+            said = self._run(name, program, INSTRUCTION_SETS[:1], 3600)
+            if said:
+                raise SystemExit(f"{name} fails without any bug: {said}")
+            self.seconds[name] = round(time.monotonic() - begin, 2)
+            (self.clean / "seconds.json").write_text(json.dumps(self.seconds))
+
+    @staticmethod
+    def _sets_for(name, file):
+        # kernels_test goes through all of them by itself.
+        return INSTRUCTION_SETS if file.startswith("kernels/") and name != "kernels_test" else INSTRUCTION_SETS[:1]
+
+    # ---- building
+
+    def _build(self, name, folder, include, file):
+        objects = [self._object(name, folder, include, file), self._object("instances", folder, include, file)]
+        if name != "conformance":
+            objects.append(self.clean / "catch_main.o")
+        program = folder / name
+        self._call([self.compiler, "-pthread", "-o", program, *objects])
+        return program
+
+    def _object(self, name, folder, include, file):
+        """Compiled once a bug, or once for all where the bug cannot be in it."""
+        # Tests take the kernels from instances.cpp, which knows nothing above them.
+        is_kernels = name == "instances"
+        alone = file is not None and (file.endswith(".inl") and not is_kernels or not file.startswith("kernels/") and is_kernels)
+        if alone or file is None:
+            folder, include = self.clean, self.root / "include"
+        path = folder / f"{name}.o"
+        with self.lock if folder == self.clean else contextlib.nullcontext():
+            if not path.exists():
+                source = self.tests / ("kernels/instances.cpp" if is_kernels else f"{name}.cpp")
+                extra = [] if is_kernels else ["-include", self.tests / "kernels/instances.hpp"]
+                self._compile(source, path, include, LEVELS[name in OPTIMIZED], extra, True)
+        return path
+
+    def _compile(self, source, path, include, level, extra=(), common=False):
+        headers = ["-include", self.clean / f"common{level}.hpp"] if common else []
+        # Under another name first, so that a run that was interrupted leaves no half of a file.
+        part = path.with_suffix(".part")
+        self._call([self.compiler, *self.flags, level, f"-I{include}", *headers, *extra, "-c", source, "-o", part])
+        part.rename(path)
+
+    def _common_headers(self, level):
+        header = self.clean / f"common{level}.hpp"
+        if not header.with_name(header.name + ".gch").exists():
+            header.write_text(COMMON)
+            part = header.with_name("part.gch")
+            self._call([self.compiler, *self.flags, level, "-x", "c++-header", header, "-o", part])
+            part.rename(header.with_name(header.name + ".gch"))
+
+    @staticmethod
+    def _call(command):
+        done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise DoesNotCompile(done.stderr)
+
+    @staticmethod
+    def _eigen():
+        for folder in ("/usr/include/eigen3", "/usr/local/include/eigen3", os.environ.get("EIGEN", "")):
+            if (Path(folder) / "Eigen/Core").exists():
+                return folder
+        raise SystemExit("Eigen is not in a usual place: name its folder in the variable EIGEN")
+
+    def _forget_what_is_old(self):
+        """What was built from other sources than these."""
+        digest = hashlib.sha256(repr((self.compiler, self.flags, LEVELS, OPTIMIZED, COMMON)).encode())
+        for path in sorted([*(self.root / "include").rglob("*.*"), *self.tests.glob("*.?pp"), *self.tests.glob("kernels/*")]):
+            digest.update(path.read_bytes())
+        mark = self.clean / "sources"
+        if not mark.exists() or mark.read_text() != digest.hexdigest():
+            shutil.rmtree(self.clean)
+            self.clean.mkdir()
+            mark.write_text(digest.hexdigest())
+
+    # ---- running
+
+    def _run(self, name, program, sets, limit):
+        for which in sets:
+            said = self._run_once(name, program, which, limit)
+            if said:
+                return said if which == sets[0] else f"{said}, {which}"
+        return None
+
+    def _run_once(self, name, program, which, limit):
+        environment = {key: value for key, value in os.environ.items() if key != "EIGENNORM_ISA"}
+        if which != "best":
+            environment["EIGENNORM_ISA"] = which
+        arguments = [self.tests / "data/pytorch/manifest.txt"] if name == "conformance" else ["--abort"]
+        with open(program.with_suffix(".out"), "w+") as output:
+            process = subprocess.Popen([program, *arguments], cwd=self.tests, env=environment, stdout=output,
+                                       stderr=output, preexec_fn=_limit_memory)  # fmt: skip
+            if not _wait(process, limit):
+                process.kill()
+                process.wait()
+                return "hang"
+            output.seek(0)
+            return None if process.returncode == 0 else _first_failure(output.read(), process.returncode)
+
+
+def _wait(process, limit):
+    """Whether it ends within so many seconds. A time in which it, or this script, is stopped does not count."""
+    waited = 0.0
+    while waited < limit:
+        try:
+            process.wait(0.25)
+            return True
+        except subprocess.TimeoutExpired:
+            state = Path(f"/proc/{process.pid}/stat")
+            if not state.exists() or ") T " not in state.read_text():
+                waited += 0.25
+    return False
+
+
+def _limit_memory():
+    resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _first_failure(text, status):
+    """The name of the test that failed, as Catch2 writes it between two lines of dashes."""
+    found = re.search(r"^-{70,}\n(.+)\n", text, re.MULTILINE)
+    words = found[1].strip() if found else (text.strip().splitlines() or ["no word"])[-1]
+    return f"{words}{f' (signal {-status})' if status < 0 else ''}"
+
+
+def read_order(path):
+    """File -> its programs, from lines `file: program program ...`."""
+    order = {}
+    for line in path.read_text().splitlines():
+        if line and not line.startswith("#"):
+            file, _, programs = line.partition(":")
+            order[file] = programs.split()
+    return order
