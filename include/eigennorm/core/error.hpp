@@ -37,9 +37,19 @@ class Piece {
   template <typename Number, typename = std::enable_if_t<std::is_arithmetic_v<Number>>>
   Piece(Number number)  // NOLINT(google-explicit-constructor)
       : kind_(std::is_integral_v<Number> ? Kind::integer : Kind::real),
-        integer_(static_cast<std::int64_t>(number)),
+        integer_(integer_of(number)),
         real_(static_cast<double>(number)) {}
   Piece(const std::int64_t* list, int size) : kind_(Kind::list), list_(list), integer_(size) {}
+
+  /// (Of infinity there is none.)
+  template <typename Number>
+  static constexpr std::int64_t integer_of(Number number) {
+    if constexpr (std::is_integral_v<Number>) {
+      return static_cast<std::int64_t>(number);
+    } else {
+      return 0;
+    }
+  }
 
   void append_to(std::string& text) const {
     switch (kind_) {
