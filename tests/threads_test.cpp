@@ -103,3 +103,72 @@ TEMPLATE_LIST_TEST_CASE("the number of threads changes no bit", "", Fields) {
     }
   }
 }
+
+namespace {
+
+/// A pool of two that does something else before and between the halves of its work, on the same thread.
+struct InterruptedPool {
+  std::function<void()> meanwhile;
+
+  int numThreads() const { return 2; }
+  int currentThreadId() const { return -1; }
+  void parallelFor(Eigen::Index n, const Eigen::TensorOpCost&,
+                   const std::function<void(Eigen::Index, Eigen::Index)>& work) const {
+    meanwhile();
+    work(0, n / 2);
+    meanwhile();
+    work(n / 2, n);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("the calls of two layers, one inside the other, do not meet") {
+  // As those of two threads may: what one of them uses on the way must be its own.
+  using Tensor = Field<double, Eigen::RowMajor>;
+  for (const auto& [name, layer, shape] : large_layers<double>()) {
+    INFO(name);
+    Random random(7);
+    const std::size_t size = reference::size_of(shape);
+    const Tensor x(shape, random.normals(size)), dy(shape, random.normals(size));
+    const Outcome<Tensor> alone(layer, x, dy, {});
+    Normalization<double> other = layer;
+    Tensor other_y(shape), other_dx(shape);
+    int calls = 0;
+    const InterruptedPool pool{[&] {
+      ++calls;
+      forward(other, dy, other_y);
+      backward(other, dy, x, other_dx);
+    }};
+    alone.check_same(Outcome<Tensor>(layer, x, dy, {pool}));
+    CHECK(calls > 0);
+  }
+}
+
+TEST_CASE("segments are merged in order, wave after wave") {
+  Eigen::ThreadPool threads(3);
+  const Eigen::ThreadPoolDevice pool(&threads, 3);
+  for (const Device& device : {Device(), Device(pool)}) {
+    for (const std::int64_t lanes : {1, 3, 16, 64}) {
+      const std::int64_t segments = 2500 / lanes + 7;
+      INFO(segments << " segments of " << lanes << " lanes");
+      std::vector<std::vector<std::int64_t>> merged(static_cast<std::size_t>(lanes));
+      core::for_each_segment<std::int64_t>(
+          device, segments, lanes,
+          [lanes](std::int64_t first, std::int64_t last, std::int64_t* partials) {
+            for (std::int64_t i = 0; i < (last - first) * lanes; ++i) partials[i] = first * lanes + i;
+          },
+          [&](std::int64_t lane, std::int64_t partial) {
+            merged[static_cast<std::size_t>(lane)].push_back(partial);
+          });
+      int wrong = 0;
+      for (std::int64_t lane = 0; lane < lanes; ++lane) {
+        const auto& mine = merged[static_cast<std::size_t>(lane)];
+        REQUIRE(static_cast<std::int64_t>(mine.size()) == segments);
+        for (std::int64_t i = 0; i < segments; ++i)
+          wrong += mine[static_cast<std::size_t>(i)] != i * lanes + lane;
+      }
+      CHECK(wrong == 0);
+    }
+  }
+}
