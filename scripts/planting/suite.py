@@ -7,6 +7,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -99,7 +100,10 @@ class Suite:
         with self.lock:
             if name in self.seconds:
                 return
-            program = self._build(name, self.clean, self.root / "include", None)
+            try:
+                program = self._build(name, self.clean, self.root / "include", None)
+            except DoesNotCompile as error:
+                raise SystemExit(f"{name} does not compile without any bug:\n{error}") from error
             begin = time.monotonic()
             said = self._run(name, program, INSTRUCTION_SETS[:1], 3600)
             if said:
@@ -154,9 +158,15 @@ class Suite:
 
     @staticmethod
     def _call(command):
-        done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
-        if done.returncode != 0:
-            raise DoesNotCompile(done.stderr)
+        for _ in range(10):
+            done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+            if done.returncode == 0:
+                return
+            # A compiler that somebody ended has said nothing about the code.
+            if "signal terminated program" not in done.stderr and done.returncode > 0:
+                break
+            time.sleep(5)
+        raise DoesNotCompile(done.stderr)
 
     @staticmethod
     def _eigen():
@@ -186,6 +196,13 @@ class Suite:
         return None
 
     def _run_once(self, name, program, which, limit):
+        """What fails, or None. Once more where somebody ended the program."""
+        said, status = None, -signal.SIGTERM
+        while status in (-signal.SIGTERM, -signal.SIGKILL):
+            said, status = self._start(name, program, which, limit)
+        return said
+
+    def _start(self, name, program, which, limit):
         environment = {key: value for key, value in os.environ.items() if key != "EIGENNORM_ISA"}
         if which != "best":
             environment["EIGENNORM_ISA"] = which
@@ -196,9 +213,10 @@ class Suite:
             if not _wait(process, limit):
                 process.kill()
                 process.wait()
-                return "hang"
+                return "hang", None
             output.seek(0)
-            return None if process.returncode == 0 else _first_failure(output.read(), process.returncode)
+            status = process.returncode
+            return (None if status == 0 else _first_failure(output.read(), status)), status
 
 
 def _wait(process, limit):
