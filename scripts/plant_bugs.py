@@ -3,8 +3,8 @@
 
 Named bugs are written down in tests/bugs/named.txt; mechanical ones (another operator, a constant one larger, a bound
 one smaller) are drawn from all code lines by a fixed seed. For each, the programs that tests/bugs/order.txt names for
-its file are built and run, then all others, up to the first that fails. A bug that survives must be in
-tests/bugs/equivalent.txt, with the reason why nobody can observe it; otherwise the exit status is 1.
+its file are built and run; for those that survive this, all others, up to the first that fails. A bug that survives must
+be in tests/bugs/equivalent.txt, with the reason why nobody can observe it; otherwise the exit status is 1.
 
 Needs Python 3 with its standard library alone, and what the tests need.
 
@@ -38,22 +38,30 @@ def main():
         drawn = mutations.candidates(ROOT, suite.compiled_lines(), options.seed)
     everything = suite.programs()
 
-    def judge(bug):
-        first = order.get(bug.file, order["other"])
+    def listed(bug):
+        return order.get(bug.file, order["other"])
+
+    def judge(bug, programs):
         begin = time.monotonic()
         with tempfile.TemporaryDirectory(dir=options.work) as folder:
             include = bugs.plant(bug, ROOT, Path(folder))
             try:
-                killer = suite.judge(Path(folder), include, bug.file, [*first, *(p for p in everything if p not in first)])
+                killer = suite.judge(Path(folder), include, bug.file, programs)
             except DoesNotCompile as error:
-                return bug, None, error
+                return bug, error
         report.add(bug, killer, time.monotonic() - begin)
-        return bug, killer, None
+        return bug, None
+
+    def judge_by_listed(bug):
+        return judge(bug, listed(bug))
+
+    def judge_by_others(bug):
+        return judge(bug, [program for program in everything if program not in listed(bug)])
 
     if options.named:
         chosen = [bug for bug in named if not options.short or bug.short]
         chosen = select(chosen, options)[: options.count]
-        for bug, _, error in in_parallel(judge, chosen, options.jobs):
+        for bug, error in in_parallel(judge_by_listed, chosen, options.jobs):
             if error:
                 raise SystemExit(f"{bug.name}: does not compile:\n{error}")
     if options.mechanical:
@@ -61,7 +69,10 @@ def main():
         left, waiting = options.count or MECHANICAL, select(drawn, options)
         while left > 0 and waiting:
             batch, waiting = waiting[:left], waiting[left:]
-            left -= sum(error is None for _, _, error in in_parallel(judge, batch, options.jobs))
+            left -= sum(error is None for _, error in in_parallel(judge_by_listed, batch, options.jobs))
+    if not options.listed:
+        for _ in in_parallel(judge_by_others, report.survivors(), options.jobs):
+            pass
     return report.finish()
 
 
@@ -73,6 +84,7 @@ def read_options():
     parser.add_argument("--only", metavar="NAME", help="bugs with this in their name")
     parser.add_argument("--count", metavar="N", type=int, help=f"so many of a kind (mechanical: {MECHANICAL})")
     parser.add_argument("--first", metavar="K", type=int, default=1, help="from number K of a kind on")
+    parser.add_argument("--listed", action="store_true", help="only with the programs that order.txt names for the file")
     parser.add_argument("--seed", type=int, default=1, help="of the mechanical bugs (1)")
     parser.add_argument("--jobs", type=int, default=1, help="bugs at a time (1)")
     parser.add_argument("--work", type=Path, default=ROOT / "build/bugs", help="folder to build in (build/bugs)")
@@ -98,24 +110,25 @@ class Report:
     """A line for each bug as it is known, and the counts in the end."""
 
     def __init__(self, path, reasons):
-        self.file, self.reasons, self.lines = open(path, "w"), reasons, []
+        self.file, self.reasons, self.verdicts = open(path, "w"), reasons, {}
 
     def add(self, bug, killer, seconds):
-        if killer:
-            verdict = "caught"
-        else:
-            verdict = "equivalent" if bug.name in self.reasons else "SURVIVED"
-        self.lines.append((verdict, bug))
-        why = f"\n{'':30}by {killer}" if killer else f"\n{'':30}{self.reasons.get(bug.name, 'no test fails')}"
-        self._write(f"{verdict:10} {seconds:6.0f} s {bug.number:8}  {bug.name}{why}")
-        if killer and bug.name in self.reasons:
-            self._write(f"{'':30}(but tests/bugs/equivalent.txt says that nobody can observe it)")
+        reason = self.reasons.get(bug.name)
+        verdict, why = ("caught", f"by {killer}") if killer else ("equivalent", reason) if reason else ("SURVIVED", "")
+        if killer and reason:
+            why += " (but tests/bugs/equivalent.txt says that nobody can observe it)"
+        self.verdicts[bug] = verdict
+        self._write(f"{verdict:10} {seconds:6.0f} s {bug.number:8}  {bug.name}" + (f"\n{'':30}{why}" if why else ""))
+
+    def survivors(self):
+        return [bug for bug, verdict in self.verdicts.items() if verdict == "SURVIVED"]
 
     def finish(self):
-        counts = {word: sum(verdict == word for verdict, _ in self.lines) for word in ("caught", "equivalent", "SURVIVED")}
-        self._write(f"{len(self.lines)} bugs: " + ", ".join(f"{count} {word.lower()}" for word, count in counts.items()))
+        verdicts = list(self.verdicts.values())
+        counts = ", ".join(f"{verdicts.count(word)} {word.lower()}" for word in ("caught", "equivalent", "SURVIVED"))
+        self._write(f"{len(verdicts)} bugs: {counts}")
         self.file.close()
-        return 1 if counts["SURVIVED"] else 0
+        return 1 if self.survivors() else 0
 
     def _write(self, text):
         print(text, flush=True)
