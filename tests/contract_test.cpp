@@ -300,6 +300,23 @@ struct Contract {
 
 #include "eigennorm/kernels/strict_end.inl"
 
+/// About a mean; in some groups with an outlier where a shift would be taken from.
+Numbers with_outliers(const reference::Roles& roles, Random& random) {
+  Numbers numbers = random.normals(roles.size(), 3);
+  for (std::size_t i = 0; i < numbers.size(); i += 1001) numbers[i] = 500;
+  return numbers;
+}
+
+/// Groups that begin far from where they go on, so that a shift is taken anew.
+Numbers with_steps(const reference::Roles& roles, Random& random) {
+  Numbers numbers = random.normals(roles.size(), 3);
+  std::vector<std::size_t> seen(roles.groups);
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    if (seen[roles.group[i]]++ < 64) numbers[i] += 20;
+  }
+  return numbers;
+}
+
 template <typename S>
 void check(const std::string& name, Normalization<S> layer, const reference::Formula& formula,
            const Sizes& shape, Statistic statistic = Statistic::mean_variance) {
@@ -308,24 +325,25 @@ void check(const std::string& name, Normalization<S> layer, const reference::For
   Random random(shape.size() + reference::size_of(shape));
   randomize(layer, random);
   using Tensor = Field<S, Eigen::RowMajor>;
-  // About a mean, and in some groups with an outlier where a shift would be taken from.
-  Numbers numbers = random.normals(reference::size_of(shape), 3);
-  for (std::size_t i = 0; i < numbers.size(); i += 1001) numbers[i] = 500;
-  const Tensor x(shape, numbers), dy(shape, random.normals(numbers.size()));
-  Tensor y(shape), dx(shape);
-  forward(layer, x, y);
-  backward(layer, x, dy, dx);
   const auto values = [](const Tensor& tensor) {
     return Values<S>(tensor.data(), tensor.data() + tensor.size());
   };
   const auto list = [](const Vector<S>& vector) {
     return Values<S>(vector.data(), vector.data() + vector.size());
   };
-  const Contract<S> truth(formula, shape, statistic, layer, values(x), values(dy));
-  CHECK((values(y) == truth.y));
-  CHECK((values(dx) == truth.dx));
-  CHECK((list(layer.scale.grad) == truth.dscale));
-  if (layer.shift.grad.size() > 0) CHECK((list(layer.shift.grad) == truth.dshift));
+  const reference::Roles roles(formula, shape);
+  for (const Numbers& numbers : {with_outliers(roles, random), with_steps(roles, random)}) {
+    const Tensor x(shape, numbers), dy(shape, random.normals(numbers.size()));
+    Tensor y(shape), dx(shape);
+    forward(layer, x, y);
+    layer.zero_grad();
+    backward(layer, x, dy, dx);
+    const Contract<S> truth(formula, shape, statistic, layer, values(x), values(dy));
+    CHECK((values(y) == truth.y));
+    CHECK((values(dx) == truth.dx));
+    CHECK((list(layer.scale.grad) == truth.dscale));
+    if (layer.shift.grad.size() > 0) CHECK((list(layer.shift.grad) == truth.dshift));
+  }
 }
 
 template <typename S>

@@ -70,7 +70,7 @@ Real slope(const Layer& layer, eigennorm::Parameter<double> Layer::*parameter, E
 
 /// The largest error of a gradient in units of its scale.
 Real error(const Numbers& got, const Numbers& slopes, const Numbers& scale) {
-  return worst(got, slopes, scale, 1, Tolerance{1, limit});
+  return worst(got, slopes, scale, Tolerance{1, limit});
 }
 
 /// Holds the gradients of `problem` (dx, and the layer's own) against differences.

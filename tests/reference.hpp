@@ -251,14 +251,10 @@ inline Running moved(const Formula& formula, const Roles& roles, const Statistic
 
 /// The sizes at which errors are judged: not the result's, which may be small by cancellation, but that of
 /// the summands it is made of.
-///
-/// kappa, 1 + |mean| / sigma, says how much the rounding of a mean is amplified. It goes with gradients and
-/// ends at 2: a mean that is kept to twice the precision needs no allowance for data that are far from zero.
-/// Outputs are judged without it.
+/// Nothing in them grows with |mean| / sigma, or with the number of values.
 struct Scales {
-  Real kappa = 1;
   Numbers y;      // (|xhat| + 1) |scale| + |shift|
-  Numbers dx;     // rstd * the largest |dy * scale| of the group
+  Numbers dx;     // rstd * (the largest |d| of the group + |xhat| * mean |d * xhat|), d = dy * scale
   Numbers scale;  // sum of |dy| (|xhat| + 1)
   Numbers shift;  // sum of |dy|
 };
@@ -272,11 +268,7 @@ inline Scales natural_scales(const Formula& formula, const Roles& roles, const S
   Scales result;
   result.scale.assign(roles.features, 0);
   result.shift.assign(roles.features, 0);
-  for (std::size_t group = 0; group < roles.groups; ++group) {
-    const Real kappa = 1 + std::abs(given.mean(group)) * given.rstd[group];
-    result.kappa = std::min(std::max(result.kappa, kappa), Real(2));
-  }
-  Numbers largest(roles.groups, 0);
+  Numbers largest(roles.groups, 0), products(roles.groups, 0);
   for (std::size_t i = 0; i < x.size(); ++i) {
     const std::size_t feature = roles.feature[i];
     const Real gradient = std::abs(dy[i] * parameters.scale_of(feature));
@@ -287,18 +279,16 @@ inline Scales natural_scales(const Formula& formula, const Roles& roles, const S
     result.scale[feature] += std::abs(dy[i]) * spread;
     result.shift[feature] += std::abs(dy[i]);
     largest[roles.group[i]] = std::max(largest[roles.group[i]], result.dx[i]);
+    products[roles.group[i]] += result.dx[i] * std::abs(xhat[i]);
   }
   if (fixed) return result;
-  // Weights are divided by a norm, not averaged: a value's gradient is made of its own dw and of the sum.
-  Numbers summed(roles.groups, 0);
-  for (std::size_t i = 0; i < x.size(); ++i) summed[roles.group[i]] += result.dx[i] * std::abs(xhat[i]);
   for (std::size_t i = 0; i < x.size(); ++i) {
     const std::size_t group = roles.group[i];
-    if (formula.kind == Kind::sum_square) {
-      result.dx[i] += std::abs(xhat[i]) * summed[group];
-    } else {
-      result.dx[i] = largest[group];
-    }
+    // Weights are divided by a norm, not averaged: a value's gradient is made of its own dw and of the sum.
+    const bool summed = formula.kind == Kind::sum_square;
+    const Real share = summed ? 1 : static_cast<Real>(roles.count);
+    const Real slope = formula.kind == Kind::mean ? 0 : std::abs(xhat[i]) * products[group] / share;
+    result.dx[i] = (summed ? result.dx[i] : largest[group]) + slope;
   }
   return result;
 }

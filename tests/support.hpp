@@ -241,7 +241,7 @@ void randomize(eigennorm::Normalization<Scalar>& layer, Random& random) {
   for (Scalar& value : layer.running->variance) value = static_cast<Scalar>(0.5 + random.uniform());
 }
 
-/// How close a result has to be to the truth: within `limit` units of roundoff of its scale (times kappa),
+/// How close a result has to be to the truth: within `limit` units of roundoff of its scale,
 /// after one rounding of the result itself where it is stored in 16 bits.
 ///
 /// The limits 4 (float) and 8 (double) are those of the stored vectors. A result comes out of five or so
@@ -267,9 +267,9 @@ Tolerance tolerance() {
   return {float_unit, 4};
 }
 
-/// The largest error in units of roundoff of kappa * scale. Infinite where sizes differ or a result is not a
+/// The largest error in units of roundoff of its scale. Infinite where sizes differ or a result is not a
 /// number.
-inline Real worst(const Numbers& got, const Numbers& truth, const Numbers& scale, Real kappa,
+inline Real worst(const Numbers& got, const Numbers& truth, const Numbers& scale,
                   const Tolerance& tolerance) {
   const Real infinity = std::numeric_limits<Real>::infinity();
   if (got.size() != truth.size() || got.size() != scale.size()) return infinity;
@@ -278,7 +278,7 @@ inline Real worst(const Numbers& got, const Numbers& truth, const Numbers& scale
     const Real allowed = 1.01L * std::max(tolerance.rounding * std::abs(truth[i]), tolerance.smallest);
     const Real error = std::abs(got[i] - truth[i]);
     if (error <= allowed) continue;
-    const Real units = (error - allowed) / (tolerance.unit * kappa * scale[i]);
+    const Real units = (error - allowed) / (tolerance.unit * scale[i]);
     if (!(units <= worst)) worst = std::isnan(units) ? infinity : units;
   }
   return worst;

@@ -61,11 +61,11 @@ TEMPLATE_LIST_TEST_CASE("scale_from(v) gives v back", "", AllFields) {
     Numbers norms;
     for (const Real square : truth.variance) norms.push_back(std::sqrt(square));
     const Tolerance limits = tolerance<Scalar>();
-    CHECK(worst(numbers(layer.scale.value), norms, norms, 1, limits) <= limits.limit);
+    CHECK(worst(numbers(layer.scale.value), norms, norms, limits) <= limits.limit);
     CHECK((layer.scale.grad == 0).all());
     TestType w(shape);
     forward(layer, v, w);
-    CHECK(worst(w.numbers(), v.numbers(), absolute(v.numbers()), 1, tolerance<typename TestType::Data>()) <=
+    CHECK(worst(w.numbers(), v.numbers(), absolute(v.numbers()), tolerance<typename TestType::Data>()) <=
           limits.limit);
   }
 }
@@ -84,8 +84,7 @@ TEMPLATE_LIST_TEST_CASE("dv is orthogonal to v", "", FloatingFields) {
     backward(layer, v, dw, dv);
     const Numbers products = summed(roles, v.numbers(), dv.numbers());
     const Numbers sizes = summed(roles, absolute(v.numbers()), absolute(dv.numbers()));
-    CHECK(worst(products, Numbers(roles.groups, 0), sizes, 1, tolerance<Scalar>()) <=
-          tolerance<Scalar>().limit);
+    CHECK(worst(products, Numbers(roles.groups, 0), sizes, tolerance<Scalar>()) <= tolerance<Scalar>().limit);
     // dv itself is not small, or this would say nothing; dw does have a part along v.
     const Numbers along = summed(roles, v.numbers(), dw.numbers());
     for (std::size_t group = 0; group < roles.groups; ++group) {
@@ -120,8 +119,8 @@ TEMPLATE_LIST_TEST_CASE("a gradient step grows the square of the norm by exactly
     for (std::size_t group = 0; group < roles.groups; ++group)
       growth.push_back(new_square[group] - old_square[group]);
     // Only dv was rounded: twice its error along v may show.
-    CHECK(worst(growth, step_square, summed(roles, absolute(before), absolute(step)), 2,
-                tolerance<Scalar>()) <= tolerance<Scalar>().limit);
+    CHECK(worst(growth, step_square, summed(roles, absolute(before), absolute(step)), tolerance<Scalar>()) <=
+          2 * tolerance<Scalar>().limit);
     for (std::size_t group = 0; group < roles.groups; ++group) CHECK(step_square[group] > 1e-3);
   }
 }

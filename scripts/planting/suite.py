@@ -207,7 +207,7 @@ class Suite:
         if which != "best":
             environment["EIGENNORM_ISA"] = which
         arguments = [self.tests / "data/pytorch/manifest.txt"] if name == "conformance" else ["--abort"]
-        with open(program.with_suffix(".out"), "w+") as output:
+        with open(program.with_suffix(".out"), "w+", errors="replace") as output:
             process = subprocess.Popen([program, *arguments], cwd=self.tests, env=environment, stdout=output,
                                        stderr=output, preexec_fn=_limit_memory)  # fmt: skip
             if not _wait(process, limit):
