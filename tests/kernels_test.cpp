@@ -424,15 +424,4 @@ TEST_CASE("Whole layers have the bits of the reference, for every size from 1 to
   stream_results_from(4000000);
 }
 
-TEST_CASE("The instruction set can be lowered, not raised") {
-  const InstructionSet best = instruction_set();
-  limit_instruction_set(InstructionSet::baseline);
-  CHECK(instruction_set() == InstructionSet::baseline);
-  limit_instruction_set(InstructionSet::reference);
-  CHECK(instruction_set() == InstructionSet::reference);
-  limit_instruction_set(InstructionSet::avx512);
-  CHECK(instruction_set() == kernels::detected_instruction_set());
-  limit_instruction_set(best);
-}
-
 }  // namespace

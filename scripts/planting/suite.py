@@ -17,6 +17,8 @@ from pathlib import Path
 OPTIMIZED = {"kernels_test", "instances"}
 LEVELS = {True: "-O1", False: "-O0"}
 INSTRUCTION_SETS = ("best", "baseline", "avx2")
+# Not a program of tests: tests/link, where what is linked is looked at.
+LINK = "link"
 
 # Everything that tests include and no bug can be in.
 COMMON = """
@@ -61,7 +63,7 @@ class Suite:
     def programs(self):
         """All of them, those that are built and run soonest first."""
         order = read_order(self.tests / "bugs/order.txt")["all"]
-        here = {path.stem for path in self.tests.glob("*_test.cpp")} | {"conformance"}
+        here = {path.stem for path in self.tests.glob("*_test.cpp")} | {"conformance", LINK}
         if set(order) != here:
             raise SystemExit(f"order.txt: expected all programs once, {sorted(set(order) ^ here)} are not")
         return order
@@ -88,9 +90,12 @@ class Suite:
         """The first program that fails with these headers, and how; None where all pass."""
         for name in programs:
             self.require_clean(name)
-            program = self._build(name, folder, include, file)
-            said = self._run(name, program, self._sets_for(name, file), 5 * self.seconds[name] + 20)
-            program.unlink()
+            if name == LINK:
+                said = self._link_flags(folder, include)
+            else:
+                program = self._build(name, folder, include, file)
+                said = self._run(name, program, self._sets_for(name, file), 5 * self.seconds[name] + 20)
+                program.unlink()
             if said:
                 return f"{name}: {said}"
         return None
@@ -100,12 +105,16 @@ class Suite:
         with self.lock:
             if name in self.seconds:
                 return
+            begin = time.monotonic()
             try:
-                program = self._build(name, self.clean, self.root / "include", None)
+                if name == LINK:
+                    said = self._link_flags(self.clean, self.root / "include")
+                else:
+                    program = self._build(name, self.clean, self.root / "include", None)
+                    begin = time.monotonic()
+                    said = self._run(name, program, INSTRUCTION_SETS[:1], 3600)
             except DoesNotCompile as error:
                 raise SystemExit(f"{name} does not compile without any bug:\n{error}") from error
-            begin = time.monotonic()
-            said = self._run(name, program, INSTRUCTION_SETS[:1], 3600)
             if said:
                 raise SystemExit(f"{name} fails without any bug: {said}")
             self.seconds[name] = round(time.monotonic() - begin, 2)
@@ -140,6 +149,17 @@ class Suite:
                 extra = [] if is_kernels else ["-include", self.tests / "kernels/instances.hpp"]
                 self._compile(source, path, include, LEVELS[name in OPTIMIZED], extra, True)
         return path
+
+    def _link_flags(self, folder, include):
+        """A unit for this processor before a plain one: whose code do the baseline kernels have?"""
+        objects = []
+        for name, flags in (("second", ["-march=native"]), ("first", []), ("main", [])):
+            objects.append(folder / f"link_{name}.o")
+            self._compile(self.tests / f"link/{name}.cpp", objects[-1], include, "-O1", flags)
+        program = folder / LINK
+        self._call([self.compiler, "-pthread", "-o", program, *objects])
+        done = subprocess.run([self.tests / "link/no_vex.sh", "objdump", program], capture_output=True, text=True)
+        return done.stdout.strip().splitlines()[-1] if done.returncode else None
 
     def _compile(self, source, path, include, level, extra=(), common=False):
         headers = ["-include", self.clean / f"common{level}.hpp"] if common else []

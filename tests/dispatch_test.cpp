@@ -1,0 +1,33 @@
+#include <cstdlib>
+#include <eigennorm/eigennorm.hpp>
+#include <string>
+
+#include "catch.hpp"
+
+// Which instruction set runs. This program, too, runs on each of them (CMakeLists.txt sets EIGENNORM_ISA).
+
+using namespace eigennorm;
+
+TEST_CASE("the environment chooses the instruction set that a program starts with") {
+  const InstructionSet best = kernels::detected_instruction_set();
+  const char* asked = std::getenv("EIGENNORM_ISA");
+  const std::string name = asked == nullptr ? "" : asked;
+  if (name == "baseline") {
+    CHECK(instruction_set() == InstructionSet::baseline);
+  } else if (name == "avx2") {
+    CHECK(instruction_set() == std::min(best, InstructionSet::avx2));
+  } else {
+    CHECK(instruction_set() == best);
+  }
+}
+
+TEST_CASE("the instruction set can be lowered, not raised") {
+  const InstructionSet best = kernels::detected_instruction_set(), first = instruction_set();
+  limit_instruction_set(InstructionSet::baseline);
+  CHECK(instruction_set() == InstructionSet::baseline);
+  limit_instruction_set(InstructionSet::reference);
+  CHECK(instruction_set() == InstructionSet::reference);
+  limit_instruction_set(InstructionSet::avx512);
+  CHECK(instruction_set() == best);
+  limit_instruction_set(first);
+}
