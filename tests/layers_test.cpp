@@ -147,6 +147,10 @@ TEMPLATE_LIST_TEST_CASE("a frozen layer goes forward and backward with its runni
     CHECK(same_bits(problem.y, evaluated));
     backward(problem.layer, problem.x, problem.dy, problem.dx);
     problem.check_gradients(fixed, true);
+    TestType in_place = problem.dy;
+    backward(problem.layer, problem.x, in_place, in_place);
+    CHECK(same_bits(in_place, problem.dx));
+    problem.check_gradients(fixed, true, 2);
     CHECK(problem.fixed().origin == fixed.origin);
     CHECK(problem.fixed().variance == fixed.variance);
     CHECK(problem.layer.running->batches == 0);

@@ -17,6 +17,9 @@ from pathlib import Path
 OPTIMIZED = {"kernels_test", "instances"}
 LEVELS = {True: "-O1", False: "-O0"}
 INSTRUCTION_SETS = ("best", "baseline", "avx2")
+# Programs that are not called NAME.cpp, or without arguments.
+SOURCES = {"fuzz_numeric": "fuzz/fuzz_numeric.cpp", "instances": "kernels/instances.cpp"}
+ARGUMENTS = {"conformance": ["data/pytorch/manifest.txt"], "fuzz_numeric": ["--n", "20"]}
 # Not a program of tests: tests/link, where what is linked is looked at.
 LINK = "link"
 
@@ -63,7 +66,7 @@ class Suite:
     def programs(self):
         """All of them, those that are built and run soonest first."""
         order = read_order(self.tests / "bugs/order.txt")["all"]
-        here = {path.stem for path in self.tests.glob("*_test.cpp")} | {"conformance", LINK}
+        here = {path.stem for path in self.tests.glob("*_test.cpp")} | {*ARGUMENTS, LINK}
         if set(order) != here:
             raise SystemExit(f"order.txt: expected all programs once, {sorted(set(order) ^ here)} are not")
         return order
@@ -129,7 +132,7 @@ class Suite:
 
     def _build(self, name, folder, include, file):
         objects = [self._object(name, folder, include, file), self._object("instances", folder, include, file)]
-        if name != "conformance":
+        if name not in ARGUMENTS:
             objects.append(self.clean / "catch_main.o")
         program = folder / name
         self._call([self.compiler, "-pthread", "-o", program, *objects])
@@ -145,7 +148,7 @@ class Suite:
         path = folder / f"{name}.o"
         with self.lock if folder == self.clean else contextlib.nullcontext():
             if not path.exists():
-                source = self.tests / ("kernels/instances.cpp" if is_kernels else f"{name}.cpp")
+                source = self.tests / SOURCES.get(name, f"{name}.cpp")
                 extra = [] if is_kernels else ["-include", self.tests / "kernels/instances.hpp"]
                 self._compile(source, path, include, LEVELS[name in OPTIMIZED], extra, True)
         return path
@@ -198,7 +201,7 @@ class Suite:
     def _forget_what_is_old(self):
         """What was built from other sources than these."""
         digest = hashlib.sha256(repr((self.compiler, self.flags, LEVELS, OPTIMIZED, COMMON)).encode())
-        for path in sorted([*(self.root / "include").rglob("*.*"), *self.tests.glob("*.?pp"), *self.tests.glob("kernels/*")]):
+        for path in sorted([*(self.root / "include").rglob("*.*"), *self.tests.glob("*.?pp"), *self.tests.glob("kernels/*"), *self.tests.glob("fuzz/numeric/*")]):
             digest.update(path.read_bytes())
         mark = self.clean / "sources"
         if not mark.exists() or mark.read_text() != digest.hexdigest():
@@ -226,7 +229,7 @@ class Suite:
         environment = {key: value for key, value in os.environ.items() if key != "EIGENNORM_ISA"}
         if which != "best":
             environment["EIGENNORM_ISA"] = which
-        arguments = [self.tests / "data/pytorch/manifest.txt"] if name == "conformance" else ["--abort"]
+        arguments = ARGUMENTS.get(name, ["--abort"])
         with open(program.with_suffix(".out"), "w+", errors="replace") as output:
             process = subprocess.Popen([program, *arguments], cwd=self.tests, env=environment, stdout=output,
                                        stderr=output, preexec_fn=_limit_memory)  # fmt: skip
