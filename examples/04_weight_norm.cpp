@@ -72,8 +72,10 @@ int main() {
 
   layer.forward(x);
   const double error = (layer.w - teacher).cwiseAbs().maxCoeff();
-  const double lengths = (layer.norm.scale.value.matrix() - teacher.rowwise().norm()).cwiseAbs().maxCoeff();
-  std::printf("\nw differs from the weight that made the data by %.1e, g from its rows' norms by %.1e\n",
+  // A g that went through 0 is negative, and its v points the other way.
+  const Eigen::ArrayXd g = layer.norm.scale.value.abs();
+  const double lengths = (g.matrix() - teacher.rowwise().norm()).cwiseAbs().maxCoeff();
+  std::printf("\nw differs from the weight that made the data by %.1e, |g| from its rows' norms by %.1e\n",
               error, lengths);
   return good && error < 1e-3 && lengths < 1e-3 ? 0 : 1;
 }
