@@ -280,6 +280,37 @@ TEST_CASE("Conversions from and to 16 bits are those of Eigen, for every value")
   check(Eigen::bfloat16());
 }
 
+TEST_CASE("Any float becomes the nearest number of 16 bits, and NaN stays NaN, whatever it carries") {
+  // Ties, what is too large or too small, and NaN of all kinds come as a shift: y = 0 + shift.
+  std::vector<std::uint32_t> patterns{0x7f800001, 0x7fbfffff, 0x7fc00000, 0x7fffffff, 0xff800001,
+                                      0xffffffff, 0x7f800000, 0x7f7fffff, 0x477ff000, 0x477fefff,
+                                      0x3f808000, 0x3f818000, 0x3f801000, 0x3f803000, 0x33000000,
+                                      0x33000001, 0x00008000, 0x00018000, 0x00000001};
+  std::mt19937 random(16);
+  while (patterns.size() < 4096) patterns.push_back(static_cast<std::uint32_t>(random()) | 1);
+  const auto check = [&](auto zero) {
+    using Storage = decltype(zero);
+    const auto size = static_cast<std::int64_t>(patterns.size());
+    std::vector<float> shift(patterns.size());
+    std::memcpy(shift.data(), patterns.data(), patterns.size() * sizeof(float));
+    const std::vector<Storage> x(patterns.size());
+    for (const auto& [name, table] : tables<Storage, float>()) {
+      INFO(name);
+      std::vector<Storage> y(patterns.size());
+      const kernels::Normalizer<float> nothing{0, 0, 1};
+      table.transform({x.data(), 0}, {y.data(), 0}, 1, size, &nothing, {nullptr, shift.data(), 0, true}, {});
+      int wrong = 0;
+      for (std::size_t i = 0; i < y.size(); ++i) {
+        wrong += std::isnan(shift[i]) ? !std::isnan(static_cast<float>(y[i]))
+                                      : !same_bits(y[i], static_cast<Storage>(shift[i]));
+      }
+      CHECK(wrong == 0);
+    }
+  };
+  check(Eigen::half());
+  check(Eigen::bfloat16());
+}
+
 /// Whether sixteen groups of one block, of values like these, are finished as the general code finishes them.
 template <typename Storage, typename Scalar>
 bool finishes_alike(const kernels::BlockKernels<Storage, Scalar>& table, const std::vector<Storage>& x,

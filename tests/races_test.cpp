@@ -133,6 +133,29 @@ TEST_CASE("one const layer, evaluated by four threads at once") {
   }
 }
 
+TEST_CASE("layers of different threads have nothing in common") {
+  const std::vector<Large<float>> layers = shared_layers();
+  std::vector<int> wrong(4, 0);
+  std::vector<std::thread> threads;
+  for (std::size_t t = 0; t < wrong.size(); ++t) {
+    threads.emplace_back([&, t] {
+      // Every thread is at another layer.
+      for (std::size_t i = 0; i < layers.size(); ++i) {
+        const auto& [name, start, shape] = layers[(i + t * 3) % layers.size()];
+        Random random(11 + t);
+        auto layer = start;
+        randomize(layer, random);
+        const Float x(shape, random.normals(reference::size_of(shape), 0.6));
+        const Float dy(shape, random.normals(reference::size_of(shape)));
+        const Step first(layer, x, dy, {});
+        for (int repeat = 0; repeat < 10; ++repeat) wrong[t] += first.same(Step(layer, x, dy, {})) ? 0 : 1;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(wrong == std::vector<int>(4, 0));
+}
+
 TEST_CASE("a call from inside the pool's own workers stays on them, and does not wait for others") {
   // All workers of a pool of two call at once: would they wait for tasks on the same pool, nobody was left to run those.
   Eigen::ThreadPool pool(2);

@@ -154,15 +154,18 @@ class Suite:
         return path
 
     def _link_flags(self, folder, include):
-        """A unit for this processor before a plain one: whose code do the baseline kernels have?"""
+        """A unit for this processor before a plain one: do they get on, and whose code do the baseline kernels have?"""
         objects = []
         for name, flags in (("second", ["-march=native"]), ("first", []), ("main", [])):
             objects.append(folder / f"link_{name}.o")
             self._compile(self.tests / f"link/{name}.cpp", objects[-1], include, "-O1", flags)
         program = folder / LINK
         self._call([self.compiler, "-pthread", "-o", program, *objects])
-        done = subprocess.run([self.tests / "link/no_vex.sh", "objdump", program], capture_output=True, text=True)
-        return done.stdout.strip().splitlines()[-1] if done.returncode else None
+        for command in ([program], [self.tests / "link/no_vex.sh", "objdump", program]):
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                return (done.stdout.strip().splitlines() or [f"signal {-done.returncode}"])[-1]
+        return None
 
     def _compile(self, source, path, include, level, extra=(), common=False):
         headers = ["-include", self.clean / f"common{level}.hpp"] if common else []
