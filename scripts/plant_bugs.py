@@ -71,8 +71,9 @@ def main():
             batch, waiting = waiting[:left], waiting[left:]
             left -= sum(error is None for _, error in in_parallel(judge_by_listed, batch, options.jobs))
     if not options.listed:
-        for _ in in_parallel(judge_by_others, report.survivors(), options.jobs):
-            pass
+        for bug, error in in_parallel(judge_by_others, report.survivors(), options.jobs):
+            if error:
+                report.add(bug, "the compiler", 0)
     return report.finish()
 
 
@@ -128,7 +129,7 @@ class Report:
         counts = ", ".join(f"{verdicts.count(word)} {word.lower()}" for word in ("caught", "equivalent", "SURVIVED"))
         self._write(f"{len(verdicts)} bugs: {counts}")
         self.file.close()
-        return 1 if self.survivors() else 0
+        return 1 if self.survivors() or not verdicts else 0
 
     def _write(self, text):
         print(text, flush=True)

@@ -127,7 +127,7 @@ Summary<S> summary_of(const Values<S>& x) {
         h = static_cast<S>(static_cast<Wide<S>>(tree(first)) * (1 / static_cast<Wide<S>>(first.size())));
       bool is_far = false;
       Summary<S> next = sweep(values, h, is_far);
-      if (is_far && block == segment) next = sweep(values, static_cast<S>(next.mean), is_far);
+      if (is_far) next = sweep(values, static_cast<S>(next.mean), is_far);
       partial.merge(next);
     }
     total.merge(partial);
@@ -307,12 +307,13 @@ Numbers with_outliers(const reference::Roles& roles, Random& random) {
   return numbers;
 }
 
-/// Groups that begin far from where they go on, so that a shift is taken anew.
+/// Groups that begin far from where they go on, and change again, so that shifts are taken anew.
 Numbers with_steps(const reference::Roles& roles, Random& random) {
   Numbers numbers = random.normals(roles.size(), 3);
   std::vector<std::size_t> seen(roles.groups);
   for (std::size_t i = 0; i < numbers.size(); ++i) {
-    if (seen[roles.group[i]]++ < 64) numbers[i] += 20;
+    const std::size_t place = seen[roles.group[i]]++;
+    if (place < 64 || place / 1024 % 3 == 1) numbers[i] += 20;
   }
   return numbers;
 }

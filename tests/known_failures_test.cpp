@@ -170,7 +170,7 @@ TEST_CASE("failure 7: subnormal numbers are taken for zero, or only by other thr
 
 #if __has_include(<sys/mman.h>)
 TEST_CASE("failure 8: distances and numbers beyond 2^31") {
-  // Three rows, each more than 2^31 elements behind the last: of 13 GB of addresses twelve pages are used. The layers'
+  // Three rows, each more than 2^31 elements behind the last: of 8.6 GB of addresses a few pages are used. The layers'
   // sizes beyond 2^31 are tested by big.cpp.
   const std::int64_t distance = (std::int64_t{1} << 31) + 4096;
   const std::size_t bytes = static_cast<std::size_t>(2 * distance + 4096) * sizeof(Eigen::bfloat16);

@@ -107,24 +107,27 @@ TEST_CASE("a hundred steps of large layers on pools of 1 to 8 threads: the same 
 }
 
 TEST_CASE("one const layer, evaluated by four threads at once") {
-  for (const auto& [name, start, shape] : shared_layers()) {
-    INFO(name);
+  for (const Large<float>& each : shared_layers()) {
+    INFO(each.name);
+    const std::size_t size = reference::size_of(each.shape);
     Random random(9);
-    auto trained = start;
+    auto trained = each.layer;
     randomize(trained, random);
-    const Float x(shape, random.normals(reference::size_of(shape), 0.6));
-    Float expected(shape);
-    forward(trained, x, expected, {});
+    Float x(each.shape, random.normals(size, 0.6)), y(each.shape);
+    forward(trained, x, y, {});
     const Normalization<float>& layer = trained;
-    evaluate(layer, x, expected, {});
+    // Each thread has data of its own, so that a memory which they share would show.
     std::vector<int> wrong(4, 0);
     std::vector<std::thread> threads;
     for (std::size_t t = 0; t < wrong.size(); ++t) {
-      threads.emplace_back([&, t] {
+      const Float own(each.shape, random.normals(size, static_cast<double>(t)));
+      Float expected(each.shape);
+      evaluate(layer, own, expected, {});
+      threads.emplace_back([&layer, &wrong, own, expected, t] {
+        Float result(own.shape());
         for (int repeat = 0; repeat < 10; ++repeat) {
-          Float y(shape);
-          evaluate(layer, x, y, {});
-          wrong[t] += same_bits(y, expected) ? 0 : 1;
+          evaluate(layer, own, result, {});
+          wrong[t] += same_bits(result, expected) ? 0 : 1;
         }
       });
     }
@@ -138,15 +141,15 @@ TEST_CASE("layers of different threads have nothing in common") {
   std::vector<int> wrong(4, 0);
   std::vector<std::thread> threads;
   for (std::size_t t = 0; t < wrong.size(); ++t) {
-    threads.emplace_back([&, t] {
+    threads.emplace_back([&layers, &wrong, t] {
       // Every thread is at another layer.
       for (std::size_t i = 0; i < layers.size(); ++i) {
-        const auto& [name, start, shape] = layers[(i + t * 3) % layers.size()];
+        const Large<float>& each = layers[(i + t * 3) % layers.size()];
         Random random(11 + t);
-        auto layer = start;
+        auto layer = each.layer;
         randomize(layer, random);
-        const Float x(shape, random.normals(reference::size_of(shape), 0.6));
-        const Float dy(shape, random.normals(reference::size_of(shape)));
+        const Float x(each.shape, random.normals(reference::size_of(each.shape), 0.6));
+        const Float dy(each.shape, random.normals(reference::size_of(each.shape)));
         const Step first(layer, x, dy, {});
         for (int repeat = 0; repeat < 10; ++repeat) wrong[t] += first.same(Step(layer, x, dy, {})) ? 0 : 1;
       }
@@ -160,19 +163,24 @@ TEST_CASE("a call from inside the pool's own workers stays on them, and does not
   // All workers of a pool of two call at once: would they wait for tasks on the same pool, nobody was left to run those.
   Eigen::ThreadPool pool(2);
   const Eigen::ThreadPoolDevice device(&pool, 2);
-  for (const auto& [name, start, shape] : shared_layers()) {
-    INFO(name);
+  for (const Large<float>& each : shared_layers()) {
+    INFO(each.name);
+    const std::size_t size = reference::size_of(each.shape);
     Random random(10);
-    auto layer = start;
+    auto layer = each.layer;
     randomize(layer, random);
-    const Float x(shape, random.normals(reference::size_of(shape), 0.6));
-    const Float dy(shape, random.normals(reference::size_of(shape)));
-    const Step serial(layer, x, dy, {});
+    std::vector<Float> x, dy;
+    std::vector<Step> serial;
+    for (int t = 0; t < 2; ++t) {
+      x.emplace_back(each.shape, random.normals(size, t));
+      dy.emplace_back(each.shape, random.normals(size));
+      serial.emplace_back(layer, x.back(), dy.back(), Context<float>());
+    }
     Eigen::Barrier done(2);
     std::vector<int> same(2, 0);
     for (std::size_t t = 0; t < same.size(); ++t) {
       pool.Schedule([&, t] {
-        same[t] = serial.same(Step(layer, x, dy, {device})) ? 1 : 0;
+        same[t] = serial[t].same(Step(layer, x[t], dy[t], {device})) ? 1 : 0;
         done.Notify();
       });
     }

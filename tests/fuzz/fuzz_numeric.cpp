@@ -65,6 +65,7 @@ Options read(int count, char** words) {
       stop("unknown option " + option);
     }
   }
+  if (options.cases == 0) stop("expected --n of at least 1, got 0");
   return options;
 }
 

@@ -97,13 +97,13 @@ struct BlockSums {
     summary.m2.lost = 0;
   }
 
-  /// Whether the sums of a segment's first block say that its shift was far from the mean.
+  /// Whether the sums of a block say that its shift was far from its mean, so that squares would cancel.
   bool is_far(Sums<Scalar> sums) const {
     const W sum = static_cast<W>(sums.first);
     return sum * (sum * inverse) > W(0.25) * static_cast<W>(sums.second);
   }
 
-  /// The shift that a first block takes then.
+  /// The shift that a block takes then.
   Scalar nearer_shift(Sums<Scalar> sums, Scalar h) const {
     return static_cast<Scalar>(static_cast<W>(h) + static_cast<W>(sums.first) * inverse);
   }
@@ -158,7 +158,7 @@ void append_rows(const BlockKernels<Storage, Scalar>& kernels, Statistic statist
   }
   kernels.sweeps(x, rows, n, h, sum, square);
   for (std::int64_t r = 0; r < rows; ++r) {
-    if (first && block.is_far({sum[r], square[r]})) {
+    if (block.is_far({sum[r], square[r]})) {
       h[r] = block.nearer_shift({sum[r], square[r]}, h[r]);
       kernels.sweeps({x(r), 0}, 1, n, h + r, sum + r, square + r);
     }
@@ -193,16 +193,14 @@ void append_lanes(const BlockKernels<Storage, Scalar>& kernels, Statistic statis
     for (std::int64_t t = 0; t < lanes; ++t) h[t] = static_cast<Scalar>(summaries[t].mean);
   }
   kernels.lane_sweeps(x, n, lanes, h, sum, square);
-  if (first) {
-    bool far = false;
-    for (std::int64_t t = 0; t < lanes; ++t) {
-      if (!block.is_far({sum[t], square[t]})) continue;
-      h[t] = block.nearer_shift({sum[t], square[t]}, h[t]);
-      far = true;
-    }
-    // Those that were near come out as before.
-    if (far) kernels.lane_sweeps(x, n, lanes, h, sum, square);
+  bool far = false;
+  for (std::int64_t t = 0; t < lanes; ++t) {
+    if (!block.is_far({sum[t], square[t]})) continue;
+    h[t] = block.nearer_shift({sum[t], square[t]}, h[t]);
+    far = true;
   }
+  // Those that were near come out as before.
+  if (far) kernels.lane_sweeps(x, n, lanes, h, sum, square);
   for (std::int64_t t = 0; t < lanes; ++t) {
     if (first) {
       block.summarize({sum[t], square[t]}, h[t], summaries[t]);

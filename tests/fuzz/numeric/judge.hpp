@@ -34,7 +34,7 @@ struct Summands {
     largest = std::max(largest, summand);
     count += 1;
   }
-  bool lone() const { return largest > sum / 4; }
+  bool lone() const { return largest > sum / 2; }
   bool alike() const { return largest * count < 1.001L * sum; }
 };
 
@@ -79,7 +79,8 @@ Verdict judge(const Numbers& got, const Numbers& truth, const Scales& scales) {
   const Real infinity = std::numeric_limits<Real>::infinity(), largest = range_of<T>().largest;
   const test::Tolerance tolerance = test::tolerance<T>();
   Verdict verdict;
-  for (std::size_t i = 0; i < truth.size(); ++i) {
+  if (got.size() != truth.size()) verdict.ordinary.units = infinity;
+  for (std::size_t i = 0; i < std::min(got.size(), truth.size()); ++i) {
     const Scale& scale = scales[i];
     if (scale.excused || got[i] == truth[i]) continue;
     const Real rounding = 1.01L * std::max(tolerance.rounding * std::abs(truth[i]), tolerance.smallest);

@@ -42,6 +42,8 @@ struct Excuses {
   std::size_t gradient = 0;   // a summand of dx is
   std::size_t product = 0;    // the sum of |dy * xhat| is: sigma is 1, or given
 
+  bool any() const { return deviation + sigma + gradient + product > 0; }
+
   void add(const Excuses& other) {
     deviation += other.deviation;
     sigma += other.sigma;

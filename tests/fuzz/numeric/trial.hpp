@@ -152,6 +152,7 @@ class Trial {
     NaturalScales scales(plan_.formula, roles_, given, parameters(), values_.x, values_.dy, plan_.fixed(),
                          range_of<Scalar>());
     outcome_.excuses = scales.excuses;
+    if (values_.kind != Values::limits && scales.excuses.any()) fail("ordinary data are not judged");
     return scales;
   }
 

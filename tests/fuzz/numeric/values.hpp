@@ -16,10 +16,10 @@ using reference::Numbers;
 using reference::Real;
 using reference::Roles;
 
-enum class Values { normal, shifted, decades, constant, outlier, limits, like_x };
+enum class Values { normal, shifted, decades, constant, outlier, steps, limits, like_x };
 
 inline const std::vector<std::string> value_names = {"normal",  "shifted", "decades", "constant",
-                                                     "outlier", "limits",  "like x"};
+                                                     "outlier", "steps",   "limits",  "like x"};
 
 inline const char* name_of(Values kind) { return value_names[static_cast<std::size_t>(kind)].c_str(); }
 
@@ -68,6 +68,21 @@ inline Numbers outlier(const Roles& roles, const Range& range, Random& random) {
   return result;
 }
 
+/// Each group goes from plateau to plateau, with noise or without.
+inline Numbers steps(const Roles& roles, const Range& range, Random& random) {
+  const double height = magnitude(random, 0, highest(range)), noise = chance(random, 0.5) ? 0 : 1;
+  const double length = magnitude(random, 0, 3.5);
+  Numbers level(roles.groups);
+  for (Real& each : level) each = chance(random, 0.5) ? 0 : height * random.normal();
+  Numbers result(roles.size());
+  for (std::size_t i = 0; i < result.size(); ++i) {
+    Real& at = level[roles.group[i]];
+    if (chance(random, 1 / length)) at = height * random.normal();
+    result[i] = at + noise * random.normal();
+  }
+  return result;
+}
+
 /// Near the largest numbers, of one sign or of both, or near the smallest, subnormal ones included.
 inline Numbers near_limits(std::size_t size, const Range& range, Random& random) {
   const Real edge =
@@ -95,6 +110,8 @@ inline Numbers draw_values(Values kind, const Roles& roles, const Range& range, 
       return constant(roles, range, random);
     case Values::outlier:
       return outlier(roles, range, random);
+    case Values::steps:
+      return steps(roles, range, random);
     case Values::limits:
       return near_limits(roles.size(), range, random);
     case Values::like_x:
@@ -121,8 +138,8 @@ struct DrawnData {
 /// dy is not drawn near the limits, where a sum of two would be out of range, but may be x, made smaller.
 template <typename Data>
 DrawnData draw_data(const Roles& roles, Random& random) {
-  const std::vector<Values> kinds = {Values::normal,   Values::shifted, Values::decades,
-                                     Values::constant, Values::outlier, Values::limits};
+  const std::vector<Values> kinds = {Values::normal,  Values::shifted, Values::decades, Values::constant,
+                                     Values::outlier, Values::steps,   Values::limits};
   DrawnData drawn{pick(random, kinds), pick(random, kinds), {}, {}};
   const Range range = range_of<Data>();
   drawn.x = draw_values(drawn.kind, roles, range, random);
