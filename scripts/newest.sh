@@ -4,6 +4,7 @@
 #
 #   scripts/newest.sh                        in build/sid
 #   EIGENNORM_SID=/elsewhere scripts/newest.sh
+#   EIGENNORM_COMPILERS=clang++ scripts/newest.sh
 #
 # Further arguments go to CMake.
 set -euo pipefail
@@ -11,25 +12,39 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/setup.sh
 
 need debootstrap has_command debootstrap
+need git has_command git
 install_missing
 
 sid="${EIGENNORM_SID:-$PWD/build/sid}"
-if [ ! -e "$sid/usr/include/eigen3" ]; then
-  mirror="$(apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' | head -1)"
-  debootstrap --variant=minbase \
-    --include=g++,clang,libclang-rt-dev,cmake,make,libeigen3-dev,catch2,libcli11-dev,python3 sid "$sid" ${mirror:+"$mirror"}
+in_sid() { chroot "$sid" env -i PATH=/usr/bin:/bin:/usr/sbin:/sbin HOME=/root DEBIAN_FRONTEND=noninteractive "$@"; }
+
+if [ ! -d "$sid" ]; then
+  # From where this machine has its packages, if it says so. A root that was not finished does not count.
+  mirror="$(apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' 'Label: Debian' | sed -n 1p)"
+  rm -rf "$sid.part"
+  debootstrap --variant=minbase sid "$sid.part" ${mirror:+"$mirror"}
+  mv "$sid.part" "$sid"
 fi
+# Sanitizers look at /proc.
+mountpoint --quiet "$sid/proc" || mount -t proc proc "$sid/proc"
+trap 'umount "$sid/proc"' EXIT
+in_sid apt-get update
+in_sid apt-get dist-upgrade --yes
+in_sid apt-get install --yes --no-install-recommends \
+  g++ clang libclang-rt-dev cmake make libeigen3-dev catch2 libcli11-dev python3 binutils
 
 # Those of the sources that are the project's, as they are now.
 rm -rf "$sid/eigennorm"
 mkdir -p "$sid/eigennorm"
-git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents --target-directory="$sid/eigennorm"
+git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do
+  if [ -e "$file" ]; then cp --parents "$file" "$sid/eigennorm"; fi
+done
 
-for compiler in g++ clang++; do
-  chroot "$sid" env -i PATH=/usr/bin:/bin:/usr/sbin:/sbin HOME=/root bash -euo pipefail -s -- "$compiler" "$@" <<'INSIDE'
+for compiler in ${EIGENNORM_COMPILERS:-g++ clang++}; do
+  in_sid bash -euo pipefail -s -- "$compiler" "$@" <<'INSIDE'
     compiler=$1
     shift
-    echo "== $("$compiler" --version | head -1), $(dpkg-query --show libeigen3-dev catch2 | paste -sd ' ')"
+    echo "== $("$compiler" --version | sed -n 1p), $(dpkg-query --show libeigen3-dev catch2 | paste -sd ' ')"
     build=/build-$compiler
     cmake --preset dev -S /eigennorm -B "$build" -D CMAKE_CXX_COMPILER="$compiler" "$@"
     cmake --build "$build" --parallel 2

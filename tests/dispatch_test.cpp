@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdlib>
 #include <eigennorm/eigennorm.hpp>
 #include <string>
@@ -7,6 +8,21 @@
 // Which instruction set runs. This program, too, runs on each of them (CMakeLists.txt sets EIGENNORM_ISA).
 
 using namespace eigennorm;
+
+TEST_CASE("the best instruction set is what the processor has") {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+  const InstructionSet best = avx512 ? InstructionSet::avx512
+                              : avx2 ? InstructionSet::avx2
+                                     : InstructionSet::baseline;
+  CHECK(kernels::detected_instruction_set() == best);
+#else
+  CHECK(kernels::detected_instruction_set() == InstructionSet::baseline);
+#endif
+}
 
 TEST_CASE("the environment chooses the instruction set that a program starts with") {
   const InstructionSet best = kernels::detected_instruction_set();

@@ -143,7 +143,7 @@ TEMPLATE_LIST_TEST_CASE("dx of a group sums to zero", "", FloatingFields) {
       if (sizes[group].total() == 0) continue;
       worst = std::max(worst, std::abs(sums[group].total()) / sizes[group].total());
     }
-    CHECK(worst <= 8 * tolerance<Data>().unit);
+    CHECK(worst <= 2 * tolerance<Data>().unit);
   });
 }
 

@@ -152,7 +152,7 @@ TEST_CASE("failure 6: one bad batch spoils the running statistics, or a bound hi
   }
 }
 
-TEST_CASE("failure 7: subnormal numbers are taken for zero, or only by other threads") {
+TEST_CASE("failure 7: subnormal numbers are taken for zero, here or on other threads") {
   const float tiny = std::numeric_limits<float>::denorm_min();
   Rows x(600, 64);
   test::Random random(7);
@@ -166,6 +166,9 @@ TEST_CASE("failure 7: subnormal numbers are taken for zero, or only by other thr
   layer.forward(x, there, pool);
   CHECK(are_near(here, truth, 2e-6F));
   CHECK(same_bits(here, there));
+  // The norm of a row of subnormal weights is no zero to divide by.
+  WeightNorm<float> weight(600);
+  CHECK(are_near(Rows(weight.forward(x)).rowwise().norm().eval(), Eigen::VectorXf::Ones(600).eval(), 1e-6F));
 }
 
 #if __has_include(<sys/mman.h>)
@@ -238,22 +241,24 @@ TEST_CASE("failure 10: results in the place of arguments, or of each other") {
 
 TEST_CASE("failure 11: a row depends on its batch, or on the number of threads") {
   for (const Eigen::Index width : {4, 33, 768}) {
+    // More than the 32,768 values from which on a call is shared out.
+    const Eigen::Index rows = 40000 / width + 1000;
     CAPTURE(width);
     Normalization<float> layer = LayerNorm<float>(width);
-    const Rows x = normal(1000, width, 1), dy = normal(1000, width, 2);
+    const Rows x = normal(rows, width, 1), dy = normal(rows, width, 2);
     const Rows y = layer.forward(x), dx = layer.backward(x, dy);
     const Vector<float> dscale = layer.scale.grad;
     for (int count = 1; count <= 8; ++count) {
       Eigen::ThreadPool threads(count);
       const Eigen::ThreadPoolDevice pool(&threads, count);
-      Rows y_there(1000, width), dx_there(1000, width);
+      Rows y_there(rows, width), dx_there(rows, width);
       layer.zero_grad();
       layer.forward(x, y_there, pool);
       layer.backward(x, dy, dx_there, pool);
       CHECK((same_bits(y_there, y) && same_bits(dx_there, dx) && same_bits(layer.scale.grad, dscale)));
     }
     int different = 0;
-    for (Eigen::Index row = 0; row < 1000; row += 37) {
+    for (Eigen::Index row = 0; row < rows; row += 37) {
       const Rows alone = layer.forward(x.row(row));
       different += !same_bits(alone, Rows(y.row(row)));
     }
@@ -263,11 +268,12 @@ TEST_CASE("failure 11: a row depends on its batch, or on the number of threads")
 
 TEST_CASE("failure 12: threads that evaluate one layer meet in its members") {
   const BatchNorm<float> layer(70);
-  const Rows x = normal(500, 70, 1), expected = layer.evaluate(x);
   std::array<int, 4> wrong{};
   std::vector<std::thread> threads;
-  for (int& count : wrong) {
-    threads.emplace_back([&layer, &x, &expected, &count] {
+  for (std::size_t t = 0; t < wrong.size(); ++t) {
+    // Different data in each, so that a memory which they share would show.
+    const Rows x = normal(500, 70, t), expected = layer.evaluate(x);
+    threads.emplace_back([&layer, x, expected, &count = wrong[t]] {
       Rows y(500, 70);
       for (int i = 0; i < 50; ++i) {
         layer.evaluate(x, y);
@@ -279,29 +285,41 @@ TEST_CASE("failure 12: threads that evaluate one layer meet in its members") {
   CHECK(wrong == std::array<int, 4>{});
 }
 
-TEST_CASE("failure 13: a last part lost from the sums over the batch") {
-  // xhat is 1 or -1 and dy is xhat or 1: the sums are numbers of values.
-  for (const Eigen::Index width : {2, 3, 8, 31, 64, 257}) {
+TEST_CASE("failure 13: a last part lost from the sums over the batch, or the two sums swapped") {
+  // xhat is 1 or -1. By dy = 2 * xhat dscale grows by twice the number of values and dshift by 0 or so; by dy = 3 the other way round.
+  const auto check = [](Normalization<float> layer, const Rows& x, const Vector<float>& sign, float count) {
+    layer.eps = 0;
+    layer.forward(x);
+    layer.backward(x, Rows(2 * x));
+    const bool scale_is_right = (layer.scale.grad == 2 * count).all();
+    const bool shift_is_right = (layer.shift.grad == 2 * count * sign).all();
+    layer.zero_grad();
+    layer.backward(x, Rows(Rows::Constant(x.rows(), x.cols(), 3)));
+    return scale_is_right && shift_is_right && (layer.scale.grad == 3 * count * sign).all() &&
+           (layer.shift.grad == 3 * count).all();
+  };
+  for (const Eigen::Index half : {1, 2, 3, 8, 31, 64, 257}) {
     for (const Eigen::Index rows :
          {1, 2, 3, 5, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 257, 1023, 1025, 2047}) {
-      Rows x(rows, 2 * width), dy(rows, 2 * width);
-      for (Eigen::Index j = 0; j < 2 * width; ++j) x.col(j).setConstant(j % 2 == 0 ? 1.0F : -1.0F);
-      dy = x;
-      LayerNorm<float> layer(2 * width, 0.0);
-      layer.forward(x);
-      layer.backward(x, dy);
-      dy.setOnes();
-      layer.backward(x, dy);
-      const auto n = static_cast<float>(rows);
-      bool right = true;
-      for (Eigen::Index j = 0; j < 2 * width; ++j) {
-        right = right && layer.scale.grad[j] == n + (j % 2 == 0 ? n : -n);
-        right = right && layer.shift.grad[j] == n + (j % 2 == 0 ? n : -n);
-      }
-      CAPTURE(rows, width);
-      CHECK(right);
+      CAPTURE(rows, half);
+      Vector<float> sign(2 * half);
+      for (Eigen::Index j = 0; j < 2 * half; ++j) sign[j] = j % 2 == 0 ? 1.0F : -1.0F;
+      const Rows by_rows = sign.matrix().transpose().replicate(rows, 1);
+      CHECK(check(LayerNorm<float>(2 * half), by_rows, sign, static_cast<float>(rows)));
     }
   }
+  // More than two axes: all samples and positions count, and no other axis is taken for the samples.
+  Eigen::Tensor<float, 4, Eigen::RowMajor> x(7, 5, 3, 11);
+  for (Eigen::Index i = 0; i < x.size(); ++i) x.data()[i] = i / 33 % 2 == 0 ? 1.0F : -1.0F;
+  const Eigen::Tensor<float, 4, Eigen::RowMajor> threes = x.constant(3);
+  LayerNorm<float> layer({5, 3, 11}, 0.0);
+  layer.forward(x);
+  layer.backward(x, threes);
+  CHECK((layer.shift.grad == 21).all());
+  BatchNorm<float> batch(5);
+  batch.forward(x);
+  batch.backward(x, threes);
+  CHECK((batch.shift.grad == 3 * 7 * 33).all());
 }
 
 TEST_CASE("failure 14: backward by the wrong statistics, and statistics that move twice or never") {
@@ -400,7 +418,7 @@ TEST_CASE("failure 18: channels last gives other values, or fails in backward") 
   CHECK((layer.scale.grad - layer_last.scale.grad).abs().maxCoeff() < 1e-4F);
 }
 
-TEST_CASE("failure 19: a state without the counter") {
+TEST_CASE("failure 19: a state without the counter, or with a negative variance") {
   const auto make = [] {
     BatchNorm<float> layer(2);
     layer.running->averaging = cumulative();
@@ -423,7 +441,13 @@ TEST_CASE("failure 19: a state without the counter") {
       values[i] = static_cast<Value>(file[place][static_cast<std::size_t>(i)]);
     ++place;
   });
+  CHECK(place == names.size());
   CHECK(restored.running->batches == 5);
   CHECK(same_bits(Rows(restored.forward(normal(8, 2, 9))), Rows(layer.forward(normal(8, 2, 9)))));
+  CHECK(same_bits(*restored.running, *layer.running));
+  // What a damaged file brought is refused where it is assigned: a variance of -eps would be divided by as 0.
+  Estimate<float> damaged{restored.running->mean, restored.running->variance};
+  damaged.variance[1] = -1e-5F;
+  CHECK_THROWS_AS(restored.running->assign(damaged), std::invalid_argument);
   CHECK(same_bits(*restored.running, *layer.running));
 }

@@ -253,18 +253,16 @@ inline Running moved(const Formula& formula, const Roles& roles, const Statistic
 /// the summands it is made of.
 /// Nothing in them grows with |mean| / sigma, or with the number of values.
 struct Scales {
-  Numbers y;      // (|xhat| + 1) |scale| + |shift|
+  Numbers y;      // (|xhat| + s / sigma) |scale| + |shift|, s the root mean square of x - mu
   Numbers dx;     // rstd * (the largest |d| of the group + |xhat| * mean |d * xhat|), d = dy * scale
-  Numbers scale;  // sum of |dy| (|xhat| + 1)
+  Numbers scale;  // sum of |dy| (|xhat| + s / sigma)
   Numbers shift;  // sum of |dy|
 };
 
-/// The 1 beside |xhat| stands for the rounding of a mean that was computed from the data, and is absent where
-/// there is none.
+/// s stands for the rounding of a mean that was computed from the data, and is absent where there is none.
 inline Scales natural_scales(const Formula& formula, const Roles& roles, const Statistics& given,
                              const Parameters& parameters, const Numbers& x, const Numbers& dy, bool fixed) {
   const Numbers xhat = normalized(roles, given, x);
-  const Real one = formula.centred() && !fixed ? 1 : 0;
   Scales result;
   result.scale.assign(roles.features, 0);
   result.shift.assign(roles.features, 0);
@@ -272,7 +270,10 @@ inline Scales natural_scales(const Formula& formula, const Roles& roles, const S
   for (std::size_t i = 0; i < x.size(); ++i) {
     const std::size_t feature = roles.feature[i];
     const Real gradient = std::abs(dy[i] * parameters.scale_of(feature));
-    const Real spread = std::abs(xhat[i]) + one;
+    const std::size_t group = roles.group[i];
+    const bool by_own_mean = formula.centred() && !fixed;
+    const Real spread =
+        std::abs(xhat[i]) + (by_own_mean ? std::sqrt(given.variance[group]) * given.rstd[group] : 0);
     result.y.push_back(spread * std::abs(parameters.scale_of(feature)) +
                        std::abs(parameters.shift_of(feature)));
     result.dx.push_back(gradient * given.rstd[roles.group[i]]);

@@ -129,6 +129,15 @@ struct Row {
   std::string what;
   std::uint64_t cases = 0, failed = 0;
 
+  /// Of the largest errors alone.
+  void merge(const Row& other) {
+    cases += other.cases;
+    for (std::size_t result = 0; result < ordinary.size(); ++result) {
+      ordinary[result] = std::max(ordinary[result], other.ordinary[result]);
+      unbalanced[result] = std::max(unbalanced[result], other.unbalanced[result]);
+    }
+  }
+
   void add(const Which& which, const Outcome& outcome) {
     ++cases;
     failed += outcome.failure.empty() ? 0 : 1;
@@ -166,6 +175,7 @@ bool fuzz_all(const Options& options) {
               "y", "dx", "dscale", "dshift", "r.mean", "r.var");
   std::uint64_t failed = 0;
   Excuses excuses;
+  std::vector<Row> of_type(type_names.size());
   for (std::size_t op = 0; op < op_names.size(); ++op) {
     for (std::size_t type = 0; type < type_names.size(); ++type) {
       Row row;
@@ -184,9 +194,18 @@ bool fuzz_all(const Options& options) {
         }
       }
       failed += row.failed;
+      of_type[type].merge(row);
       excuses.add(row.excuses);
       if (row.cases > 0) print(row, options);
     }
+  }
+  for (std::size_t type = 0; type < type_names.size(); ++type) {
+    if (of_type[type].cases == 0) continue;
+    std::printf("all %s, %llu cases\n", type_names[type].c_str(),
+                static_cast<unsigned long long>(of_type[type].cases));
+    print("ordinary", of_type[type].ordinary);
+    print("\n  unbalanced", of_type[type].unbalanced);
+    std::printf("\n");
   }
   std::printf(
       "The largest errors in units of roundoff of their natural scale, and the case of the first line's "

@@ -11,17 +11,13 @@
 
 #include "../../watch.hpp"
 #include "bytes.hpp"
+#include "count.hpp"
 #include "rules.hpp"
 
 // Calls, and what must hold of each: a refused one changes no bit of anything; an accepted one has the bits of its twin,
 // the same call on packed copies, on this thread, with other instructions, and writes nothing but its result.
 
 namespace fuzz {
-
-struct CallCount {
-  std::uint64_t accepted = 0, refused = 0;
-};
-inline CallCount call_count;
 
 /// Whether `f` was accepted. Whatever else it throws is nobody's to catch. No call takes a second of the processor's time,
 /// whatever sizes it was given; one that waits for ever is for libFuzzer to see.

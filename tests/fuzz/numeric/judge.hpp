@@ -11,11 +11,10 @@
 // How far a result may be from the truth: 4 units of roundoff of float, 8 of double, times its natural scale
 // (natural_scales.hpp), after one rounding of the result itself where it is stored in 16 bits.
 //
-// One exception: **unbalanced sums**. Rounding errors of many different summands all but cancel. They do not where few
-// summands are most of the sum, because every addition after them rounds at their size, nor where all summands are
+// One exception: **unbalanced sums**. Rounding errors of many different summands all but cancel. They do not where one
+// summand is more than half of the sum, because every addition after it rounds at its size, nor where all summands are
 // alike, because each is rounded in the same way. What is allowed then is what a tree promises, 15 units, and one for
-// the result (docs/arithmetic.md). Measured over 800,000 cases: up to 11 units then, where a group's one outlier is
-// most of its sum of squares, and up to 4 otherwise.
+// the result (docs/arithmetic.md).
 
 namespace fuzz {
 
