@@ -12,8 +12,8 @@
 // (natural_scales.hpp), after one rounding of the result itself where it is stored in 16 bits.
 //
 // One exception: **unbalanced sums**. Rounding errors of many different summands all but cancel. They do not where one
-// summand is more than half of the sum, because every addition after it rounds at its size, nor where all summands are
-// alike, because each is rounded in the same way. What is allowed then is what a tree promises, 15 units, and one for
+// summand is more than a quarter of the sum, because every addition after it rounds at its size, nor where summands
+// repeat each other (constant data, plateaus), because each is rounded in the same way. What is allowed then is what a tree promises, 15 units, and one for
 // the result (docs/arithmetic.md).
 
 namespace fuzz {
@@ -33,7 +33,7 @@ struct Summands {
     largest = std::max(largest, summand);
     count += 1;
   }
-  bool lone() const { return largest > sum / 2; }
+  bool lone() const { return largest > sum / 4; }
   bool alike() const { return largest * count < 1.001L * sum; }
 };
 

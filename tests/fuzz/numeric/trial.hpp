@@ -180,7 +180,12 @@ class Trial {
                      const NaturalScales& scales);
 
   template <typename T>
-  void note(Result result, const Verdict& verdict) {
+  void note(Result result, Verdict verdict) {
+    // Plateaus repeat their summands.
+    if (values_.kind == Values::steps || values_.gradient_kind == Values::steps) {
+      if (verdict.ordinary.units > verdict.unbalanced.units) verdict.unbalanced = verdict.ordinary;
+      verdict.ordinary = {};
+    }
     const auto place = static_cast<std::size_t>(result);
     outcome_.ordinary[place] = verdict.ordinary.units;
     outcome_.unbalanced[place] = verdict.unbalanced.units;
