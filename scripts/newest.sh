@@ -28,9 +28,11 @@ fi
 # Sanitizers look at /proc.
 mountpoint --quiet "$sid/proc" || mount -t proc proc "$sid/proc"
 trap 'umount "$sid/proc"' EXIT
-in_sid apt-get update
-in_sid apt-get dist-upgrade --yes
-in_sid apt-get install --yes --no-install-recommends \
+# A mirror may lag behind.
+late=(-o Acquire::Check-Valid-Until=false)
+in_sid apt-get "${late[@]}" update
+in_sid apt-get "${late[@]}" dist-upgrade --yes
+in_sid apt-get "${late[@]}" install --yes --no-install-recommends \
   g++ clang libclang-rt-dev cmake make libeigen3-dev catch2 libcli11-dev python3 binutils
 
 # Those of the sources that are the project's, as they are now.
