@@ -252,6 +252,8 @@ inline std::vector<Case> group_norm_cases() {
           [](auto s) { return GroupNorm<decltype(s)>(2, 6, channels_on(0), samples_on(2)); }),
       row("GroupNorm no samples", {6, 7}, formula({0, 1}, 0, 3),
           [](auto s) { return GroupNorm<decltype(s)>(3, 6, channels_on(0), samples_on()); }),
+      row("GroupNorm no samples, 40 positions", {6, 40}, formula({0, 1}, 0, 3),
+          [](auto s) { return GroupNorm<decltype(s)>(3, 6, channels_on(0), samples_on()); }),
       row("GroupNorm 66 channels", {2, 66, 5}, formula({1, 2}, 1, 33),
           [](auto s) { return GroupNorm<decltype(s)>(33, 66); }),
       row("GroupNorm 1230 values, channels first", {2, 4, 15, 41}, formula({1, 2, 3}, 1, 2),

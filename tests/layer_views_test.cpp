@@ -158,6 +158,31 @@ TEMPLATE_LIST_TEST_CASE("a map with an inner stride", "", Fields) {
   });
 }
 
+TEMPLATE_LIST_TEST_CASE("every tensor has strides of its own", "", Fields) {
+  using Data = typename TestType::Data;
+  using Stride = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
+  using Map = Eigen::Map<MatrixLike<TestType>, Eigen::Unaligned, Stride>;
+  for_every_matrix<TestType>([](const auto& problem, const auto& expected) {
+    const Eigen::Index rows = problem.x.shape()[0];
+    const Eigen::Index columns = problem.x.shape()[1];
+    const Eigen::Index inner = TestType::order == Eigen::RowMajor ? columns : rows;
+    const auto room = static_cast<std::size_t>(rows * columns * 2 + 8);
+    // Each of the four is packed or has an inner stride.
+    for (int strided = 1; strided < 15; ++strided) {
+      CAPTURE(strided);
+      std::vector<std::vector<Data>> memory(4, std::vector<Data>(room));
+      std::vector<Map> maps;
+      for (std::size_t i = 0; i < 4; ++i) {
+        const Eigen::Index step = (strided >> i & 1) + 1;
+        maps.emplace_back(memory[i].data() + 1, rows, columns, Stride(step * inner, step));
+      }
+      maps[0] = expected.matrix(problem.x);
+      maps[2] = expected.matrix(problem.dy);
+      expected.check(maps[0], maps[1], maps[2], maps[3]);
+    }
+  });
+}
+
 TEMPLATE_LIST_TEST_CASE("a map that walks the other way round", "", Fields) {
   // A matrix whose strides are those of the other storage order: groups are read in another order, so the
   // formula judges.
