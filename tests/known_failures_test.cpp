@@ -376,6 +376,7 @@ TEST_CASE("failure 16: weights of zero, g of another shape, and the axis that is
   CHECK(std::abs(last.scale.value[2] - v.col(2).norm()) < 1e-6F);
   whole.scale_from(v);
   CHECK(std::abs(whole.scale.value[0] - v.norm()) < 1e-6F);
+  CHECK(are_near(Rows(whole.forward(v)), v, 1e-6F));
 }
 
 TEST_CASE("failure 17: momentum the other way round, and which variance is kept") {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <vector>
 
 #include "catch.hpp"
@@ -173,4 +174,11 @@ TEST_CASE("whoever streams results fences before anybody is told of them") {
   }
   stream_results_from(4000000);
   CHECK(calls_that_streamed >= 70);
+}
+
+TEST_CASE("nobody streams results that are smaller than asked") {
+  stream_results_from(std::numeric_limits<std::int64_t>::max());
+  calls_that_streamed = 0;
+  for (const Case& which : cases()) check(which, Device());
+  CHECK(calls_that_streamed == 0);
 }
