@@ -363,6 +363,13 @@ void check_finish() {
         x[at(7)] = static_cast<Storage>(std::numeric_limits<Scalar>::quiet_NaN());
         for (std::size_t i = at(9); i < at(10); ++i)
           x[i] = static_cast<Storage>(static_cast<Scalar>(x[i]) * Scalar(1e-30));
+        // And with squares a little below and above those that are in range.
+        const Scalar edge =
+            std::sqrt(std::numeric_limits<Scalar>::min() / std::numeric_limits<Scalar>::epsilon());
+        for (std::size_t i = at(11); i < at(12); ++i)
+          x[i] = static_cast<Storage>(static_cast<Scalar>(normal(random)) * edge * Scalar(0.5));
+        for (std::size_t i = at(12); i < at(13); ++i)
+          x[i] = static_cast<Storage>(static_cast<Scalar>(normal(random)) * edge * Scalar(3));
         for (const Statistic statistic :
              {Statistic::mean_variance, Statistic::mean, Statistic::mean_square, Statistic::sum_square}) {
           INFO(name << ", n " << n << ", mean " << mean << ", statistic " << static_cast<int>(statistic));
