@@ -56,7 +56,7 @@ TEMPLATE_LIST_TEST_CASE("scale_from(v) gives v back", "", AllFields) {
     const reference::Roles roles(formula, shape);
     Random random(1);
     const TestType v(shape, random.normals(roles.size(), 0.1, 0.05));
-    with_rank(shape.size(), [&, &layer = layer](auto rank) { layer.scale_from(v.template map<rank>()); });
+    with_rank(shape.size(), [&, &named = layer](auto rank) { named.scale_from(v.template map<rank>()); });
     const auto truth = reference::statistics(formula, roles, v.numbers());
     Numbers norms;
     for (const Real square : truth.variance) norms.push_back(std::sqrt(square));
