@@ -343,6 +343,11 @@ inline std::vector<Case> generic_cases() {
           [](auto s) {
             return Normalization<decltype(s)>(over(2), over(1), {3}, Statistic::mean_variance, 1e-5);
           }),
+      row("Normalization, features on one of two averaged axes", {20, 2, 5},
+          Formula{{1, 2}, {2}, Kind::mean_variance, 1e-5},
+          [](auto s) {
+            return Normalization<decltype(s)>(over(1, 2), over(2), {5}, Statistic::mean_variance, 1e-5);
+          }),
       row("Normalization, one scale for all", {4, 6}, Formula{{1}, {}, Kind::mean_variance, 1e-5},
           [](auto s) {
             return Normalization<decltype(s)>(over(1), no_axes, 1, Statistic::mean_variance, 1e-5);

@@ -1,6 +1,6 @@
 """Mechanical bugs: another operator, a constant one larger, a bound one smaller."""
 
-import random
+import hashlib
 import re
 
 from .bugs import HEADERS, Bug
@@ -57,7 +57,8 @@ def _find(text, what, start):
 
 
 def candidates(root, compiled_lines, seed):
-    """All mechanical bugs on lines that are compiled, shuffled. `compiled_lines`: file -> numbers of lines, from 1."""
+    """All mechanical bugs on lines that are compiled, in an order that the seed draws and that a change of other lines does
+    not change. `compiled_lines`: file -> numbers of lines, from 1."""
     found, names = [], set()
     for path in sorted((root / HEADERS).rglob("*")):
         file = str(path.relative_to(root / HEADERS))
@@ -68,7 +69,7 @@ def candidates(root, compiled_lines, seed):
             if text.count("\n", 0, place) + 1 in compiled_lines[file]:
                 name = _new_name(names, file, text, place, old, new)
                 found.append((name, file, place, old, new))
-    random.Random(seed).shuffle(found)
+    found.sort(key=lambda each: hashlib.sha256(f"{seed} {each[0]}".encode()).digest())
     return [Bug(number, *each) for number, each in enumerate(found, 1)]
 
 

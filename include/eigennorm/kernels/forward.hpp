@@ -76,7 +76,9 @@ struct ForwardEngine {
   static void rows(const Job& job, std::int64_t first, std::int64_t last) {
     const Partition& partition = *job.partition;
     const Axis axis = partition.groups.kept.fastest();
-    const bool each = partition.groups.reduced.fastest().feature == 1 && !has_features(partition.groups.kept);
+    const Loop& reduced = partition.groups.reduced;
+    const bool each =
+        reduced.rank == 1 && reduced.fastest().feature == 1 && !has_features(partition.groups.kept);
     const AlignedParameter<Scalar> scale(job.scale, each, partition.count, last - first);
     const AlignedParameter<Scalar> shift(job.shift, each, partition.count, last - first);
     // Their x and y stay in L1 between statistics and transform.
