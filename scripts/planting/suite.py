@@ -187,7 +187,10 @@ class Suite:
     @staticmethod
     def _call(command):
         for _ in range(3):
-            done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+            try:
+                done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=900)
+            except subprocess.TimeoutExpired as error:
+                raise DoesNotCompile(f"the compiler needs more than {error.timeout} seconds") from error
             if done.returncode == 0:
                 return
             # A compiler that was ended from outside, for want of memory say, has said nothing about the code.
