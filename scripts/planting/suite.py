@@ -229,7 +229,7 @@ class Suite:
 
     def _run_once(self, name, program, which, limit):
         """What fails, or None. Again where the program was ended from outside, or where a busy machine may have made it slow."""
-        for attempt in range(3):
+        for attempt in range(2):
             said, status = self._start(name, program, which, limit * 4**attempt)
             if status not in (-signal.SIGTERM, -signal.SIGKILL, HANGS):
                 break
@@ -243,22 +243,14 @@ class Suite:
         with open(program.with_suffix(".out"), "w+", errors="replace") as output:
             process = subprocess.Popen([program, *arguments], cwd=self.tests, env=environment, stdout=output,
                                        stderr=output, preexec_fn=_limit_memory)  # fmt: skip
-            if not _wait(process, limit):
+            try:
+                status = process.wait(limit)
+            except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
                 return "hang", HANGS
             output.seek(0)
-            status = process.returncode
             return (None if status == 0 else _first_failure(output.read(), status)), status
-
-
-def _wait(process, limit):
-    """Whether it ends within so many seconds."""
-    try:
-        process.wait(limit)
-        return True
-    except subprocess.TimeoutExpired:
-        return False
 
 
 def _limit_memory():
