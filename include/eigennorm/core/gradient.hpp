@@ -8,7 +8,9 @@
 #include "eigennorm/core/device.hpp"
 #include "eigennorm/core/tiles.hpp"
 #include "eigennorm/core/transform.hpp"
-#include "eigennorm/kernels/backward.hpp"
+#include "eigennorm/kernels/backward_rows.hpp"
+#include "eigennorm/kernels/backward_tiles.hpp"
+#include "eigennorm/kernels/feature_sums.hpp"
 #include "eigennorm/kernels/job.hpp"
 #include "eigennorm/kernels/piece_sums.hpp"
 #include "eigennorm/kernels/streaming.hpp"
@@ -68,13 +70,13 @@ std::int64_t gradient_scratch(const kernels::Partition& partition, bool scaled, 
 template <typename Storage, typename Scalar>
 void some_input_gradient(kernels::BackwardJob<Storage, Scalar>& job, std::int64_t first_tile,
                          std::int64_t last_tile, const Device& device) {
-  using Engine = kernels::BackwardEngine<Storage, Scalar>;
+  using Tiles = kernels::BackwardTiles<Storage, Scalar>;
   const kernels::Partition& partition = *job.partition;
   const std::int64_t tiles = last_tile - first_tile;
   const std::int64_t segments = kernels::segments_in(partition.count);
   if (takes_whole_tiles(tiles, segments, device.threads())) {
     device.parallel_for(tiles, partition.count * job.width, [&](std::int64_t first, std::int64_t last) {
-      Engine::tiles(job, first_tile + first, first_tile + last);
+      Tiles::tiles(job, first_tile + first, first_tile + last);
     });
     return;
   }
@@ -84,16 +86,16 @@ void some_input_gradient(kernels::BackwardJob<Storage, Scalar>& job, std::int64_
     for_each_segment<kernels::GradientSums<Scalar>>(
         device, kernels::GroupPieces(partition, job.scale != nullptr).segments, tile.lanes,
         [&](std::int64_t first, std::int64_t last, kernels::GradientSums<Scalar>* partials) {
-          Engine::sum_segments(job, id, first, last, partials);
+          Tiles::sum_segments(job, id, first, last, partials);
         },
         [&](std::int64_t lane, const kernels::GradientSums<Scalar>& partial) {
           total[static_cast<std::size_t>(lane)].add(partial);
         });
-    Engine::keep_tile(job, tile, total.data());
+    Tiles::keep_tile(job, tile, total.data());
     if (job.frozen) continue;
     device.parallel_for(segments, kernels::segment_size * tile.lanes,
                         [&](std::int64_t first, std::int64_t last) {
-                          Engine::write_segments(job, tile, first, last, total.data());
+                          Tiles::write_segments(job, tile, first, last, total.data());
                         });
   }
 }
@@ -101,7 +103,7 @@ void some_input_gradient(kernels::BackwardJob<Storage, Scalar>& job, std::int64_
 /// dx, and where every feature is kept also the sums of each group; where job.pieces is set, those of each feature.
 template <typename Storage, typename Scalar>
 void input_gradient(kernels::BackwardJob<Storage, Scalar>& job, const Device& device) {
-  using Engine = kernels::BackwardEngine<Storage, Scalar>;
+  using Rows = kernels::BackwardRows<Storage, Scalar>;
   const kernels::Partition& partition = *job.partition;
   const std::int64_t groups = partition.groups.kept.size;
   const std::int64_t segments = kernels::segments_in(partition.count);
@@ -109,7 +111,7 @@ void input_gradient(kernels::BackwardJob<Storage, Scalar>& job, const Device& de
       partition.groups.reduced.fastest().feature <= 1 &&
       takes_whole_tiles(groups, segments, device.threads())) {
     device.parallel_for(groups, partition.count,
-                        [&](std::int64_t first, std::int64_t last) { Engine::rows(job, first, last); });
+                        [&](std::int64_t first, std::int64_t last) { Rows::rows(job, first, last); });
     return;
   }
   const kernels::LaneLayout layout = kernels::layout_of_groups(partition, 3);
@@ -175,7 +177,7 @@ void merge_parts(const kernels::BackwardJob<Storage, Scalar>& job, std::int64_t 
 template <typename Storage, typename Scalar>
 void backward(kernels::BackwardJob<Storage, Scalar>& job, const AffineGradients<Scalar>& gradients,
               Wide<Scalar>* scratch, const Device& device) {
-  using Engine = kernels::BackwardEngine<Storage, Scalar>;
+  using Rows = kernels::BackwardRows<Storage, Scalar>;
   const kernels::Partition& partition = *job.partition;
   const std::int64_t sums = sums_in(partition);
   job.wants_parameters = gradients.wanted();
@@ -201,11 +203,10 @@ void backward(kernels::BackwardJob<Storage, Scalar>& job, const AffineGradients<
     return;
   }
   const kernels::FeaturePieces cut(partition);
-  if (Engine::are_feature_rows(partition) &&
+  if (Rows::are_feature_rows(partition) &&
       (cut.parts >= device.threads() || partition.count < kernels::segment_size)) {
-    device.parallel_for(cut.parts, partition.size / cut.parts, [&](std::int64_t first, std::int64_t last) {
-      Engine::feature_rows(job, first, last);
-    });
+    device.parallel_for(cut.parts, partition.size / cut.parts,
+                        [&](std::int64_t first, std::int64_t last) { Rows::feature_rows(job, first, last); });
     merge_parts(job, cut.parts, gradients, device);
     return;
   }

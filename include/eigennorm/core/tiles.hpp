@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "eigennorm/core/device.hpp"
-#include "eigennorm/kernels/forward.hpp"
+#include "eigennorm/kernels/copy.hpp"
 #include "eigennorm/kernels/job.hpp"
 #include "eigennorm/kernels/lane_layout.hpp"
 

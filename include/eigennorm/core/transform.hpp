@@ -7,7 +7,10 @@
 
 #include "eigennorm/core/device.hpp"
 #include "eigennorm/core/tiles.hpp"
-#include "eigennorm/kernels/forward.hpp"
+#include "eigennorm/kernels/forward_given.hpp"
+#include "eigennorm/kernels/forward_rows.hpp"
+#include "eigennorm/kernels/forward_statistics.hpp"
+#include "eigennorm/kernels/forward_tiles.hpp"
 #include "eigennorm/kernels/job.hpp"
 #include "eigennorm/kernels/streaming.hpp"
 
@@ -19,7 +22,8 @@ namespace eigennorm::core {
 /// Runs a forward call by each group's own statistics.
 template <typename Storage, typename Scalar>
 void forward(kernels::ForwardJob<Storage, Scalar>& job, const Device& device) {
-  using Engine = kernels::ForwardEngine<Storage, Scalar>;
+  using Rows = kernels::ForwardRows<Storage, Scalar>;
+  using Tiles = kernels::ForwardTiles<Storage, Scalar>;
   using kernels::most_lanes;
   const kernels::Partition& partition = *job.partition;
   job.stream = job.y != nullptr && kernels::streams<Storage>(partition.size);
@@ -27,7 +31,7 @@ void forward(kernels::ForwardJob<Storage, Scalar>& job, const Device& device) {
   const std::int64_t segments = kernels::segments_in(partition.count);
   if (partition.rows(2) && takes_whole_tiles(groups, segments, device.threads())) {
     device.parallel_for(groups, partition.count,
-                        [&](std::int64_t first, std::int64_t last) { Engine::rows(job, first, last); });
+                        [&](std::int64_t first, std::int64_t last) { Rows::rows(job, first, last); });
     return;
   }
   const kernels::LaneLayout layout = kernels::layout_of_groups(partition, 2);
@@ -36,7 +40,7 @@ void forward(kernels::ForwardJob<Storage, Scalar>& job, const Device& device) {
   const std::int64_t tiles = partition.groups.tiles(job.width);
   if (takes_whole_tiles(tiles, segments, device.threads())) {
     device.parallel_for(tiles, partition.size / tiles,
-                        [&](std::int64_t first, std::int64_t last) { Engine::tiles(job, first, last); });
+                        [&](std::int64_t first, std::int64_t last) { Tiles::tiles(job, first, last); });
     return;
   }
   // Few, long groups: the segments of a tile at once.
@@ -46,17 +50,17 @@ void forward(kernels::ForwardJob<Storage, Scalar>& job, const Device& device) {
     for_each_segment<kernels::Summary<Scalar>>(
         device, segments, tile.lanes,
         [&](std::int64_t first, std::int64_t last, kernels::Summary<Scalar>* partials) {
-          Engine::summarize_segments(job, tile, first, last, partials);
+          Tiles::summarize_segments(job, tile, first, last, partials);
         },
         [&](std::int64_t lane, const kernels::Summary<Scalar>& partial) {
           total[static_cast<std::size_t>(lane)].merge(partial, kernels::is_centred(job.statistic));
         });
     std::array<kernels::Normalizer<Scalar>, static_cast<std::size_t>(most_lanes)> by;
-    Engine::finish_tile(job, tile, total.data(), by.data());
+    kernels::ForwardStatistics<Storage, Scalar>::finish_tile(job, tile, total.data(), by.data());
     if (job.y == nullptr) continue;
     device.parallel_for(segments, kernels::segment_size * tile.lanes,
                         [&](std::int64_t first, std::int64_t last) {
-                          Engine::write_segments(job, tile, first, last, by.data());
+                          Tiles::write_segments(job, tile, first, last, by.data());
                         });
   }
 }
@@ -64,41 +68,41 @@ void forward(kernels::ForwardJob<Storage, Scalar>& job, const Device& device) {
 /// y by given statistics of each feature.
 template <typename Storage, typename Scalar>
 void transform_given(kernels::ForwardJob<Storage, Scalar>& job, const Device& device) {
-  using Engine = kernels::ForwardEngine<Storage, Scalar>;
+  using Given = kernels::ForwardGiven<Storage, Scalar>;
   using kernels::segment_size;
   const kernels::Partition& partition = *job.partition;
   job.stream = kernels::streams<Storage>(partition.size);
   const kernels::LaneLayout layout = kernels::layout_of_features(partition, job.from);
   job.layout = &layout;
   if (!layout.direct || layout.run > longest_short_run) {
-    const std::int64_t runs = Engine::given_runs_in(job);
+    const std::int64_t runs = Given::runs_in(job);
     const std::int64_t pieces = (partition.size / runs + segment_size - 1) / segment_size;
     device.parallel_for(
         runs * pieces, partition.size / (runs * pieces),
-        [&](std::int64_t first, std::int64_t last) { Engine::given_runs(job, pieces, first, last); });
+        [&](std::int64_t first, std::int64_t last) { Given::runs(job, pieces, first, last); });
     return;
   }
   job.width = layout.width(kernels::most_positions);
   const std::int64_t chunks = (layout.lane.extent + job.width - 1) / job.width;
   const std::int64_t rows_in_task = std::max(segment_size / (job.width * layout.run), std::int64_t{1});
   const std::int64_t bands = (layout.rows.size + rows_in_task - 1) / rows_in_task;
-  device.parallel_for(
-      chunks * bands, partition.size / (chunks * bands), [&](std::int64_t first, std::int64_t last) {
-        while (first < last) {
-          // The bands of one chunk together.
-          const std::int64_t chunk = first / bands;
-          const std::int64_t end = std::min(last, (chunk + 1) * bands);
-          Engine::given_lanes(job, chunk, (first - chunk * bands) * rows_in_task,
-                              std::min((end - chunk * bands) * rows_in_task, layout.rows.size));
-          first = end;
-        }
-      });
+  device.parallel_for(chunks * bands, partition.size / (chunks * bands),
+                      [&](std::int64_t first, std::int64_t last) {
+                        while (first < last) {
+                          // The bands of one chunk together.
+                          const std::int64_t chunk = first / bands;
+                          const std::int64_t end = std::min(last, (chunk + 1) * bands);
+                          Given::lanes(job, chunk, (first - chunk * bands) * rows_in_task,
+                                       std::min((end - chunk * bands) * rows_in_task, layout.rows.size));
+                          first = end;
+                        }
+                      });
 }
 
 /// Runs a forward call by given statistics.
 template <typename Storage, typename Scalar>
 void forward_given(kernels::ForwardJob<Storage, Scalar>& job, const Device& device) {
-  if (job.sink.high != nullptr) kernels::ForwardEngine<Storage, Scalar>::keep_given(job);
+  if (job.sink.high != nullptr) kernels::ForwardGiven<Storage, Scalar>::keep(job);
   if (job.y != nullptr) transform_given(job, device);
 }
 

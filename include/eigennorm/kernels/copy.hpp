@@ -78,6 +78,40 @@ void write_block(const BlockKernels<Storage, Scalar>& kernels, Storage* data, st
                       });
 }
 
+/// Lanes that are gathered from scattered memory together: a cache line of float.
+constexpr std::int64_t gathered_lanes = 16;
+
+/// A block of each lane of a tile, where memory has them scattered. Not initialized.
+template <typename Storage>
+struct Gathered {
+  Storage values[static_cast<std::size_t>(gathered_lanes * block_size)];
+};
+
+/// Whether the lanes of a tile are summed where they are; of several loops, only as many as can be copied.
+inline bool sums_in_place(const Partition& partition, const Tile& tile, std::size_t tensors) {
+  return partition.groups.interleaved && Partition::steps_by(tile.lane, 1, 0, tensors) &&
+         (tile.lanes == gathered_lanes || (tile.lanes > gathered_lanes && partition.values.rank <= 1));
+}
+
+/// The rows of a block of interleaved lanes: in the tensor itself where they are equally far apart, otherwise
+/// copied, `gathered_lanes` wide.
+template <typename Storage>
+Rows<const Storage> read_lanes(const Storage* data, std::size_t tensor, const Loop& values, const Tile& tile,
+                               std::int64_t first, std::int64_t n, Storage* buffer) {
+  const Axis fastest = values.fastest();
+  const Storage* base = data + tile.base.tensor[tensor];
+  if (first % fastest.extent + n <= fastest.extent)
+    return {base + values.at(first).tensor[tensor], fastest.stride[tensor]};
+  values.for_each_run(
+      first, first + n, [&](const Offsets& offsets, std::int64_t position, std::int64_t length) {
+        for (std::int64_t i = 0; i < length; ++i) {
+          const Storage* from = base + offsets.tensor[tensor] + i * fastest.stride[tensor];
+          std::copy(from, from + gathered_lanes, buffer + (position - first + i) * gathered_lanes);
+        }
+      });
+  return {buffer, gathered_lanes};
+}
+
 /// A parameter that is read again for each of many rows, copied to where no vector crosses a cache line (a
 /// transform in L2 takes a quarter longer otherwise).
 template <typename Scalar>

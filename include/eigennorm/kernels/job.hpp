@@ -38,6 +38,21 @@ inline std::int64_t values_in_block(std::int64_t block, std::int64_t count) {
 /// forward 1.4 times.)
 constexpr std::int64_t resident_bytes = 900 * 1024;
 
+/// How far ahead to ask for the next of several tiles of `values` in `tensors` tensors: not at all where they
+/// do not stay in cache.
+template <typename Storage>
+std::int64_t next_after(std::int64_t values, std::int64_t tensors, std::int64_t distance) {
+  return values * tensors * static_cast<std::int64_t>(sizeof(Storage)) <= resident_bytes ? distance : 0;
+}
+
+/// Rows that are four kilobytes of float.
+inline std::int64_t rows_ahead(std::int64_t width) { return std::max(block_size / width, std::int64_t{4}); }
+
+template <typename Scalar>
+const Scalar* at_feature(const Scalar* parameter, std::int64_t feature) {
+  return parameter == nullptr ? nullptr : parameter + feature;
+}
+
 /// Where the statistics of each group are kept, by group number; null pointers: not at all.
 template <typename Scalar>
 struct MomentsSink {
@@ -218,6 +233,10 @@ struct BackwardJob {
   const LaneLayout* layout = nullptr;         ///< of tiles
   std::int64_t width = 1;                     ///< lanes of a tile
   bool stream = false;                        ///< dx goes past the caches
+
+  void keep(std::int64_t group, const GradientSums<Scalar>& next) const {
+    if (partition->features_kept && wants_parameters) sums.put(group, next);
+  }
 };
 
 /// How the positions of a feature are cut for dscale and dshift: into pieces of one run in memory, of at

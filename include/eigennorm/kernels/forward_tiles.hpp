@@ -1,0 +1,72 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "eigennorm/kernels/forward_statistics.hpp"
+#include "eigennorm/kernels/forward_writes.hpp"
+#include "eigennorm/kernels/job.hpp"
+
+/// \file
+/// What a task of a forward call does with tiles: some groups side by side, or one, wherever their values lie.
+
+#include "eigennorm/kernels/strict_begin.inl"
+
+namespace eigennorm::kernels {
+
+template <typename Storage, typename Scalar>
+struct ForwardTiles {
+  using Job = ForwardJob<Storage, Scalar>;
+  using Buffer = Gathered<Storage>;
+  using Statistics = ForwardStatistics<Storage, Scalar>;
+  using Writes = ForwardWrites<Storage, Scalar>;
+
+  /// Tiles [first, last) by their own statistics.
+  static void tiles(const Job& job, std::int64_t first, std::int64_t last) {
+    Buffer buffer;
+    const std::int64_t segments = segments_in(job.partition->count);
+    for (std::int64_t id = first; id < last; ++id) {
+      const Tile tile = job.partition->groups.tile(id, job.width);
+      Normalizer<Scalar> by[most_lanes];
+      if (job.partition->count <= block_size && sums_in_place(*job.partition, tile, 1)) {
+        Statistics::finish_short_lanes(job, tile, buffer, by);
+        if (job.y != nullptr) Writes::write(job, tile, 0, segments, by, buffer);
+        continue;
+      }
+      Summary<Scalar> total[most_lanes];
+      for (std::int64_t number = 0; number < segments; ++number) {
+        Summary<Scalar> next[most_lanes];
+        Statistics::summarize(job, tile, segment(number, job.partition->count), buffer,
+                              number == 0 ? total : next);
+        for (std::int64_t t = 0; number > 0 && t < tile.lanes; ++t)
+          total[t].merge(next[t], is_centred(job.statistic));
+      }
+      Statistics::finish_tile(job, tile, total, by);
+      if (job.y != nullptr) Writes::write(job, tile, 0, segments, by, buffer);
+    }
+    if (job.stream) job.kernels->fence();
+  }
+
+  /// Segments [first, last) of one tile: their summaries, `tile.lanes` apart.
+  static void summarize_segments(const Job& job, const Tile& tile, std::int64_t first, std::int64_t last,
+                                 Summary<Scalar>* summaries) {
+    Buffer buffer;
+    for (std::int64_t number = first; number < last; ++number) {
+      Statistics::summarize(job, tile, segment(number, job.partition->count), buffer,
+                            summaries + (number - first) * tile.lanes);
+    }
+  }
+
+  /// Segments [first, last) of one tile: y.
+  static void write_segments(const Job& job, const Tile& tile, std::int64_t first, std::int64_t last,
+                             const Normalizer<Scalar>* by) {
+    Buffer buffer;
+    Writes::write(job, tile, first, last, by, buffer);
+    if (job.stream) job.kernels->fence();
+  }
+};
+
+}  // namespace eigennorm::kernels
+
+#include "eigennorm/kernels/strict_end.inl"
