@@ -86,12 +86,19 @@ bool same_bits(const A& a, const B& b) {
   return bits(a) == bits(b);
 }
 
+template <typename... Watched>
+std::vector<Bytes> bits_of_all(const Watched&... watched) {
+  std::vector<Bytes> all;
+  (all.push_back(bits(watched)), ...);
+  return all;
+}
+
 // What a wrong call must do: throw std::invalid_argument with a text that starts with `owner` and has all of
 // `parts`, and change no bit of `watched`. Returns what was wrong with it, nothing if nothing was.
 template <typename Call, typename... Watched>
 std::string refused(const std::string& owner, std::initializer_list<std::string> parts, Call call,
                     const Watched&... watched) {
-  const std::vector<Bytes> before{bits(watched)...};
+  const std::vector<Bytes> before = bits_of_all(watched...);
   std::string text;
   try {
     call();
@@ -108,7 +115,7 @@ std::string refused(const std::string& owner, std::initializer_list<std::string>
   for (const std::string& part : parts) {
     if (text.find(part, owner.size()) == std::string::npos) return "does not say " + part + ": " + text;
   }
-  if (before != std::vector<Bytes>{bits(watched)...}) return "changed something: " + text;
+  if (before != bits_of_all(watched...)) return "changed something: " + text;
   return {};
 }
 

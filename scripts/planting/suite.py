@@ -14,12 +14,17 @@ import time
 from pathlib import Path
 
 # Not optimized: what a compiler spends on templates is most of the time, and only these run longer than that.
-OPTIMIZED = {"kernels_test", "instances"}
+OPTIMIZED = {"kernels_test", "contract_test", "layers_test", "threads_test", "instances", "block_kernels"}
+# What tests take the kernels from, and the headers that these are made of.
+KERNELS = {
+    "instances": re.compile(r"kernels/.*\.hpp"),
+    "block_kernels": re.compile(r"kernels/(.*\.inl|(block|dispatch|reference|targets|wide)\.hpp)"),
+}
 HANGS = "hangs"
 LEVELS = {True: "-O1", False: "-O0"}
 INSTRUCTION_SETS = ("best", "baseline", "avx2")
 # Programs that are not called NAME.cpp, or without arguments.
-SOURCES = {"fuzz_numeric": "fuzz/fuzz_numeric.cpp", "instances": "kernels/instances.cpp"}
+SOURCES = {"fuzz_numeric": "fuzz/fuzz_numeric.cpp", **{name: f"kernels/{name}.cpp" for name in KERNELS}}
 ARGUMENTS = {"conformance": ["data/pytorch/manifest.txt"], "fuzz_numeric": ["--n", "20"]}
 # Not a program of tests: tests/link, where what is linked is looked at.
 LINK = "link"
@@ -98,7 +103,7 @@ class Suite:
                 said = self._link_flags(folder, include)
             else:
                 program = self._build(name, folder, include, file)
-                said = self._run(name, program, self._sets_for(name, file), 5 * self.seconds[name] + 20)
+                said = self._run(name, program, self._sets_for(name, file), 4 * self.seconds[name] + 10)
                 program.unlink()
             if said:
                 return f"{name}: {said}"
@@ -133,7 +138,7 @@ class Suite:
     # ---- building
 
     def _build(self, name, folder, include, file):
-        objects = [self._object(name, folder, include, file), self._object("instances", folder, include, file)]
+        objects = [self._object(each, folder, include, file) for each in (name, *KERNELS)]
         if name not in ARGUMENTS:
             objects.append(self.clean / "catch_main.o")
         program = folder / name
@@ -142,10 +147,8 @@ class Suite:
 
     def _object(self, name, folder, include, file):
         """Compiled once a bug, or once for all where the bug cannot be in it."""
-        # Tests take the kernels from instances.cpp, which knows nothing above them.
-        is_kernels = name == "instances"
-        alone = file is not None and (file.endswith(".inl") and not is_kernels or not file.startswith("kernels/") and is_kernels)
-        if alone or file is None:
+        is_kernels = name in KERNELS
+        if file is None or not (KERNELS[name].fullmatch(file) if is_kernels else file.endswith(".hpp")):
             folder, include = self.clean, self.root / "include"
         path = folder / f"{name}.o"
         with self.lock if folder == self.clean else contextlib.nullcontext():
@@ -230,7 +233,7 @@ class Suite:
     def _run_once(self, name, program, which, limit):
         """What fails, or None. Again where the program was ended from outside, or where a busy machine may have made it slow."""
         for attempt in range(2):
-            said, status = self._start(name, program, which, limit * 4**attempt)
+            said, status = self._start(name, program, which, limit * 3**attempt)
             if status not in (-signal.SIGTERM, -signal.SIGKILL, HANGS):
                 break
         return said

@@ -2,8 +2,11 @@
 
 #include <eigennorm/eigennorm.hpp>
 
-// The kernels are compiled once, in instances.cpp, for all tests: otherwise each would build them again for every type and
-// instruction set. That users need no such file is what the programs, consumers and link tests show.
+#include "block_kernels.hpp"
+
+// The kernels are compiled once, here in instances.cpp and in block_kernels.cpp, for all tests: otherwise each would build
+// them again for every type and instruction set. That users need no such files is what the programs, consumers and link
+// tests show.
 
 #define EIGENNORM_INSTANCES(word, Storage, Scalar)                             \
   word template struct eigennorm::kernels::ForwardStatistics<Storage, Scalar>; \
@@ -15,9 +18,7 @@
   word template struct eigennorm::kernels::BackwardWrites<Storage, Scalar>;    \
   word template struct eigennorm::kernels::BackwardRows<Storage, Scalar>;      \
   word template struct eigennorm::kernels::BackwardTiles<Storage, Scalar>;     \
-  word template struct eigennorm::kernels::FeatureSums<Storage, Scalar>;       \
-  word template const eigennorm::kernels::BlockKernels<Storage, Scalar>&       \
-  eigennorm::kernels::block_kernels<Storage, Scalar>();
+  word template struct eigennorm::kernels::FeatureSums<Storage, Scalar>;
 
 #define EIGENNORM_ALL_INSTANCES(word)               \
   EIGENNORM_INSTANCES(word, float, float)           \
@@ -28,3 +29,5 @@
 #ifndef EIGENNORM_DEFINES_INSTANCES
 EIGENNORM_ALL_INSTANCES(extern)
 #endif
+
+EIGENNORM_BLOCK_KERNELS(extern)

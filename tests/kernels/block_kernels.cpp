@@ -1,0 +1,3 @@
+#include "block_kernels.hpp"
+
+EIGENNORM_BLOCK_KERNELS()
