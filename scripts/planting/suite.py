@@ -191,7 +191,7 @@ class Suite:
     def _call(command):
         for _ in range(3):
             try:
-                done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=900)
+                done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=300)
             except subprocess.TimeoutExpired as error:
                 raise DoesNotCompile(f"the compiler needs more than {error.timeout} seconds") from error
             if done.returncode == 0:

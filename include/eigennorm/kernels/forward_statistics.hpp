@@ -114,11 +114,15 @@ struct ForwardStatistics {
     }
     job.kernels->lane_sweeps(x, n, tile.lanes, groups.h, groups.first, groups.second);
     if (!is_centred(job.statistic)) std::fill(groups.first, groups.first + tile.lanes, Scalar(0));
-    // Any lane's sixteen neighbours, of which it is one.
+    // Of each lane's sixteen neighbours at once: constant channels come together.
+    Summary<Scalar> summaries[gathered_lanes];
+    std::int64_t first = -gathered_lanes;
     finish_short(job, tile, groups, by, [&](std::int64_t t, Summary<Scalar>& summary) {
-      const std::int64_t first = std::min(t, tile.lanes - gathered_lanes);
-      Summary<Scalar> summaries[gathered_lanes];
-      append_lanes(*job.kernels, job.statistic, {x.data + first, x.step}, n, gathered_lanes, true, summaries);
+      if (t >= first + gathered_lanes) {
+        first = std::min(t, tile.lanes - gathered_lanes);
+        append_lanes(*job.kernels, job.statistic, {x.data + first, x.step}, n, gathered_lanes, true,
+                     summaries);
+      }
       summary = summaries[t - first];
     });
   }

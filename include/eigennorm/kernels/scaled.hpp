@@ -15,8 +15,7 @@
 
 namespace eigennorm::kernels {
 
-/// Statistics of a group by the arithmetic of the contract on values scaled by a power of two to at most 1.
-/// Scaling is
+/// Statistics of a group by the arithmetic of the contract on values scaled by a power of two to at most 1. Scaling is
 /// exact, so a group's bits do not depend on which side of the range it was on.
 template <typename Storage, typename Scalar>
 class ScaledStatistics {
