@@ -145,16 +145,16 @@ TEMPLATE_LIST_TEST_CASE("every tensor has strides of its own", "", Fields) {
     const Eigen::Index rows = problem.x.shape()[0];
     const Eigen::Index columns = problem.x.shape()[1];
     const Eigen::Index inner = TestType::order == Eigen::RowMajor ? columns : rows;
-    const auto room = static_cast<std::size_t>(rows * columns * 3 + 2 * (rows + columns) + 8);
-    // Each of the four is packed or has an inner stride, and begins elsewhere in its memory.
-    for (int strided = 1; strided <= 15; ++strided) {
+    const auto room = static_cast<std::size_t>(rows * columns * 3 + 3 * (rows + columns) + 8);
+    // Each of the four has an outer stride of its own, or an inner one as well, and begins elsewhere in its memory.
+    for (int strided = 0; strided <= 15; ++strided) {
       CAPTURE(strided);
       std::vector<std::vector<Data>> memory(4, std::vector<Data>(room));
       std::vector<Map> maps;
       for (std::size_t i = 0; i < 4; ++i) {
         const Eigen::Index step = (strided >> i & 1) == 0 ? 1 : 3;
         maps.emplace_back(memory[i].data() + (i + 1) % 4, rows, columns,
-                          Stride(step * inner + step - 1, step));
+                          Stride(step * inner + static_cast<Eigen::Index>(i), step));
       }
       maps[0] = expected.matrix(problem.x);
       maps[2] = expected.matrix(problem.dy);
