@@ -103,8 +103,8 @@ struct BackwardWrites {
     const Lanes<Scalar> lanes{arrays.high, arrays.low,  arrays.rstd, arrays.scale,
                               nullptr,     arrays.mean, arrays.slope};
     arrays.for_each_band(layout, first, last,
-                         [&](const Offsets& offsets, std::int64_t, std::int64_t rows, std::int64_t width,
-                             const Axis& axis, std::int64_t copies) {
+                         [&](const Offsets& offsets, std::int64_t rows, std::int64_t width, const Axis& axis,
+                             std::int64_t copies) {
                            job.kernels->lane_gradient(
                                {job.x + tile.base.tensor[0] + offsets.tensor[0], axis.stride[0] * copies},
                                {job.dy + tile.base.tensor[1] + offsets.tensor[1], axis.stride[1] * copies},

@@ -92,7 +92,7 @@ struct ForwardWrites {
                               arrays.shift, nullptr,    nullptr};
     arrays.for_each_band(
         layout, first, last,
-        [&](const Offsets& offsets, std::int64_t, std::int64_t rows, std::int64_t width, const Axis& axis,
+        [&](const Offsets& offsets, std::int64_t rows, std::int64_t width, const Axis& axis,
             std::int64_t copies) {
           const std::int64_t feature = tile.base.feature + offsets.feature;
           const Rows<const Storage> x{job.x + tile.base.tensor[job.from] + offsets.tensor[job.from],

@@ -126,18 +126,18 @@ class LaneArrays {
     std::fill(to, array + std::min(room, positions_ * copies_ + 16), Scalar(0));
   }
 
-  /// Calls `f(offsets, row, rows, width, axis, copies)` for bands of `rows` rows of `width` positions that
+  /// Calls `f(offsets, rows, width, axis, copies)` for bands of `rows` rows of `width` positions that
   /// together are rows [first, last).
   template <typename F>
   void for_each_band(const LaneLayout& layout, std::int64_t first, std::int64_t last, const F& f) const {
     const Axis axis = layout.rows.fastest();
-    layout.rows.for_each_run(first, last, [&](Offsets offsets, std::int64_t row, std::int64_t length) {
+    layout.rows.for_each_run(first, last, [&](Offsets offsets, std::int64_t, std::int64_t length) {
       const std::int64_t whole = length / copies_;
-      if (whole > 0) f(offsets, row, whole, positions_ * copies_, axis, copies_);
+      if (whole > 0) f(offsets, whole, positions_ * copies_, axis, copies_);
       const std::int64_t rest = length - whole * copies_;
       if (rest == 0) return;
       offsets.step(axis, whole * copies_);
-      f(offsets, row + whole * copies_, std::int64_t{1}, positions_ * rest, axis, copies_);
+      f(offsets, std::int64_t{1}, positions_ * rest, axis, copies_);
     });
   }
 
