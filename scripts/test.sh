@@ -4,7 +4,7 @@
 #   scripts/test.sh          under 20 minutes on two cores: the whole suite (-O2, each instruction set, random problems), the
 #                            tests of memory and of misuse again with the address and undefined-behaviour sanitizers, and
 #                            six planted bugs, which the suite must catch
-#   scripts/test.sh --long   some nine hours: the figures of docs/accuracy.md. The suite with g++ and clang, at -O0, -O3 and
+#   scripts/test.sh --long   some six hours: the figures of docs/accuracy.md. The suite with g++ and clang, at -O0, -O3 and
 #                            -march=native, and wholly with sanitizers; the thread sanitizer; valgrind; 5,000 random
 #                            problems of each kind, ten million random calls, tensors of 2^31 values; all planted bugs;
 #                            the coverage of branches
@@ -69,7 +69,7 @@ suite test dev
 if [ $long = no ]; then
   some "known_failures_test misuse_test overlap_test zero_sizes_test" asan-some asan
   stage "planted bugs"
-  python3 scripts/plant_bugs.py --short
+  python3 scripts/plant_bugs.py --short --jobs 2
   stage "done"
   exit
 fi
@@ -111,7 +111,7 @@ cmake --build "$build/test" --target big
 "$build/test/tests/big"
 
 stage "planted bugs"
-python3 scripts/plant_bugs.py
+python3 scripts/plant_bugs.py --jobs 2
 
 stage "coverage"
 scripts/coverage.sh
