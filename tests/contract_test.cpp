@@ -364,9 +364,13 @@ void check_all() {
     check<S>("LayerNorm of rows", LayerNorm<S>(n), formula({1}, {1}), {3, n});
     check<S>("LayerNorm of columns", LayerNorm<S>(n, over(0)), formula({0}, {0}), {n, 3});
     check<S>("RMSNorm", RMSNorm<S>(n), formula({1}, {1}), {3, n}, Statistic::mean_square);
+    check<S>("RMSNorm of 17 columns", RMSNorm<S>(n, over(0)), formula({0}, {0}), {n, 17},
+             Statistic::mean_square);
     check<S>("WeightNorm", WeightNorm<S>(3), formula({1}, {0}), {3, n}, Statistic::sum_square);
+    check<S>("WeightNorm of 17 columns", WeightNorm<S>(17, outputs_on(1)), formula({0}, {1}), {n, 17},
+             Statistic::sum_square);
     check<S>("BatchNorm, N x C", BatchNorm<S>(3), formula({0}, {1}), {n, 3});
-    check<S>("BatchNorm, N x 17", BatchNorm<S>(17), formula({0}, {1}), {n / 4 + 2, 17});
+    check<S>("BatchNorm, N x 17", BatchNorm<S>(17), formula({0}, {1}), {n, 17});
     check<S>("BatchNorm, NCL", BatchNorm<S>(2), formula({0, 2}, {1}), {3, 2, n});
     check<S>("InstanceNorm", InstanceNorm<S>(2), formula({2}, {1}), {3, 2, n});
     check<S>("GroupNorm", GroupNorm<S>(2, 6), formula({1, 2}, {1}, 2), {3, 6, n});
