@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 #include "catch.hpp"
@@ -181,4 +182,29 @@ TEST_CASE("nobody streams results that are smaller than asked") {
   calls_that_streamed = 0;
   for (const Case& which : cases()) check(which, Device());
   CHECK(calls_that_streamed == 0);
+}
+
+TEMPLATE_TEST_CASE("streamed rows may begin anywhere", "", float, double, Eigen::half) {
+  using Scalar = std::conditional_t<std::is_same_v<TestType, double>, double, float>;
+  using Matrix = Eigen::Matrix<TestType, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  constexpr Eigen::Index rows = 9, columns = 256;
+  Matrix x(rows, columns);
+  for (Eigen::Index i = 0; i < x.size(); ++i) x.data()[i] = static_cast<TestType>(static_cast<float>(i % 7));
+  const auto forward_into = [&](Matrix& memory, Eigen::Index begin) {
+    BatchNorm<Scalar> layer(columns);
+    layer.forward(x, memory.block(0, begin, rows, columns));
+  };
+  // The rows of the first are a whole number of cache lines apart, those of the others are not.
+  for (Eigen::Index apart = columns; apart < columns + 26; ++apart) {
+    for (Eigen::Index begin = 0; begin <= apart - columns; ++begin) {
+      CAPTURE(apart, begin);
+      Matrix streamed_y = Matrix::Zero(rows, apart), y = streamed_y;
+      stream_results_from(0);
+      forward_into(streamed_y, begin);
+      stream_results_from(std::numeric_limits<std::int64_t>::max());
+      forward_into(y, begin);
+      CHECK(streamed_y == y);
+    }
+  }
+  stream_results_from(4000000);
 }

@@ -27,7 +27,7 @@ class PieceSums {
     if (!GroupPieces(partition, scaled).by_runs || partition.run != partition.group_run ||
         partition.groups.interleaved)
       return false;
-    if (GroupPieces(partition, true).per_run > most_waiting || kept.rank > 2) return false;
+    if (GroupPieces(partition, true).per_run > most_waiting) return false;
     // A group is one run of each of its features.
     const Loop& values = partition.groups.reduced;
     for (int i = 0; i + 1 < values.rank; ++i) {
