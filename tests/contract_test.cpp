@@ -378,6 +378,14 @@ void check_all() {
              {3, n / 6 + 1, 6});
     check<S>("LayerNorm of channels first", LayerNorm<S>(5, over(1)), formula({1}, {1}), {2, 5, n});
   }
+  // Many channels of few values, side by side.
+  for (const std::ptrdiff_t plane : {2, 7, 49, 200}) {
+    CAPTURE(plane);
+    check<S>("BatchNorm, small planes", BatchNorm<S>(40), formula({0, 2}, {1}), {3, 40, plane});
+    check<S>("InstanceNorm, small planes", InstanceNorm<S>(40), formula({2}, {1}), {3, 40, plane});
+    check<S>("GroupNorm, small planes", GroupNorm<S>(20, 40), formula({1, 2}, {1}, 20), {3, 40, plane});
+    check<S>("LayerNorm of 40 channels first", LayerNorm<S>(40, over(1)), formula({1}, {1}), {3, 40, plane});
+  }
   // Several segments.
   for (const std::ptrdiff_t n : {65537, 140001}) {
     CAPTURE(n);
