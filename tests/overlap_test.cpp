@@ -127,6 +127,16 @@ TEST_CASE("strides that a tensor may have") {
   CHECK_NOTHROW(check({3, 1}, {1, 0}));
   CHECK_NOTHROW(check({2, 3, 4}, {4, 8, 1}));
   CHECK_NOTHROW(check({}, {}));
+  // Of what is only read, too.
+  const auto check_input = [](std::vector<std::int64_t> extents, std::vector<std::int64_t> strides) {
+    const float value = 0;
+    const auto v = make_view(&value, extents, strides);
+    core::check_strides(v.shape, v.strides, "Owner", "x");
+  };
+  CHECK_NOTHROW(check_input({2, 1, 2}, {1, 0, 1}));
+  CHECK_THROWS_AS(check_input({2, 4}, {0, 1}), std::invalid_argument);
+  CHECK_THROWS_AS(check_input({2, 4}, {-4, 1}), std::invalid_argument);
+  CHECK_THROWS_AS(check_input({4, 2}, {1, 0}), std::invalid_argument);
   CHECK_THROWS_AS(check({3, 4}, {4, 0}), std::invalid_argument);
   CHECK_THROWS_AS(check({3, 4}, {0, 1}), std::invalid_argument);
   CHECK_THROWS_AS(check({3, 4}, {-4, 1}), std::invalid_argument);
