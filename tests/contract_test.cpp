@@ -139,6 +139,7 @@ Summary<S> summary_of(const Values<S>& x) {
 template <typename S>
 struct By {
   S high = 0, low = 0, rstd = 1;
+  Wide<S> variance = 0;
 
   By(const Values<S>& x, Statistic statistic, Wide<S> eps) {
     Wide<S> squares = 0;
@@ -159,8 +160,8 @@ struct By {
     }
     if (statistic == Statistic::mean) return;
     const auto n = static_cast<Wide<S>>(x.size());
-    const Wide<S> spread = statistic == Statistic::sum_square ? squares : squares / n;
-    rstd = static_cast<S>(1 / std::sqrt(spread + eps));
+    variance = statistic == Statistic::sum_square ? squares : squares / n;
+    rstd = static_cast<S>(1 / std::sqrt(variance + eps));
   }
   S xhat(S x) const { return ((x - high) - low) * rstd; }
 };
@@ -175,6 +176,13 @@ struct Pair {
   }
 };
 
+/// The values of each group, or of each feature, in their order.
+std::vector<reference::Indices> sorted(const reference::Indices& which, std::size_t size) {
+  std::vector<reference::Indices> result(size);
+  for (std::size_t i = 0; i < which.size(); ++i) result[which[i]].push_back(i);
+  return result;
+}
+
 /// A layer's whole step on a row-major tensor: groups and features of its values are those of the formula.
 template <typename S>
 struct Contract {
@@ -185,11 +193,8 @@ struct Contract {
       : y(x.size()), dx(x.size()) {
     const reference::Roles roles(formula, shape);
     const bool kept = !reference::contains(formula.averaged, formula.features.at(0));
-    std::vector<reference::Indices> groups(roles.groups), features(roles.features);
-    for (std::size_t i = 0; i < x.size(); ++i) {
-      groups[roles.group[i]].push_back(i);
-      features[roles.feature[i]].push_back(i);
-    }
+    const std::vector<reference::Indices> groups = sorted(roles.group, roles.groups),
+                                          features = sorted(roles.feature, roles.features);
     std::vector<Pair<S>> of_group;
     Values<S> xhat(x.size());
     for (const reference::Indices& at : groups) {
@@ -298,11 +303,57 @@ struct Contract {
   }
 };
 
+/// By running statistics: y and dx, and what a batch makes of them, by the averaging and the estimator of a new layer.
+template <typename S>
+struct RunningContract {
+  Values<S> y, dx, mean, variance;
+
+  RunningContract(const reference::Formula& formula, const Sizes& shape, const Normalization<S>& layer,
+                  const Values<S>& x, const Values<S>& dy)
+      : y(x.size()), dx(x.size()) {
+    using W = Wide<S>;
+    const reference::Roles roles(formula, shape);
+    const std::vector<reference::Indices> groups = sorted(roles.group, roles.groups),
+                                          features = sorted(roles.feature, roles.features);
+    for (std::size_t f = 0; f < features.size(); ++f) {
+      const auto place = static_cast<Eigen::Index>(f);
+      const S m = layer.running->mean(place), v = layer.running->variance(place),
+              scale = layer.scale.value(place), shift = layer.shift.value(place);
+      const S rstd = static_cast<S>(1 / std::sqrt(static_cast<W>(v) + static_cast<W>(layer.eps)));
+      Sum<S> of_mean, of_variance;
+      std::size_t samples = 0, last = groups.size(), n = 0;
+      for (const std::size_t i : features[f]) {
+        y[i] = (x[i] - m) * rstd * scale + shift;
+        dx[i] = dy[i] * rstd * scale;
+        if (roles.group[i] == last) continue;
+        last = roles.group[i];
+        Values<S> mine;
+        for (const std::size_t k : groups[last]) mine.push_back(x[k]);
+        const By<S> by(mine, Statistic::mean_variance, static_cast<W>(layer.eps));
+        of_mean.add(static_cast<W>(by.high) + static_cast<W>(by.low));
+        of_variance.add(by.variance);
+        n = mine.size();
+        ++samples;
+      }
+      const W of_new = 0.1, of_old = 1 - 0.1, unbiased = static_cast<W>(n) / static_cast<W>(n - 1);
+      const auto number = static_cast<W>(samples);
+      mean.push_back(static_cast<S>(of_old * static_cast<W>(m) + of_new * (of_mean.total() / number)));
+      variance.push_back(
+          static_cast<S>(of_old * static_cast<W>(v) + of_new * (of_variance.total() / number * unbiased)));
+    }
+  }
+};
+
 #include "eigennorm/kernels/strict_end.inl"
 
 template <typename S>
 bool same_bits(const Values<S>& a, const Values<S>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(S)) == 0;
+}
+
+template <typename Data>
+auto values_of(const Data& data) {
+  return Values<std::decay_t<decltype(*data.data())>>(data.data(), data.data() + data.size());
 }
 
 /// About a mean; in some groups with an outlier where a shift would be taken from.
@@ -331,12 +382,6 @@ void check(const std::string& name, Normalization<S> layer, const reference::For
   Random random(shape.size() + reference::size_of(shape));
   randomize(layer, random);
   using Tensor = Field<S, Eigen::RowMajor>;
-  const auto values = [](const Tensor& tensor) {
-    return Values<S>(tensor.data(), tensor.data() + tensor.size());
-  };
-  const auto list = [](const Vector<S>& vector) {
-    return Values<S>(vector.data(), vector.data() + vector.size());
-  };
   const reference::Roles roles(formula, shape);
   for (const Numbers& numbers : {with_outliers(roles, random), with_steps(roles, random)}) {
     const Tensor x(shape, numbers), dy(shape, random.normals(numbers.size()));
@@ -344,12 +389,53 @@ void check(const std::string& name, Normalization<S> layer, const reference::For
     forward(layer, x, y);
     layer.zero_grad();
     backward(layer, x, dy, dx);
-    const Contract<S> truth(formula, shape, statistic, layer, values(x), values(dy));
-    CHECK(same_bits(values(y), truth.y));
-    CHECK(same_bits(values(dx), truth.dx));
-    CHECK(same_bits(list(layer.scale.grad), truth.dscale));
-    if (layer.shift.grad.size() > 0) CHECK(same_bits(list(layer.shift.grad), truth.dshift));
+    const Contract<S> truth(formula, shape, statistic, layer, values_of(x), values_of(dy));
+    CHECK(same_bits(values_of(y), truth.y));
+    CHECK(same_bits(values_of(dx), truth.dx));
+    CHECK(same_bits(values_of(layer.scale.grad), truth.dscale));
+    if (layer.shift.grad.size() > 0) CHECK(same_bits(values_of(layer.shift.grad), truth.dshift));
   }
+}
+
+template <typename S>
+void check_running(Normalization<S> layer, const reference::Formula& formula, const Sizes& shape) {
+  INFO(sizeof(S) << " bytes");
+  CAPTURE(shape);
+  Random random(shape.size() + reference::size_of(shape));
+  randomize(layer, random);
+  using Tensor = Field<S, Eigen::RowMajor>;
+  const reference::Roles roles(formula, shape);
+  const Numbers numbers = with_outliers(roles, random);
+  const Tensor x(shape, numbers), dy(shape, random.normals(numbers.size()));
+  const RunningContract<S> truth(formula, shape, layer, values_of(x), values_of(dy));
+  Tensor y(shape), dx(shape);
+  evaluate(layer, x, y);
+  CHECK(same_bits(values_of(y), truth.y));
+  Normalization<S> frozen = layer;
+  frozen.freeze();
+  forward(frozen, x, y);
+  CHECK(same_bits(values_of(y), truth.y));
+  backward(frozen, x, dy, dx);
+  CHECK(same_bits(values_of(dx), truth.dx));
+  forward(layer, x, y);
+  CHECK(same_bits(values_of(layer.running->mean), truth.mean));
+  CHECK(same_bits(values_of(layer.running->variance), truth.variance));
+}
+
+template <typename S>
+void check_all_running() {
+  const reference::Formula rows{{0}, {1}}, planes{{0, 2}, {1}}, instances{{2}, {1}};
+  for (const std::ptrdiff_t channels :
+       {1, 5, 16, 17, 63, 64, 65, 256, 257, 512, 513, 600, 1023, 1024, 1025, 2049})
+    check_running<S>(BatchNorm<S>(channels), rows, {40, channels});
+  for (const std::ptrdiff_t n : {2, 1025, 70001}) check_running<S>(BatchNorm<S>(3), rows, {n, 3});
+  for (const std::ptrdiff_t channels : {1, 40, 200}) {
+    for (const std::ptrdiff_t plane : {2, 7, 49, 200, 1025})
+      check_running<S>(BatchNorm<S>(channels), planes, {3, channels, plane});
+  }
+  InstanceNorm<S> instance(40);
+  instance.running.emplace(40);
+  check_running<S>(instance, instances, {3, 40, 7});
 }
 
 template <typename S>
@@ -407,4 +493,9 @@ void check_all() {
 TEST_CASE("layers do what the contract says, to the bit") {
   SECTION("float") { check_all<float>(); }
   SECTION("double") { check_all<double>(); }
+}
+
+TEST_CASE("running statistics do what the contract says, to the bit") {
+  SECTION("float") { check_all_running<float>(); }
+  SECTION("double") { check_all_running<double>(); }
 }

@@ -76,7 +76,7 @@ struct BackwardSums {
       const auto add = [&](std::int64_t t, Sums<Scalar> next) {
         const std::int64_t mine = feature + t * tile.lane.feature;
         if (job.pieces != nullptr) job.pieces->put(sample, piece % cut.per_run, mine, next);
-        sums[t].add(next, cut.by_runs && job.scale != nullptr ? job.scale[mine] : Scalar(1));
+        sums[t].add(next, cut.by_runs ? job.scale[mine] : Scalar(1));
       };
       if (in_place) {
         const Lanes<Scalar> by{high, low, rstd, nullptr, nullptr, nullptr, nullptr};
@@ -125,7 +125,7 @@ struct BackwardSums {
                              const Sums<Scalar> sums{first[r], second[r]};
                              if (job.pieces != nullptr)
                                job.pieces->put(sample, position % cut.run / block_size, feature, sums);
-                             total.add(sums, job.scale == nullptr ? Scalar(1) : job.scale[feature]);
+                             total.add(sums, job.scale[feature]);
                            }
                          });
   }

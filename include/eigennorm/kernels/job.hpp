@@ -186,7 +186,7 @@ Correction<Scalar> correction_of(const GradientSums<Scalar>& sums, Statistic sta
 /// How a group is cut for the sums of its gradients: into blocks, and where its features change between runs
 /// (GroupNorm on planes), into blocks of each run: one scale then multiplies a whole sum. By shape alone.
 struct GroupPieces {
-  bool by_runs;
+  bool by_runs;  ///< only where there is a scale
   std::int64_t run, per_run, pieces, per_segment, segments;
 
   GroupPieces(const Partition& partition, bool scaled) {
