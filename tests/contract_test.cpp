@@ -484,6 +484,8 @@ void check_all() {
   // Many rows: pairs, sixteens and parts.
   for (const std::ptrdiff_t rows : {15, 16, 17, 31, 32, 33, 1023, 1024, 1025, 2100})
     check<S>("LayerNorm of " + std::to_string(rows) + " rows", LayerNorm<S>(5), formula({1}, {1}), {rows, 5});
+  for (const std::ptrdiff_t n : {100, 200, 400, 1500})
+    check<S>("LayerNorm of 20 rows", LayerNorm<S>(n), formula({1}, {1}), {20, n});
   for (const std::ptrdiff_t samples : {1, 7, 20, 70})
     check<S>("GroupNorm, samples", GroupNorm<S>(2, 4), formula({1, 2}, {1}, 2), {samples, 4, 1500});
 }
