@@ -1,10 +1,12 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -25,7 +27,7 @@ void add(Bytes& bytes, const T* data, std::int64_t count) {
   constexpr std::size_t width = sizeof(T) == 16 ? 10 : sizeof(T);
   for (std::int64_t i = 0; i < count; ++i) {
     const unsigned char* value = begin + static_cast<std::size_t>(i) * sizeof(T);
-    bytes.insert(bytes.end(), value, value + width);
+    std::copy(value, value + width, std::back_inserter(bytes));
   }
 }
 
