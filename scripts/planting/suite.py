@@ -150,8 +150,7 @@ class Suite:
     def _object(self, name, folder, include, file):
         """Compiled once a bug, or once for all where the bug cannot be in it."""
         is_kernels = name in KERNELS
-        can_have_it = bool(file) and bool(KERNELS[name].fullmatch(file) if is_kernels else not OUT_OF_LINE.fullmatch(file))
-        if not can_have_it:
+        if file is None or not (KERNELS[name].fullmatch(file) if is_kernels else not OUT_OF_LINE.fullmatch(file)):
             folder, include = self.clean, self.root / "include"
         path = folder / f"{name}.o"
         with self.lock if folder == self.clean else contextlib.nullcontext():
