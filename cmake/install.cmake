@@ -11,6 +11,10 @@ endif()
 set(eigennorm_package_dir ${eigennorm_machine_dir}/cmake/eigennorm)
 set(eigennorm_pkgconfig_dir ${eigennorm_machine_dir}/pkgconfig)
 
+# A component of its own: a project that has this one inside may leave it out, and a Debian package takes it without the
+# license, which has another place there.
+set(CMAKE_INSTALL_DEFAULT_COMPONENT_NAME eigennorm)
+
 install(DIRECTORY include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(TARGETS eigennorm EXPORT eigennorm-targets INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(EXPORT eigennorm-targets NAMESPACE eigennorm:: DESTINATION ${eigennorm_package_dir})
@@ -34,4 +38,4 @@ cmake_path(APPEND eigennorm_pkgconfig_includedir ${CMAKE_INSTALL_INCLUDEDIR})  #
 configure_file(cmake/eigennorm.pc.in eigennorm.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/eigennorm.pc DESTINATION ${eigennorm_pkgconfig_dir})
 
-install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/licenses/eigennorm)
+install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/licenses/eigennorm COMPONENT eigennorm_license)
