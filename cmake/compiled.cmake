@@ -12,6 +12,7 @@ target_link_libraries(eigennorm_compiled PUBLIC eigennorm)
 target_compile_definitions(eigennorm_compiled INTERFACE EIGENNORM_COMPILED)
 set_target_properties(eigennorm_compiled PROPERTIES
   EXPORT_NAME compiled
+  OUTPUT_NAME eigennorm
   POSITION_INDEPENDENT_CODE ON
   # Its symbols are those of templates, which a project's own visibility would hide.
   CXX_VISIBILITY_PRESET default

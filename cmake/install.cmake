@@ -16,7 +16,11 @@ set(eigennorm_pkgconfig_dir ${eigennorm_machine_dir}/pkgconfig)
 set(CMAKE_INSTALL_DEFAULT_COMPONENT_NAME eigennorm)
 
 install(DIRECTORY include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
-install(TARGETS eigennorm EXPORT eigennorm-targets INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+set(eigennorm_targets eigennorm)
+if(EIGENNORM_BUILD_LIBRARY)
+  list(APPEND eigennorm_targets eigennorm_compiled)
+endif()
+install(TARGETS ${eigennorm_targets} EXPORT eigennorm-targets INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(EXPORT eigennorm-targets NAMESPACE eigennorm:: DESTINATION ${eigennorm_package_dir})
 
 configure_package_config_file(cmake/eigennorm-config.cmake.in eigennorm-config.cmake
@@ -37,5 +41,11 @@ set(eigennorm_pkgconfig_includedir "\${prefix}")
 cmake_path(APPEND eigennorm_pkgconfig_includedir ${CMAKE_INSTALL_INCLUDEDIR})  # an absolute folder stays as it is
 configure_file(cmake/eigennorm.pc.in eigennorm.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/eigennorm.pc DESTINATION ${eigennorm_pkgconfig_dir})
+if(EIGENNORM_BUILD_LIBRARY)
+  set(eigennorm_pkgconfig_libdir "\${prefix}")
+  cmake_path(APPEND eigennorm_pkgconfig_libdir ${CMAKE_INSTALL_LIBDIR})
+  configure_file(cmake/eigennorm-compiled.pc.in eigennorm-compiled.pc @ONLY)
+  install(FILES ${CMAKE_CURRENT_BINARY_DIR}/eigennorm-compiled.pc DESTINATION ${eigennorm_pkgconfig_dir})
+endif()
 
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/licenses/eigennorm COMPONENT eigennorm_license)
