@@ -31,6 +31,7 @@ has_libfuzzer() {
 need_build_tools
 need catch2 has_header catch2/catch.hpp catch2/catch_test_macros.hpp
 need python3 has_command python3
+need pkg-config has_command pkg-config pkgconf
 if [ $long = yes ]; then
   need clang has_command clang++
   need libclang-rt-dev has_libfuzzer

@@ -18,6 +18,10 @@ template <typename Scalar>
 class Normalization;
 template <typename Scalar>
 class PopulationStatistics;
+namespace core {
+template <typename Storage, typename Scalar>
+struct Calls;
+}  // namespace core
 
 #include "eigennorm/kernels/strict_begin.inl"
 
@@ -66,6 +70,8 @@ class Moments {
 
  private:
   friend class Normalization<Scalar>;
+  template <typename Storage, typename Any>
+  friend struct core::Calls;
   friend class PopulationStatistics<Scalar>;
 
   enum class Source { none, batch, running };
@@ -92,6 +98,14 @@ class Moments {
     features_kept_ = partition.features_kept;
     kept_features_ = partition.kept_features;
     kept_samples_ = partition.kept_samples;
+  }
+
+  /// Of an empty tensor.
+  void clear() {
+    high_.setZero();
+    low_.setZero();
+    rstd_.setZero();
+    variance_.setZero();
   }
 
   /// Calls `f(feature, MeanAndVariance)` with each feature's mean and biased variance: those of its group,

@@ -114,6 +114,12 @@ struct RunningStatistics {
   bool update = true;           ///< forward moves the values
   bool use_in_forward = false;  ///< forward and backward take these values instead of the batch's
 
+  /// Fails, in the name of `owner`, unless a call can use and move these values.
+  void check(const char* owner, const char* /*noun*/) const {
+    averaging.check(owner);
+    if (batches < 0) core::fail_with({owner, ": expected a number of batches of at least 0, got ", batches});
+  }
+
   /// Takes over mean and variance; counters and settings stay. Fails where the sizes differ, and where a
   /// value is not finite
   /// or a variance negative.

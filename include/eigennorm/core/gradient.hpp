@@ -13,7 +13,7 @@
 #include "eigennorm/kernels/feature_sums.hpp"
 #include "eigennorm/kernels/job.hpp"
 #include "eigennorm/kernels/piece_sums.hpp"
-#include "eigennorm/kernels/streaming.hpp"
+#include "eigennorm/streaming.hpp"
 
 /// \file
 /// Backward: how a call is cut into tasks, and the parameter gradients put together.

@@ -12,7 +12,7 @@
 #include "eigennorm/kernels/forward_statistics.hpp"
 #include "eigennorm/kernels/forward_tiles.hpp"
 #include "eigennorm/kernels/job.hpp"
-#include "eigennorm/kernels/streaming.hpp"
+#include "eigennorm/streaming.hpp"
 
 /// \file
 /// Forward: how a call is cut into tasks.
