@@ -186,6 +186,8 @@ class Normalization {
       core::Plain<X> y = core::DoorOf<X>::plain(x);
       CallsOf<X>::forward(*this, core::view(x), core::output_view(y), context);
       return y;
+    } else {
+      core::refused();
     }
   }
 
@@ -197,9 +199,13 @@ class Normalization {
     }
   }
 
+  // A const layer is told what to do instead. What the returning forms would return has to be named: `auto y =`
+  // void
+  // would be a second error, and the first to be read.
   template <typename X>
-  void forward(const X&, Context<Scalar> = {}) const {
+  core::Plain<X> forward(const X&, Context<Scalar> = {}) const {
     static_assert(!sizeof(X), "forward trains the layer, so it changes it: on a const layer use evaluate.");
+    core::refused();
   }
   template <typename X, typename Y, typename = core::IfTensor<Y, Scalar>>
   void forward(const X&, Y&&, Context<Scalar> = {}) const {
@@ -215,6 +221,8 @@ class Normalization {
       core::Plain<X> y = core::DoorOf<X>::plain(x);
       CallsOf<X>::evaluate(*this, core::view(x), core::output_view(y), context);
       return y;
+    } else {
+      core::refused();
     }
   }
 
@@ -235,6 +243,8 @@ class Normalization {
       core::Plain<X> dx = core::DoorOf<X>::plain(x);
       CallsOf<X>::backward(*this, core::view(x), core::view(dy), core::output_view(dx), context);
       return dx;
+    } else {
+      core::refused();
     }
   }
 
@@ -245,6 +255,20 @@ class Normalization {
                   core::check_output<X, DX, Scalar>()) {
       CallsOf<X>::backward(*this, core::view(x), core::view(dy), core::output_view(dx), context);
     }
+  }
+
+  template <typename X, typename DY>
+  core::Plain<X> backward(const X&, const DY&, Context<Scalar> = {}) const {
+    static_assert(
+        !sizeof(X),
+        "backward adds to the layer's gradients, so it changes it: call it on a layer that is not const.");
+    core::refused();
+  }
+  template <typename X, typename DY, typename DX, typename = core::IfTensor<DX, Scalar>>
+  void backward(const X&, const DY&, DX&&, Context<Scalar> = {}) const {
+    static_assert(
+        !sizeof(X),
+        "backward adds to the layer's gradients, so it changes it: call it on a layer that is not const.");
   }
 
   // ---- state
@@ -287,7 +311,7 @@ class Normalization {
 
   /// Calls `f(std::string_view name, map)` for everything that training changes and a file should keep: "scale", "shift",
   /// "running_mean", "running_variance" as flat maps of Scalar, and "batches" as a flat map of one std::int64_t. Absent ones
-  /// are skipped; settings are code, not state. What is written there is checked by the next call, or by `check()`.
+  /// are skipped; settings are code, not state. A visitor may take its map as `auto`, `auto&` or `const auto&`. What is written there is checked by the next call, or by `check()`.
   template <typename F>
   void for_each_state(F&& f) {
     visit_state(*this, f);
