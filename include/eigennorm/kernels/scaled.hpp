@@ -30,7 +30,7 @@ class ScaledStatistics {
   GroupStatistics<Scalar> find(const Summary<Scalar>& unscaled) {
     const Scalar largest = this->largest();
     if (largest == 0) return finish(unscaled, job_.statistic, job_.eps);
-    if (!(largest <= std::numeric_limits<Scalar>::max())) {
+    if (!(largest <= (std::numeric_limits<Scalar>::max)())) {
       constexpr Scalar nan = std::numeric_limits<Scalar>::quiet_NaN();
       return {{nan, nan, nan}, std::numeric_limits<Wide<Scalar>>::quiet_NaN()};
     }
@@ -61,9 +61,9 @@ class ScaledStatistics {
     for (std::int64_t block = 0; block < blocks_in(job_.partition->count); ++block) {
       const std::int64_t n = load(block, 0);
       for (std::int64_t i = 0; i < n; ++i) {
-        const Scalar magnitude = std::abs(values_[i]);
-        if (!(magnitude <= std::numeric_limits<Scalar>::max())) return magnitude;
-        largest = std::max(largest, magnitude);
+        const Scalar magnitude = (std::abs)(values_[i]);
+        if (!(magnitude <= (std::numeric_limits<Scalar>::max)())) return magnitude;
+        largest = (std::max)(largest, magnitude);
       }
     }
     return largest;
