@@ -18,6 +18,8 @@
 /// \file
 /// Backward: how a call is cut into tasks, and the parameter gradients put together.
 
+#include "eigennorm/kernels/strict_begin.inl"
+
 namespace eigennorm::core {
 
 /// Where parameter gradients go, by feature number; null: not wanted.
@@ -227,3 +229,5 @@ void backward(kernels::BackwardJob<Storage, Scalar>& job, const AffineGradients<
 }
 
 }  // namespace eigennorm::core
+
+#include "eigennorm/kernels/strict_end.inl"

@@ -13,6 +13,8 @@
 /// \file
 /// Groups whose squares leave the range of Scalar.
 
+#include "eigennorm/kernels/strict_begin.inl"
+
 namespace eigennorm::kernels {
 
 /// Statistics of a group by the arithmetic of the contract on values scaled by a power of two to at most 1. Scaling is
@@ -88,3 +90,5 @@ class ScaledStatistics {
 };
 
 }  // namespace eigennorm::kernels
+
+#include "eigennorm/kernels/strict_end.inl"
