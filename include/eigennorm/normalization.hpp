@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -18,6 +17,7 @@
 #include "eigennorm/core/transform.hpp"
 #include "eigennorm/core/view.hpp"
 #include "eigennorm/kernels/dispatch.hpp"
+#include "eigennorm/kernels/finite.hpp"
 #include "eigennorm/moments.hpp"
 #include "eigennorm/parameter.hpp"
 #include "eigennorm/running_statistics.hpp"
@@ -67,8 +67,8 @@ using IfTensor = std::enable_if_t<!std::is_convertible_v<const std::decay_t<T>&,
 ///
 /// **Tensors.** Any Eigen object whose values lie in memory: Matrix, Array, Map, Ref, Block (rank 2, vectors
 /// too), Tensor,
-/// TensorMap, TensorFixedSize (rank 1 to 8), of either storage order, any positive strides and any
-/// alignment. Elements are
+/// TensorMap, TensorFixedSize (rank 1 to 8), of either storage order, any strides that are not negative
+/// (0 in what is only read) and any alignment. Elements are
 /// Scalar, or Eigen::half or Eigen::bfloat16 where Scalar is float. The tensors of a call have one shape,
 /// one storage
 /// order and one element type. Empty tensors are allowed and change no parameter, gradient or running value.
@@ -119,7 +119,7 @@ class Normalization {
       : eps(epsilon), geometry_(geometry), statistic_(statistic) {
     std::int64_t product = 1;
     for (const std::int64_t extent : geometry.extents) {
-      if (extent < 1 || product > std::numeric_limits<std::int64_t>::max() / extent) {
+      if (extent < 1 || product > (std::numeric_limits<std::int64_t>::max)() / extent) {
         core::fail_with({name(), ": expected a number of ", geometry.noun,
                          " of at least 1 that a 64-bit integer can hold, got ", geometry.extents.text()});
       }
@@ -287,7 +287,7 @@ class Normalization {
   }
 
   void check_settings() const {
-    if (!(eps >= 0) || !std::isfinite(eps))
+    if (!kernels::is_finite(eps) || eps < 0)
       core::fail_with({name(), ": expected a finite eps of at least 0, got ", eps});
     check_parameter(scale, "scale");
     check_parameter(shift, "shift");
@@ -517,7 +517,7 @@ class Normalization {
     bool finite = true;
     moments.for_each_feature([&](std::int64_t feature, MeanAndVariance<Wide<Scalar>> batch) {
       const MeanAndVariance<Scalar> moved = movement(feature, batch);
-      finite = finite && std::isfinite(moved.mean) && std::isfinite(moved.variance);
+      finite = finite && kernels::is_finite(moved.mean) && kernels::is_finite(moved.variance);
     });
     if (!finite) {
       ++running->rejected_batches;
