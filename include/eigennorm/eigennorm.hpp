@@ -1,5 +1,10 @@
 #pragma once
 
+// For whoever has tensors. Each layer's own header does without.
+#if __has_include(<unsupported/Eigen/CXX11/Tensor>)
+#include <unsupported/Eigen/CXX11/Tensor>
+#endif
+
 #include "eigennorm/batch_norm.hpp"
 #include "eigennorm/group_norm.hpp"
 #include "eigennorm/instance_norm.hpp"

@@ -110,8 +110,8 @@ struct Calls {
 ///
 /// **Tensors.** Any Eigen object whose values lie in memory: Matrix, Array, Map, Ref, Block (rank 2, vectors
 /// too), Tensor,
-/// TensorMap, TensorFixedSize (rank 1 to 8), of either storage order, any positive strides and any
-/// alignment. Elements are
+/// TensorMap, TensorFixedSize (rank 1 to 8), of either storage order, any strides that are not negative
+/// (0 in what is only read) and any alignment. Elements are
 /// Scalar, or Eigen::half or Eigen::bfloat16 where Scalar is float. The tensors of a call have one shape,
 /// one storage
 /// order and one element type. Empty tensors are allowed and change no parameter, gradient or running value.

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "eigennorm/core/error.hpp"
+#include "eigennorm/kernels/finite.hpp"
 #include "eigennorm/kernels/wide.hpp"
 #include "eigennorm/moments.hpp"
 #include "eigennorm/running_statistics.hpp"
@@ -81,7 +83,8 @@ class PopulationStatistics {
     const std::int64_t variances = moments.statistic_ == Statistic::mean_variance ? features : 0;
     check_sizes(name, features, variances);
     if (moments.count() == 0 || moments.groups() == 0) return;
-    if (!moments.high_.allFinite() || !moments.variance_.allFinite()) {
+    if (!std::all_of(moments.high_.begin(), moments.high_.end(), kernels::is_finite<Scalar>) ||
+        !std::all_of(moments.variance_.begin(), moments.variance_.end(), kernels::is_finite<W>)) {
       core::fail_with({name, ": expected finite statistics, got NaN or infinity"});
     }
     prepare(features, variances);
@@ -116,7 +119,7 @@ class PopulationStatistics {
   /// The paper's Algorithm 2. Fails where nothing, or no batch of two values, was observed.
   Estimate<Scalar> algorithm2() const {
     check("PopulationStatistics::algorithm2", freedom_);
-    return estimate(within_, freedom_);
+    return estimate(freedom_, false);
   }
 
   /// Mean and variance as if all batches were one. Fails where nothing, or for the unbiased estimate only
@@ -125,7 +128,7 @@ class PopulationStatistics {
   Estimate<Scalar> pooled(Estimator estimator = Estimator::unbiased) const {
     const W divisor = estimator == Estimator::unbiased ? count_ - 1 : count_;
     check("PopulationStatistics::pooled", divisor);
-    return estimate(within_ + between_, divisor);
+    return estimate(divisor, true);
   }
 
  private:
@@ -167,8 +170,15 @@ class PopulationStatistics {
     batches_ += batches;
   }
 
-  Estimate<Scalar> estimate(const Vector<W>& squares, W divisor) const {
-    return {mean_.template cast<Scalar>(), (squares / divisor).template cast<Scalar>()};
+  /// By loops: an expression of Eigen may multiply by 1 / divisor.
+  Estimate<Scalar> estimate(W divisor, bool with_between) const {
+    Estimate<Scalar> result{Vector<Scalar>(mean_.size()), Vector<Scalar>(within_.size())};
+    for (std::int64_t i = 0; i < mean_.size(); ++i) result.mean[i] = static_cast<Scalar>(mean_[i]);
+    for (std::int64_t i = 0; i < within_.size(); ++i) {
+      const W squares = with_between ? within_[i] + between_[i] : within_[i];
+      result.variance[i] = static_cast<Scalar>(squares / divisor);
+    }
+    return result;
   }
 
   std::int64_t batches_ = 0;

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "eigennorm/core/error.hpp"
+#include "eigennorm/kernels/finite.hpp"
 #include "eigennorm/kernels/summary.hpp"
 #include "eigennorm/kernels/wide.hpp"
 #include "eigennorm/parameter.hpp"
@@ -11,6 +13,8 @@
 /// Statistics that training leaves for evaluation.
 
 namespace eigennorm {
+
+#include "eigennorm/kernels/strict_begin.inl"
 
 /// How a new batch enters a running value. Made by `momentum_of_new`, `momentum_kept` or `cumulative`: never
 /// a bare number,
@@ -70,8 +74,6 @@ struct Estimate {
   Vector<Scalar> mean, variance;
 };
 
-#include "eigennorm/kernels/strict_begin.inl"
-
 /// The statistics by which a layer evaluates, and how training moves them. Two switches make the four states
 /// of a layer:
 ///
@@ -128,8 +130,9 @@ struct RunningStatistics {
       core::fail_with({"RunningStatistics::assign: expected ", mean.size(), " means and ", variance.size(),
                        " variances, got ", estimate.mean.size(), " and ", estimate.variance.size()});
     }
-    if (!estimate.mean.allFinite() ||
-        !(estimate.variance.isFinite() && estimate.variance >= Scalar(0)).all()) {
+    const auto is_variance = [](Scalar value) { return kernels::is_finite(value) && value >= 0; };
+    if (!std::all_of(estimate.mean.begin(), estimate.mean.end(), kernels::is_finite<Scalar>) ||
+        !std::all_of(estimate.variance.begin(), estimate.variance.end(), is_variance)) {
       core::fail_with(
           {"RunningStatistics::assign: expected finite means and variances of at least 0, got others"});
     }

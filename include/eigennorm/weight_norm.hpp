@@ -9,6 +9,8 @@
 
 namespace eigennorm {
 
+#include "eigennorm/kernels/strict_begin.inl"
+
 /// Weight normalization (Salimans & Kingma 2016): a weight tensor as length times direction, for each output.
 ///
 ///     w = g[o] * v / |v[o]|          g is `scale`; |v[o]| is the Euclidean norm of all that belongs to
@@ -59,8 +61,13 @@ class WeightNorm : public Normalization<Scalar> {
     Moments<Scalar> moments;
     directions.forward(v, Context<Scalar>{{}, &moments});
     this->use_scale(true);
-    this->scale.value = (moments.rstd() == Scalar(0)).select(Scalar(0), moments.rstd().inverse());
+    for (std::int64_t i = 0; i < moments.groups(); ++i) {
+      const Scalar rstd = moments.rstd()[i];
+      this->scale.value[i] = rstd == 0 ? Scalar(0) : 1 / rstd;
+    }
   }
 };
+
+#include "eigennorm/kernels/strict_end.inl"
 
 }  // namespace eigennorm

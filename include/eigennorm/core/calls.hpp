@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -14,6 +13,7 @@
 #include "eigennorm/core/partition.hpp"
 #include "eigennorm/core/transform.hpp"
 #include "eigennorm/kernels/dispatch.hpp"
+#include "eigennorm/kernels/finite.hpp"
 #include "eigennorm/normalization.hpp"
 
 /// \file
@@ -29,7 +29,7 @@ Normalization<Scalar>::Normalization(const Geometry& geometry, Statistic statist
     : eps(epsilon), geometry_(geometry), statistic_(statistic) {
   std::int64_t product = 1;
   for (const std::int64_t extent : geometry.extents) {
-    if (extent < 1 || product > std::numeric_limits<std::int64_t>::max() / extent) {
+    if (extent < 1 || product > (std::numeric_limits<std::int64_t>::max)() / extent) {
       core::fail_with({name(), ": expected a number of ", geometry.noun,
                        " of at least 1 that a 64-bit integer can hold, got ", geometry.extents.text()});
     }
@@ -147,7 +147,7 @@ void Normalization<Scalar>::check() const {
 template <typename Scalar>
 void Normalization<Scalar>::check_settings() const {
   if (moved_from_) core::fail_with({name(), ": expected a layer, got one that was moved away"});
-  if (!(eps >= 0) || !std::isfinite(eps))
+  if (!kernels::is_finite(eps) || eps < 0)
     core::fail_with({name(), ": expected a finite eps of at least 0, got ", eps});
   check_parameter(scale, "scale");
   check_parameter(shift, "shift");
@@ -215,7 +215,7 @@ void Normalization<Scalar>::update_running(const Moments<Scalar>& moments) {
   bool finite = true;
   moments.for_each_feature([&](std::int64_t feature, MeanAndVariance<Wide<Scalar>> batch) {
     const MeanAndVariance<Scalar> moved = movement(feature, batch);
-    finite = finite && std::isfinite(moved.mean) && std::isfinite(moved.variance);
+    finite = finite && kernels::is_finite(moved.mean) && kernels::is_finite(moved.variance);
   });
   if (!finite) {
     ++running->rejected_batches;

@@ -93,7 +93,7 @@ inline bool is_difference(const Spread& spread, int i, std::int64_t offset, std:
   const std::int64_t last = step_reach / stride;
   const std::int64_t nearest = offset / stride;
   const std::int64_t slack = rest / stride + 1;
-  for (std::int64_t times = std::max(-last, nearest - slack); times <= std::min(last, nearest + slack);
+  for (std::int64_t times = (std::max)(-last, nearest - slack); times <= (std::min)(last, nearest + slack);
        ++times) {
     const std::int64_t left = offset - times * stride;
     if (left >= -rest && left <= rest && is_difference(spread, i + 1, left, rest)) return true;

@@ -4,7 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <type_traits>
-#include <unsupported/Eigen/CXX11/Tensor>
+#include <utility>
 
 #include "eigennorm/core/axes.hpp"
 #include "eigennorm/core/error.hpp"
@@ -13,6 +13,17 @@
 /// The door: any Eigen object whose values lie in memory becomes a View (pointer, shape, strides). Behind it
 /// there are no
 /// Eigen types any more.
+
+// Not every Eigen has the Tensor header, and it would be a quarter of what a compiler reads: so it is the caller's to
+// include, before or after this. These are the declarations of Eigen 3.4 and 5, without the default arguments.
+namespace Eigen {
+template <typename Scalar, int Rank, int Options, typename Index>
+class Tensor;
+template <typename Scalar, typename Sizes, int Options, typename Index>
+class TensorFixedSize;
+template <typename Plain, int Options, template <class> class MakePointer>
+class TensorMap;
+}  // namespace Eigen
 
 namespace eigennorm {
 
