@@ -1,4 +1,5 @@
 #include <cstdint>
+#include <cstdio>
 #include <initializer_list>
 #include <limits>
 #include <stdexcept>
@@ -344,14 +345,6 @@ TEST_CASE("settings that went wrong after construction") {
                 [](auto& l) { l.eps = static_cast<double>(not_a_number); });
   wrong_setting("eps infinite", layer_bench(), "LayerNorm", {"eps", "inf"},
                 [](auto& l) { l.eps = infinite; });
-  wrong_setting("momentum above 1", batch_bench(), "BatchNorm", {"momentum", "1.5"},
-                [](auto& l) { l.running->averaging = momentum_of_new(1.5); });
-  wrong_setting("momentum below 0", batch_bench(), "BatchNorm", {"momentum", "-0.1"},
-                [](auto& l) { l.running->averaging = momentum_of_new(-0.1); });
-  wrong_setting("momentum NaN", batch_bench(), "BatchNorm", {"momentum", "nan"},
-                [](auto& l) { l.running->averaging = momentum_of_new(static_cast<double>(not_a_number)); });
-  wrong_setting("kept momentum above 1", batch_bench(), "BatchNorm", {"momentum", "1.1"},
-                [](auto& l) { l.running->averaging = momentum_kept(1.1); });
   wrong_setting("a scale of a wrong size", batch_bench(), "BatchNorm", {"3 values of scale", "4"},
                 [](auto& l) {
                   l.scale.value.resize(4);
@@ -400,6 +393,17 @@ TEST_CASE("settings that went wrong after construction") {
                 "GroupNorm", {"no running statistics"}, [](auto& l) { l.running.emplace(6); });
   wrong_setting("running statistics on WeightNorm", Bench<Matrix>(WeightNorm<float>(6), Matrix(6, 3)),
                 "WeightNorm", {"no running statistics"}, [](auto& l) { l.running.emplace(6); });
+}
+
+TEST_CASE("a momentum that is none is refused where it is written") {
+  for (const double momentum : {1.5, -0.1, static_cast<double>(not_a_number), infinite}) {
+    char text[32];
+    std::snprintf(text, sizeof text, "from 0 to 1, got %g", momentum);
+    misuse("of the new value", batch_bench(), "momentum_of_new", {text},
+           [momentum](auto& b) { b.layer.running->averaging = momentum_of_new(momentum); });
+    misuse("kept", batch_bench(), "momentum_kept", {text},
+           [momentum](auto& b) { b.layer.running->averaging = momentum_kept(momentum); });
+  }
 }
 
 TEST_CASE("settings are checked by backward too") {

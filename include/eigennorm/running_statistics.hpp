@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "eigennorm/core/error.hpp"
 #include "eigennorm/kernels/summary.hpp"
@@ -17,6 +18,15 @@ namespace eigennorm {
 /// because one half of the field gives the weight of the new value and the other half that of the old one.
 class Averaging {
  public:
+  /// (Converts from nothing: here to say so.)
+  template <typename Number, typename = std::enable_if_t<std::is_arithmetic_v<Number>>>
+  Averaging(Number) {  // NOLINT(google-explicit-constructor)
+    static_assert(
+        !sizeof(Number),
+        "A bare number is no momentum: write momentum_of_new(0.1) as in PyTorch, or momentum_kept(0.9) as in "
+        "Keras, Flax and ONNX.");
+  }
+
   /// The weight of the next batch's value, after `batches` batches.
   double weight_of_new(std::int64_t batches) const {
     return kind_ == Kind::cumulative ? 1 / (static_cast<double>(batches) + 1)
@@ -36,7 +46,9 @@ class Averaging {
 
  private:
   enum class Kind { of_new, kept, cumulative };
-  Averaging(Kind kind, double momentum) : kind_(kind), momentum_(momentum) {}
+  Averaging(Kind kind, double momentum, const char* owner) : kind_(kind), momentum_(momentum) {
+    check(owner);
+  }
   friend Averaging momentum_of_new(double momentum);
   friend Averaging momentum_kept(double momentum);
   friend Averaging cumulative();
@@ -45,12 +57,14 @@ class Averaging {
   double momentum_;
 };
 
-/// running = (1 - m) * running + m * batch (PyTorch, mlpack, flashlight).
-inline Averaging momentum_of_new(double momentum) { return {Averaging::Kind::of_new, momentum}; }
-/// running = m * running + (1 - m) * batch (Keras, Flax, ONNX).
-inline Averaging momentum_kept(double momentum) { return {Averaging::Kind::kept, momentum}; }
+/// running = (1 - m) * running + m * batch (PyTorch, mlpack, flashlight). Fails unless m is in [0, 1].
+inline Averaging momentum_of_new(double momentum) {
+  return {Averaging::Kind::of_new, momentum, "momentum_of_new"};
+}
+/// running = m * running + (1 - m) * batch (Keras, Flax, ONNX). Fails unless m is in [0, 1].
+inline Averaging momentum_kept(double momentum) { return {Averaging::Kind::kept, momentum, "momentum_kept"}; }
 /// The plain average of all batches so far.
-inline Averaging cumulative() { return {Averaging::Kind::cumulative, 0}; }
+inline Averaging cumulative() { return {Averaging::Kind::cumulative, 0, "cumulative"}; }
 
 /// Which variance of a batch enters the running one.
 enum class Estimator {
