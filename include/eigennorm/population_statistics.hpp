@@ -81,7 +81,7 @@ class PopulationStatistics {
     const std::int64_t variances = moments.statistic_ == Statistic::mean_variance ? features : 0;
     check_sizes(name, features, variances);
     if (moments.count() == 0 || moments.groups() == 0) return;
-    if (!moments.high_.allFinite() || !moments.variance_.allFinite()) {
+    if (!moments.high_.map().allFinite() || !moments.variance_.map().allFinite()) {
       core::fail_with({name, ": expected finite statistics, got NaN or infinity"});
     }
     prepare(features, variances);
