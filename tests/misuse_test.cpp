@@ -96,6 +96,7 @@ Bench<Tensor> image_bench() { return {BatchNorm<float>(3), Tensor(2, 3, 4, 5)}; 
 Bench<Matrix> layer_bench() { return {LayerNorm<float>(3), Matrix(6, 3)}; }
 
 const float not_a_number = std::numeric_limits<float>::quiet_NaN();
+const std::int64_t last_count = std::numeric_limits<std::int64_t>::max();
 const double infinite = std::numeric_limits<double>::infinity();
 
 }  // namespace
@@ -395,6 +396,37 @@ TEST_CASE("settings that went wrong after construction") {
                 "WeightNorm", {"no running statistics"}, [](auto& l) { l.running.emplace(6); });
 }
 
+TEST_CASE("the first bad one of many running values is named, wherever it is") {
+  for (const Eigen::Index channels : {1, 2, 3, 4, 5, 7, 8, 9, 64, 67}) {
+    for (Eigen::Index bad = 0; bad < channels; ++bad) {
+      for (const bool of_mean : {false, true}) {
+        RunningStatistics<float> running(channels);
+        running.variance.setConstant(-0.0F);  // which is 0
+        running.check("Owner", "channels");
+        (of_mean ? running.mean : running.variance).tail(channels - bad).setConstant(not_a_number);
+        CHECK(refused(
+                  "Owner", {"nan at index " + std::to_string(bad)},
+                  [&] { running.check("Owner", "channels"); }, running) == "");
+        if (of_mean) continue;
+        running.variance.tail(channels - bad).setConstant(-1);
+        CHECK(refused(
+                  "Owner", {"-1 at index " + std::to_string(bad)},
+                  [&] { running.check("Owner", "channels"); }, running) == "");
+      }
+    }
+  }
+  // The largest and the smallest that are.
+  RunningStatistics<double> limits(4);
+  limits.mean << -std::numeric_limits<double>::max(), std::numeric_limits<double>::max(), -0.0, 5e-324;
+  limits.variance << std::numeric_limits<double>::max(), 5e-324, 0, 1;
+  limits.check("Owner", "channels");
+  RunningStatistics<long double> wide(4);
+  wide.variance(3) = -1;
+  CHECK(refused("Owner", {"-1 at index 3"}, [&] { wide.check("Owner", "channels"); }) == "");
+  wide.mean(2) = std::numeric_limits<long double>::infinity();
+  CHECK(refused("Owner", {"inf at index 2"}, [&] { wide.check("Owner", "channels"); }) == "");
+}
+
 TEST_CASE("a momentum that is none is refused where it is written") {
   for (const double momentum : {1.5, -0.1, static_cast<double>(not_a_number), infinite}) {
     char text[32];
@@ -433,6 +465,14 @@ TEST_CASE("running statistics where there are none") {
   misuse("an estimate without a variance", batch_bench(), "RunningStatistics::assign", {"3 variances", "0"},
          [](auto& b) {
            b.layer.running->assign({Vector<float>::Ones(3), Vector<float>()});
+         });
+  misuse("an estimate with a negative variance", batch_bench(), "RunningStatistics::assign",
+         {"variance of at least 0", "3 features", "-1 at index 0"}, [](auto& b) {
+           b.layer.running->assign({Vector<float>::Ones(3), Vector<float>::Constant(3, -1)});
+         });
+  misuse("an estimate without a mean", batch_bench(), "RunningStatistics::assign",
+         {"finite mean", "nan at index 0"}, [](auto& b) {
+           b.layer.running->assign({Vector<float>::Constant(3, not_a_number), Vector<float>::Ones(3)});
          });
 }
 
