@@ -396,6 +396,43 @@ TEST_CASE("settings that went wrong after construction") {
                 "WeightNorm", {"no running statistics"}, [](auto& l) { l.running.emplace(6); });
 }
 
+TEST_CASE("running statistics that are none are refused by every call that uses or moves them") {
+  const auto wrong = [](const std::string& name, Parts parts, auto spoil) {
+    wrong_setting(name, batch_bench(), "BatchNorm", parts, spoil);
+    wrong_setting(name + ", images", image_bench(), "BatchNorm", parts, spoil);
+    wrong_setting(name + ", frozen", batch_bench(), "BatchNorm", parts, [&](auto& l) {
+      l.freeze();
+      spoil(l);
+    });
+    wrong_setting(name + ", in use while it moves", batch_bench(), "BatchNorm", parts, [&](auto& l) {
+      l.running->use_in_forward = true;
+      spoil(l);
+    });
+  };
+  wrong("a negative variance", {"running variance of at least 0", "3 channels", "-1 at index 2"},
+        [](auto& l) { l.running->variance(2) = -1; });
+  wrong("a variance of -eps", {"running variance of at least 0", "-1e-05 at index 0"},
+        [](auto& l) { l.running->variance(0) = -1e-5F; });
+  wrong("a variance of NaN", {"finite running variance", "nan at index 1"},
+        [](auto& l) { l.running->variance(1) = not_a_number; });
+  wrong("an infinite variance", {"finite running variance", "inf at index 1"},
+        [](auto& l) { l.running->variance(1) = static_cast<float>(infinite); });
+  wrong("a mean of NaN", {"finite running mean", "3 channels", "nan at index 0"},
+        [](auto& l) { l.running->mean.setConstant(not_a_number); });
+  wrong("an infinite mean", {"finite running mean", "-inf at index 2"},
+        [](auto& l) { l.running->mean(2) = -static_cast<float>(infinite); });
+  wrong("no more batches can be counted", {"numbers of batches", "got 9223372036854775807"},
+        [](auto& l) { l.running->batches = last_count; });
+  wrong("no more rejected batches can be counted", {"numbers of batches", "got 9223372036854775807"},
+        [](auto& l) { l.running->rejected_batches = last_count; });
+  wrong("fewer than no batches", {"batches", "got -1"}, [](auto& l) { l.running->batches = -1; });
+  wrong("fewer than no rejected batches", {"rejected batches", "got -2"},
+        [](auto& l) { l.running->rejected_batches = -2; });
+  wrong_setting("a mean of NaN, without a variance", Bench<Matrix>(MeanOnlyBatchNorm<float>(3), Matrix(6, 3)),
+                "MeanOnlyBatchNorm", {"running mean", "nan at index 1"},
+                [](auto& l) { l.running->mean(1) = not_a_number; });
+}
+
 TEST_CASE("the first bad one of many running values is named, wherever it is") {
   for (const Eigen::Index channels : {1, 2, 3, 4, 5, 7, 8, 9, 64, 67}) {
     for (Eigen::Index bad = 0; bad < channels; ++bad) {

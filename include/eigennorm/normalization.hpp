@@ -320,6 +320,7 @@ class Normalization {
       core::fail_with({name(), ": expected running statistics of ", features(), " means and ", variances,
                        " variances, got ", running->mean.size(), " and ", running->variance.size()});
     }
+    running->check(name(), geometry_.noun);
   }
 
   void check_shape(const Shape& x, const Shape& other, const char* role) const {
