@@ -189,6 +189,24 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("a stream of single observations allocates with the first, and so do batches") {
+  const Eigen::RowVectorXf row = Eigen::RowVectorXf::Random(17);
+  const Eigen::MatrixXf batch = Eigen::MatrixXf::Random(30, 17);
+  PopulationStatistics<float> population(17);
+  const auto observe_row = [&] { population.observe(row, channels_on(1)); };
+  const auto observe_batch = [&] { population.observe(batch, channels_on(1)); };
+  observe_row();
+  for (int i = 0; i < 5; ++i) CHECK(allocations_of(observe_row) == 0);
+  observe_batch();
+  for (int i = 0; i < 5; ++i) {
+    CHECK(allocations_of(observe_batch) == 0);
+    CHECK(allocations_of(observe_row) == 0);
+  }
+  BatchNorm<float> layer(17);
+  layer.forward(batch);
+  CHECK(allocations_of([&] { population.observe(layer.moments()); }) == 0);
+}
+
 TEST_CASE("on a pool only Eigen allocates: at most four times for each thread of a parallel section") {
   using Float = Field<float, Eigen::RowMajor>;
   for (const int threads : {1, 2, 4}) {

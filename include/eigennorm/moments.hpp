@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "eigennorm/core/device.hpp"
 #include "eigennorm/core/partition.hpp"
 #include "eigennorm/kernels/job.hpp"
 #include "eigennorm/kernels/wide.hpp"
@@ -20,6 +21,16 @@ template <typename Scalar>
 class Normalization;
 template <typename Scalar>
 class PopulationStatistics;
+template <typename Scalar>
+class Moments;
+
+namespace core {
+
+template <typename Storage, typename Scalar>
+void observe_batch(const View<const Storage>& x, const Geometry& geometry, Statistic statistic,
+                   const Device& device, Moments<Scalar>& moments);
+
+}  // namespace core
 
 namespace core {
 
@@ -94,6 +105,9 @@ class Moments {
  private:
   friend class Normalization<Scalar>;
   friend class PopulationStatistics<Scalar>;
+  template <typename Storage, typename S>
+  friend void core::observe_batch(const View<const Storage>&, const Geometry&, Statistic, const Device&,
+                                  Moments<S>&);
 
   enum class Source { none, batch, running };
 
