@@ -66,7 +66,10 @@ inline Averaging momentum_of_new(double momentum) {
 }
 /// running = m * running + (1 - m) * batch (Keras, Flax, ONNX). Fails unless m is in [0, 1].
 inline Averaging momentum_kept(double momentum) { return {Averaging::Kind::kept, momentum, "momentum_kept"}; }
-/// The plain average of all batches so far.
+/// The plain average of all batches so far. It is kept in Scalar, so that a file of it goes on with the same bits, and rounded
+/// once a batch: after n batches it is off by at most (n + 1) / 2 u of the largest value it had, in practice by less than
+/// sqrt(n) u (u = 2^-24 for float, 2^-53 for double; docs/accuracy.md). For long runs in float use PopulationStatistics,
+/// whose sums are in double.
 inline Averaging cumulative() { return {Averaging::Kind::cumulative, 0, "cumulative"}; }
 
 /// Which variance of a batch enters the running one.
