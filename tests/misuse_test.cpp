@@ -1,4 +1,5 @@
 #include <cstdint>
+#include <cstdio>
 #include <initializer_list>
 #include <limits>
 #include <stdexcept>
@@ -95,6 +96,7 @@ Bench<Tensor> image_bench() { return {BatchNorm<float>(3), Tensor(2, 3, 4, 5)}; 
 Bench<Matrix> layer_bench() { return {LayerNorm<float>(3), Matrix(6, 3)}; }
 
 const float not_a_number = std::numeric_limits<float>::quiet_NaN();
+const std::int64_t last_count = std::numeric_limits<std::int64_t>::max();
 const double infinite = std::numeric_limits<double>::infinity();
 
 }  // namespace
@@ -344,14 +346,6 @@ TEST_CASE("settings that went wrong after construction") {
                 [](auto& l) { l.eps = static_cast<double>(not_a_number); });
   wrong_setting("eps infinite", layer_bench(), "LayerNorm", {"eps", "inf"},
                 [](auto& l) { l.eps = infinite; });
-  wrong_setting("momentum above 1", batch_bench(), "BatchNorm", {"momentum", "1.5"},
-                [](auto& l) { l.running->averaging = momentum_of_new(1.5); });
-  wrong_setting("momentum below 0", batch_bench(), "BatchNorm", {"momentum", "-0.1"},
-                [](auto& l) { l.running->averaging = momentum_of_new(-0.1); });
-  wrong_setting("momentum NaN", batch_bench(), "BatchNorm", {"momentum", "nan"},
-                [](auto& l) { l.running->averaging = momentum_of_new(static_cast<double>(not_a_number)); });
-  wrong_setting("kept momentum above 1", batch_bench(), "BatchNorm", {"momentum", "1.1"},
-                [](auto& l) { l.running->averaging = momentum_kept(1.1); });
   wrong_setting("a scale of a wrong size", batch_bench(), "BatchNorm", {"3 values of scale", "4"},
                 [](auto& l) {
                   l.scale.value.resize(4);
@@ -402,6 +396,85 @@ TEST_CASE("settings that went wrong after construction") {
                 "WeightNorm", {"no running statistics"}, [](auto& l) { l.running.emplace(6); });
 }
 
+TEST_CASE("running statistics that are none are refused by every call that uses or moves them") {
+  const auto wrong = [](const std::string& name, Parts parts, auto spoil) {
+    wrong_setting(name, batch_bench(), "BatchNorm", parts, spoil);
+    wrong_setting(name + ", images", image_bench(), "BatchNorm", parts, spoil);
+    wrong_setting(name + ", frozen", batch_bench(), "BatchNorm", parts, [&](auto& l) {
+      l.freeze();
+      spoil(l);
+    });
+    wrong_setting(name + ", in use while it moves", batch_bench(), "BatchNorm", parts, [&](auto& l) {
+      l.running->use_in_forward = true;
+      spoil(l);
+    });
+  };
+  wrong("a negative variance", {"running variance of at least 0", "3 channels", "-1 at index 2"},
+        [](auto& l) { l.running->variance(2) = -1; });
+  wrong("a variance of -eps", {"running variance of at least 0", "-1e-05 at index 0"},
+        [](auto& l) { l.running->variance(0) = -1e-5F; });
+  wrong("a variance of NaN", {"finite running variance", "nan at index 1"},
+        [](auto& l) { l.running->variance(1) = not_a_number; });
+  wrong("an infinite variance", {"finite running variance", "inf at index 1"},
+        [](auto& l) { l.running->variance(1) = static_cast<float>(infinite); });
+  wrong("a mean of NaN", {"finite running mean", "3 channels", "nan at index 0"},
+        [](auto& l) { l.running->mean.setConstant(not_a_number); });
+  wrong("an infinite mean", {"finite running mean", "-inf at index 2"},
+        [](auto& l) { l.running->mean(2) = -static_cast<float>(infinite); });
+  wrong("no more batches can be counted", {"numbers of batches", "got 9223372036854775807"},
+        [](auto& l) { l.running->batches = last_count; });
+  wrong("no more rejected batches can be counted", {"numbers of batches", "got 9223372036854775807"},
+        [](auto& l) { l.running->rejected_batches = last_count; });
+  wrong("fewer than no batches", {"batches", "got -1"}, [](auto& l) { l.running->batches = -1; });
+  wrong("fewer than no rejected batches", {"rejected batches", "got -2"},
+        [](auto& l) { l.running->rejected_batches = -2; });
+  wrong_setting("a mean of NaN, without a variance", Bench<Matrix>(MeanOnlyBatchNorm<float>(3), Matrix(6, 3)),
+                "MeanOnlyBatchNorm", {"running mean", "nan at index 1"},
+                [](auto& l) { l.running->mean(1) = not_a_number; });
+}
+
+TEST_CASE("the first bad one of many running values is named, wherever it is") {
+  for (const Eigen::Index channels : {1, 2, 3, 4, 5, 7, 8, 9, 64, 67}) {
+    for (Eigen::Index bad = 0; bad < channels; ++bad) {
+      for (const bool of_mean : {false, true}) {
+        RunningStatistics<float> running(channels);
+        running.variance.setConstant(-0.0F);  // which is 0
+        running.check("Owner", "channels");
+        (of_mean ? running.mean : running.variance).tail(channels - bad).setConstant(not_a_number);
+        CHECK(refused(
+                  "Owner", {"nan at index " + std::to_string(bad)},
+                  [&] { running.check("Owner", "channels"); }, running) == "");
+        if (of_mean) continue;
+        running.variance.tail(channels - bad).setConstant(-1);
+        CHECK(refused(
+                  "Owner", {"-1 at index " + std::to_string(bad)},
+                  [&] { running.check("Owner", "channels"); }, running) == "");
+      }
+    }
+  }
+  // The largest and the smallest that are.
+  RunningStatistics<double> limits(4);
+  limits.mean << -std::numeric_limits<double>::max(), std::numeric_limits<double>::max(), -0.0, 5e-324;
+  limits.variance << std::numeric_limits<double>::max(), 5e-324, 0, 1;
+  limits.check("Owner", "channels");
+  RunningStatistics<long double> wide(4);
+  wide.variance(3) = -1;
+  CHECK(refused("Owner", {"-1 at index 3"}, [&] { wide.check("Owner", "channels"); }) == "");
+  wide.mean(2) = std::numeric_limits<long double>::infinity();
+  CHECK(refused("Owner", {"inf at index 2"}, [&] { wide.check("Owner", "channels"); }) == "");
+}
+
+TEST_CASE("a momentum that is none is refused where it is written") {
+  for (const double momentum : {1.5, -0.1, static_cast<double>(not_a_number), infinite}) {
+    char text[32];
+    std::snprintf(text, sizeof text, "from 0 to 1, got %g", momentum);
+    misuse("of the new value", batch_bench(), "momentum_of_new", {text},
+           [momentum](auto& b) { b.layer.running->averaging = momentum_of_new(momentum); });
+    misuse("kept", batch_bench(), "momentum_kept", {text},
+           [momentum](auto& b) { b.layer.running->averaging = momentum_kept(momentum); });
+  }
+}
+
 TEST_CASE("settings are checked by backward too") {
   const auto wrong = [](const std::string& name, Parts parts, auto spoil) {
     Bench<Matrix> bench = batch_bench();
@@ -429,6 +502,14 @@ TEST_CASE("running statistics where there are none") {
   misuse("an estimate without a variance", batch_bench(), "RunningStatistics::assign", {"3 variances", "0"},
          [](auto& b) {
            b.layer.running->assign({Vector<float>::Ones(3), Vector<float>()});
+         });
+  misuse("an estimate with a negative variance", batch_bench(), "RunningStatistics::assign",
+         {"variance of at least 0", "3 features", "-1 at index 0"}, [](auto& b) {
+           b.layer.running->assign({Vector<float>::Ones(3), Vector<float>::Constant(3, -1)});
+         });
+  misuse("an estimate without a mean", batch_bench(), "RunningStatistics::assign",
+         {"finite mean", "nan at index 0"}, [](auto& b) {
+           b.layer.running->assign({Vector<float>::Constant(3, not_a_number), Vector<float>::Ones(3)});
          });
 }
 

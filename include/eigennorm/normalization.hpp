@@ -82,6 +82,9 @@ struct Calls {
                        const Context<Scalar>& context);
   /// Only the checks of `evaluate`; y is null where the call makes its own.
   static void check(const Layer& layer, const In& x, const Out* y);
+  /// Of a forward the statistics alone, and no layer.
+  static void observe(const In& x, const Geometry& geometry, Statistic statistic, const Device& device,
+                      Moments<Scalar>& moments);
 
  private:
   using Job = kernels::ForwardJob<Storage, Scalar>;

@@ -19,8 +19,8 @@ namespace eigennorm {
 /// The layer works on a parameter, not on data: `w = forward(v)`, and from the gradient dw `dv = backward(v,
 /// dw)`, which also
 /// adds to `scale.grad`. dv is orthogonal to v, so a plain gradient step never shortens v. There is no eps;
-/// a row of zeros
-/// gives w = 0, dv = 0 and adds 0 to the gradient of g. The shift is the neuron's own bias and is off.
+/// a row of zeros, or one whose norm is so small that 1 / |v[o]| is beyond Scalar (below 2.9e-39 for float, 5.6e-309 for
+/// double), gives w = 0, dv = 0 and adds 0 to the gradient of g. The shift is the neuron's own bias and is off.
 ///
 /// **Shapes.** v, w, dw, dv: any rank; the outputs on axis 0 (default) or any other, or `whole_tensor` for
 /// one norm and one g.
@@ -53,7 +53,7 @@ class WeightNorm : public Normalization<Scalar> {
     this->use_shift(false);
   }
 
-  /// g becomes the norm of v, so that w is v. Fails as forward does.
+  /// g becomes the norm of v, so that w is v; 0 for a row that counts as zeros. Fails as forward does.
   template <typename V>
   void scale_from(const V& v) {
     WeightNorm directions = *this;

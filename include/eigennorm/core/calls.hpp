@@ -373,6 +373,25 @@ void Calls<Storage, Scalar>::evaluate(const Layer& layer, const In& x, const Out
 }
 
 template <typename Storage, typename Scalar>
+void Calls<Storage, Scalar>::observe(const In& x, const Geometry& geometry, Statistic statistic,
+                                     const Device& device, Moments<Scalar>& moments) {
+  check_strides(x.shape, x.strides, geometry.name, "x");
+  // As if there were a y beside x, which would be walked likewise.
+  const kernels::Partition partition =
+      core::partition(geometry, x.shape, x.order, {x.strides, x.strides, Strides{}});
+  moments.prepare(partition, x.shape, x.order, statistic, geometry.groups,
+                  statistic == Statistic::mean_variance);
+  moments.source_ = Moments<Scalar>::Source::none;
+  if (partition.size > 0) {
+    Job job{&partition, statistic,      0,
+            x.data,     nullptr,        nullptr,
+            nullptr,    moments.sink(), &kernels::block_kernels<Storage, Scalar>()};
+    core::forward(job, device);
+  }
+  moments.source_ = Moments<Scalar>::Source::batch;
+}
+
+template <typename Storage, typename Scalar>
 void Calls<Storage, Scalar>::backward(Layer& layer, const In& x, const In& dy, const Out& dx,
                                       const Context<Scalar>& context) {
   const char* name = layer.name();

@@ -219,10 +219,18 @@ struct GroupStatistics {
   Wide<Scalar> variance;  ///< of Statistic::mean_variance: the biased variance
 };
 
-/// 1 / sqrt(radicand); 0 where that root is 0, so that a constant group is normalized to 0.
+/// 1 / sigma as a Scalar; 0 where that is beyond its range, as where sigma is 0: such a group counts as constant and is
+/// normalized to 0. (NaN stays NaN.)
+template <typename Scalar>
+Scalar rstd_of(Wide<Scalar> reciprocal) {
+  const auto rstd = static_cast<Scalar>(reciprocal);
+  return rstd > std::numeric_limits<Scalar>::max() ? Scalar(0) : rstd;
+}
+
+/// The same from sigma^2.
 template <typename Scalar>
 Scalar reciprocal_root(Wide<Scalar> radicand) {
-  return radicand == 0 ? Scalar(0) : static_cast<Scalar>(Wide<Scalar>(1) / std::sqrt(radicand));
+  return radicand == 0 ? Scalar(0) : rstd_of<Scalar>(Wide<Scalar>(1) / std::sqrt(radicand));
 }
 
 /// What a group is normalized with, from its summary.
@@ -260,7 +268,7 @@ GroupStatistics<Scalar> finish_scaled(Summary<Scalar> summary, Statistic statist
   if (variance != 0 && scaled_eps <= (std::numeric_limits<W>::max)()) {
     const W radicand = variance + scaled_eps;
     result.normalizer.rstd =
-        radicand == 0 ? Scalar(0) : static_cast<Scalar>(std::ldexp(W(1) / std::sqrt(radicand), -exponent));
+        radicand == 0 ? Scalar(0) : rstd_of<Scalar>(std::ldexp(W(1) / std::sqrt(radicand), -exponent));
   } else {
     result.normalizer.rstd = reciprocal_root<Scalar>(result.variance + eps);
   }
