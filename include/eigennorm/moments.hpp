@@ -23,6 +23,9 @@ class PopulationStatistics;
 
 namespace core {
 
+template <typename Storage, typename Scalar>
+struct Calls;
+
 /// Numbers that keep their memory where they become fewer: a layer that goes back and forth between shapes allocates for
 /// the largest alone.
 template <typename T>
