@@ -1,5 +1,7 @@
 #pragma once
 
+#include "eigennorm/core/requirements.hpp"
+
 #include "eigennorm/batch_norm.hpp"
 #include "eigennorm/group_norm.hpp"
 #include "eigennorm/instance_norm.hpp"

@@ -11,7 +11,9 @@
 #error "EigenNorm needs arithmetic in the type of its operands: compile for SSE2 (-mfpmath=sse) or better."
 #endif
 #if defined(__clang__)
+#if __clang_major__ >= 11  // the older ones contract nothing by themselves
 #pragma float_control(push)
+#endif
 #pragma clang fp contract(off)
 #elif defined(__GNUC__)
 #pragma GCC push_options
