@@ -26,7 +26,7 @@ namespace kernels {
 
 /// What the processor has.
 inline InstructionSet detected_instruction_set() {
-#if defined(__x86_64__)
+#if defined(EIGENNORM_X86_REGIONS)
   __builtin_cpu_init();
   // Every processor with AVX2 has F16C, which clang 14 cannot ask for.
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return InstructionSet::baseline;
@@ -87,7 +87,7 @@ const BlockKernels<Storage, Scalar>& block_kernels() {
     static constexpr Kernels kernels[] = {
       Kernels::template of<reference::Functions<Storage, Scalar>>(),
       Kernels::template of<baseline::Functions<Storage, Scalar>>(),
-#if defined(__x86_64__)
+#if defined(EIGENNORM_X86_REGIONS)
       Kernels::template of<avx2::Functions<Storage, Scalar>>(),
       Kernels::template of<avx512::Functions<Storage, Scalar>>(),
 #endif

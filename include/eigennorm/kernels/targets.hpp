@@ -30,6 +30,12 @@
 #define EIGENNORM_UNIT unit_for_baseline
 #endif
 
+// Where there are kernels for AVX2 and AVX-512. Not with g++ for Windows: it keeps their registers on a stack that it
+// aligns to 16 bytes only, and crashes there (GCC bug 54412).
+#if defined(__x86_64__) && (defined(__clang__) || !(defined(_WIN32) || defined(__CYGWIN__)))
+#define EIGENNORM_X86_REGIONS
+#endif
+
 #include "eigennorm/kernels/strict_begin.inl"
 
 namespace eigennorm::kernels {
@@ -48,7 +54,7 @@ namespace baseline {
 #undef EIGENNORM_BYTES
 }  // namespace baseline
 
-#if defined(__x86_64__)
+#if defined(EIGENNORM_X86_REGIONS)
 
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
@@ -99,7 +105,7 @@ namespace avx512 {
 #pragma GCC pop_options
 #endif
 
-#endif  // __x86_64__
+#endif  // EIGENNORM_X86_REGIONS
 
 }  // namespace EIGENNORM_UNIT
 }  // namespace eigennorm::kernels
