@@ -10,7 +10,7 @@
 using namespace eigennorm;
 
 TEST_CASE("the best instruction set is what the processor has") {
-#if defined(__x86_64__)
+#if defined(EIGENNORM_X86_REGIONS)
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&

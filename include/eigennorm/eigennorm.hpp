@@ -1,5 +1,7 @@
 #pragma once
 
+#include "eigennorm/core/requirements.hpp"
+
 // For whoever has tensors. Each layer's own header does without.
 #if __has_include(<unsupported/Eigen/CXX11/Tensor>)
 #include <unsupported/Eigen/CXX11/Tensor>

@@ -7,6 +7,12 @@
 /// \file
 /// Which instruction set runs: the best that the processor has, or less on request.
 
+// Where there are kernels for AVX2 and AVX-512. Not with g++ for Windows: it keeps their registers on a stack that it
+// aligns to 16 bytes only, and crashes there (GCC bug 54412).
+#if defined(__x86_64__) && (defined(__clang__) || !(defined(_WIN32) || defined(__CYGWIN__)))
+#define EIGENNORM_X86_REGIONS
+#endif
+
 namespace eigennorm {
 
 /// Instruction sets for which there are kernels, from least to best.
@@ -21,7 +27,7 @@ namespace kernels {
 
 /// What the processor has.
 inline InstructionSet detected_instruction_set() {
-#if defined(__x86_64__)
+#if defined(EIGENNORM_X86_REGIONS)
   __builtin_cpu_init();
   // Every processor with AVX2 has F16C, which clang 14 cannot ask for.
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return InstructionSet::baseline;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "eigennorm/core/requirements.hpp"
+
 #include <Eigen/Core>
 #include <cstdint>
 #include <utility>

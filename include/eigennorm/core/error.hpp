@@ -1,5 +1,7 @@
 #pragma once
 
+#include "eigennorm/core/requirements.hpp"
+
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>

@@ -26,7 +26,7 @@ const BlockKernels<Storage, Scalar>& block_kernels() {
     static constexpr Kernels kernels[] = {
       Kernels::template of<reference::Functions<Storage, Scalar>>(),
       Kernels::template of<baseline::Functions<Storage, Scalar>>(),
-#if defined(__x86_64__)
+#if defined(EIGENNORM_X86_REGIONS)
       Kernels::template of<avx2::Functions<Storage, Scalar>>(),
       Kernels::template of<avx512::Functions<Storage, Scalar>>(),
 #endif

@@ -380,7 +380,7 @@ struct Vector<T, EIGENNORM_BYTES> {
   /// The halves of a register, in registers: through memory they would cost as much as all the additions.
   template <int N>
   EIGENNORM_INLINE typename Sized<T, N / 2>::V lower(typename Sized<T, N>::V a) {
-#if defined(__has_builtin) && __has_builtin(__builtin_shufflevector)
+#if defined(__clang__) || __GNUC__ >= 12
     if constexpr (N == 16) return __builtin_shufflevector(a, a, 0, 1, 2, 3, 4, 5, 6, 7);
     if constexpr (N == 8) return __builtin_shufflevector(a, a, 0, 1, 2, 3);
     if constexpr (N == 4) return __builtin_shufflevector(a, a, 0, 1);
@@ -391,7 +391,7 @@ struct Vector<T, EIGENNORM_BYTES> {
   }
   template <int N>
   EIGENNORM_INLINE typename Sized<T, N / 2>::V upper(typename Sized<T, N>::V a) {
-#if defined(__has_builtin) && __has_builtin(__builtin_shufflevector)
+#if defined(__clang__) || __GNUC__ >= 12
     if constexpr (N == 16) return __builtin_shufflevector(a, a, 8, 9, 10, 11, 12, 13, 14, 15);
     if constexpr (N == 8) return __builtin_shufflevector(a, a, 4, 5, 6, 7);
     if constexpr (N == 4) return __builtin_shufflevector(a, a, 2, 3);

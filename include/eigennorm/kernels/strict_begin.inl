@@ -11,8 +11,10 @@
 #error "EigenNorm needs arithmetic in the type of its operands: compile for SSE2 (-mfpmath=sse) or better."
 #endif
 #if defined(__clang__)
+#if __clang_major__ >= 11  // the older ones contract nothing by themselves
 #pragma float_control(push)
 #pragma float_control(precise, on)
+#endif
 #pragma clang fp contract(off)
 #elif defined(__GNUC__)
 #pragma GCC push_options

@@ -14,6 +14,7 @@
 /// the first time
 /// inside a target region, its inline functions would be emitted for that target.
 
+#include "eigennorm/instruction_set.hpp"
 #include "eigennorm/kernels/block.hpp"
 // A unit built with -march=native and a plain one may be linked into one program. Kernels are weak symbols,
 // so without a
@@ -48,7 +49,7 @@ namespace baseline {
 #undef EIGENNORM_BYTES
 }  // namespace baseline
 
-#if defined(__x86_64__)
+#if defined(EIGENNORM_X86_REGIONS)
 
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
@@ -99,7 +100,7 @@ namespace avx512 {
 #pragma GCC pop_options
 #endif
 
-#endif  // __x86_64__
+#endif  // EIGENNORM_X86_REGIONS
 
 }  // namespace EIGENNORM_UNIT
 }  // namespace eigennorm::kernels
