@@ -230,7 +230,7 @@ TEST_CASE("tensors that share memory") {
            using Overlapping = Eigen::Map<Matrix, 0, Eigen::OuterStride<>>;
            b.layer.forward(b.x, Overlapping(b.y.data(), 6, 3, Eigen::OuterStride<>(5)));
          });
-  misuse("a negative stride", layer_bench(), "LayerNorm", {"positive strides", "-6"}, [](auto& b) {
+  misuse("a negative stride", layer_bench(), "LayerNorm", {"strides of at least 0", "-6"}, [](auto& b) {
     using Backwards = Eigen::Map<const Matrix, 0, Eigen::OuterStride<>>;
     b.layer.forward(Backwards(b.x.data() + 12, 6, 3, Eigen::OuterStride<>(-6)), b.y);
   });
