@@ -68,11 +68,25 @@ constexpr bool tells_memory<Dense, std::void_t<decltype(std::declval<const Dense
                                                decltype(std::declval<const Dense&>().innerStride()),
                                                decltype(std::declval<const Dense&>().outerStride())>> = true;
 
+/// What a refused verb says that it returns: something that may stand where the right thing would, so that a
+/// compiler says why it was refused and no more. A tensor expression's is the tensor to evaluate it into.
+template <typename T, typename = void>
+struct Refused {
+  using Plain = std::decay_t<T>;
+};
+template <typename T>
+struct Refused<T, std::void_t<decltype(T::NumDimensions), decltype(Eigen::internal::traits<T>::Layout),
+                              typename Eigen::internal::traits<T>::Index, typename T::Scalar>> {
+  using Plain =
+      Eigen::Tensor<std::remove_const_t<typename T::Scalar>, int(T::NumDimensions),
+                    int(Eigen::internal::traits<T>::Layout), typename Eigen::internal::traits<T>::Index>;
+};
+
 /// What the library knows of an Eigen class. The general case is an expression: its values are in no memory.
 template <typename T, typename = void>
 struct Door {
   static constexpr bool direct = false;
-  using Plain = void;
+  using Plain = typename Refused<T>::Plain;
 };
 
 /// Matrix, Array, Map, Ref, Block and the like: rank 2, always.
