@@ -161,6 +161,8 @@ class Normalization {
       core::Plain<X> y = core::DoorOf<X>::plain(x);
       run_forward(core::view(x), core::output_view(y), context);
       return y;
+    } else {
+      core::refused();
     }
   }
 
@@ -172,9 +174,12 @@ class Normalization {
     }
   }
 
+  // A const layer is told what to do instead. What the returning forms would return has to be named: void for
+  // `auto y =` would be a second error, and the first to be read.
   template <typename X>
-  void forward(const X&, Context<Scalar> = {}) const {
+  core::Plain<X> forward(const X&, Context<Scalar> = {}) const {
     static_assert(!sizeof(X), "forward trains the layer, so it changes it: on a const layer use evaluate.");
+    core::refused();
   }
   template <typename X, typename Y, typename = core::IfTensor<Y, Scalar>>
   void forward(const X&, Y&&, Context<Scalar> = {}) const {
@@ -190,6 +195,8 @@ class Normalization {
       core::Plain<X> y = core::DoorOf<X>::plain(x);
       run_evaluate(core::view(x), core::output_view(y), context);
       return y;
+    } else {
+      core::refused();
     }
   }
 
@@ -210,6 +217,8 @@ class Normalization {
       core::Plain<X> dx = core::DoorOf<X>::plain(x);
       run_backward(core::view(x), core::view(dy), core::output_view(dx), context);
       return dx;
+    } else {
+      core::refused();
     }
   }
 
@@ -220,6 +229,20 @@ class Normalization {
                   core::check_output<X, DX, Scalar>()) {
       run_backward(core::view(x), core::view(dy), core::output_view(dx), context);
     }
+  }
+
+  template <typename X, typename DY>
+  core::Plain<X> backward(const X&, const DY&, Context<Scalar> = {}) const {
+    static_assert(
+        !sizeof(X),
+        "backward adds to the layer's gradients, so it changes it: call it on a layer that is not const.");
+    core::refused();
+  }
+  template <typename X, typename DY, typename DX, typename = core::IfTensor<DX, Scalar>>
+  void backward(const X&, const DY&, DX&&, Context<Scalar> = {}) const {
+    static_assert(
+        !sizeof(X),
+        "backward adds to the layer's gradients, so it changes it: call it on a layer that is not const.");
   }
 
   // ---- state
