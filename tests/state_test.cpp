@@ -168,6 +168,31 @@ TEST_CASE("the maps are the layer's own memory") {
   });
 }
 
+TEST_CASE("a visitor takes its map or parameter by value or by reference, of a const layer too") {
+  BatchNorm<double> layer(3);
+  layer.for_each_state([](std::string_view, auto& values) { values.setConstant(5); });
+  layer.for_each_state([](std::string_view, auto&& values) { CHECK((values == 5).all()); });
+  CHECK((layer.scale.value == 5).all());
+  CHECK(layer.running->batches == 5);
+  const BatchNorm<double>& reading = layer;
+  reading.for_each_state([](std::string_view, auto& values) {
+    CHECK((values == 5).all());
+    CHECK(std::is_const_v<std::remove_pointer_t<decltype(values.data())>>);
+  });
+  std::vector<std::string> names;
+  reading.for_each_parameter([&](std::string_view name, auto& parameter) {
+    CHECK(std::is_same_v<decltype(parameter), const Parameter<double>&>);
+    CHECK((parameter.value == 5).all());
+    names.emplace_back(name);
+  });
+  CHECK(names == std::vector<std::string>{"scale", "shift"});
+  // A visitor may count as it goes.
+  int calls = 0;
+  auto count = [calls](std::string_view, const Parameter<double>&) mutable { return ++calls; };
+  reading.for_each_parameter(count);
+  CHECK(count("", layer.scale) == 3);
+}
+
 TEST_CASE("written, read into a new layer, trained on: the same bits") {
   using Rows = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   using Images = Eigen::Tensor<float, 4, Eigen::RowMajor>;

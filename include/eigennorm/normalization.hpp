@@ -269,17 +269,22 @@ class Normalization {
 
   /// Calls `f(std::string_view name, Parameter<Scalar>&)` for "scale" and "shift", absent ones skipped: for
   /// optimizers.
+  /// On a const layer it is `const Parameter<Scalar>&`.
   template <typename F>
   void for_each_parameter(F&& f) {
-    if (scale.value.size() > 0) f(std::string_view("scale"), scale);
-    if (shift.value.size() > 0) f(std::string_view("shift"), shift);
+    visit_parameters(*this, std::forward<F>(f));
+  }
+  template <typename F>
+  void for_each_parameter(F&& f) const {
+    visit_parameters(*this, std::forward<F>(f));
   }
 
   /// Calls `f(std::string_view name, map)` for everything that training changes and a file should keep:
   /// "scale", "shift",
   /// "running_mean", "running_variance" as flat maps of Scalar, and "batches" as a flat map of one
   /// std::int64_t. Absent ones
-  /// are skipped; settings are code, not state.
+  /// are skipped; settings are code, not state. `auto`, `auto&` and `const auto&` all take the map; that of a
+  /// const layer is read only.
   template <typename F>
   void for_each_state(F&& f) {
     visit_state(*this, std::forward<F>(f));
@@ -555,16 +560,26 @@ class Normalization {
   }
 
   template <typename Layer, typename F>
+  static void visit_parameters(Layer& layer, F&& f) {
+    if (layer.scale.value.size() > 0) f(std::string_view("scale"), layer.scale);
+    if (layer.shift.value.size() > 0) f(std::string_view("shift"), layer.shift);
+  }
+
+  template <typename Layer, typename F>
   static void visit_state(Layer& layer, F&& f) {
+    // A visitor may take its map as `auto&`, so each has a name here.
     const auto visit = [&f](const char* name, auto& vector) {
-      if (vector.size() > 0) f(std::string_view(name), flat(vector.data(), vector.size()));
+      if (vector.size() == 0) return;
+      auto map = flat(vector.data(), vector.size());
+      f(std::string_view(name), map);
     };
     visit("scale", layer.scale.value);
     visit("shift", layer.shift.value);
     if (!layer.running) return;
     visit("running_mean", layer.running->mean);
     visit("running_variance", layer.running->variance);
-    f(std::string_view("batches"), flat(&layer.running->batches, 1));
+    auto batches = flat(&layer.running->batches, 1);
+    f(std::string_view("batches"), batches);
   }
 
   template <typename T>
