@@ -16,7 +16,11 @@ using namespace eigennorm;
 
 namespace {
 
-std::uint32_t mask(const AxisSet& axes, int rank) { return axes.mask(rank, "Owner"); }
+// Of a tensor whose extents are 2, 3, 4, ...
+std::uint32_t mask(const AxisSet& axes, int rank) {
+  const std::array<std::int64_t, max_rank> extents{2, 3, 4, 5, 6, 7, 8, 9};
+  return axes.mask(rank, {extents.data(), rank}, "Owner");
+}
 
 std::string text(const core::Piece& piece) {
   std::string text;
@@ -78,9 +82,8 @@ TEST_CASE("an axis that the tensor has not, or has once only, is refused when th
   for (const int axis : {4, 5, 100, -5, -100}) {
     const std::string refused = refusal([&] { mask(over(axis), 4); });
     CAPTURE(axis, refused);
-    CHECK(refused.rfind("Owner: ", 0) == 0);
-    CHECK(refused.find("axis " + std::to_string(axis)) != std::string::npos);
-    CHECK(refused.find('4') != std::string::npos);
+    CHECK(refused ==
+          "Owner: expected an input with axis " + std::to_string(axis) + ", got shape [2, 3, 4, 5]");
   }
   CHECK_THROWS_AS(mask(all_but(3), 3), std::invalid_argument);
   CHECK_THROWS_AS(mask(over_last(3), 2), std::invalid_argument);

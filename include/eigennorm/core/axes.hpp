@@ -59,13 +59,14 @@ class AxisSet {
   /// The empty set.
   AxisSet() = default;
 
-  /// The axes as bits, for a tensor of `rank` axes. Fails, in the name of `owner`, where an axis is out of
-  /// range or named twice.
-  std::uint32_t mask(int rank, const char* owner) const {
+  /// The axes as bits, for a tensor of `rank` axes and of `shape`, which error texts show. Fails, in the name
+  /// of `owner`, where an axis is out of range or named twice.
+  std::uint32_t mask(int rank, const core::Piece& shape, const char* owner) const {
     if (kind_ == Kind::last) {
       const std::int64_t count = list_[0];
       if (count > rank) {
-        core::fail_with({owner, ": expected an input of at least ", count, " axes, got one of ", rank});
+        core::fail_with({owner, ": expected an input of at least ", count,
+                         count == 1 ? " axis, got shape " : " axes, got shape ", shape});
       }
       return ((1U << count) - 1U) << (rank - count);
     }
@@ -73,11 +74,11 @@ class AxisSet {
     for (const std::int64_t given : list_) {
       const std::int64_t axis = given < 0 ? given + rank : given;
       if (axis < 0 || axis >= rank) {
-        core::fail_with({owner, ": expected an input with axis ", given, ", got one of ", rank, " axes (",
-                         -rank, " to ", rank - 1, ")"});
+        core::fail_with({owner, ": expected an input with axis ", given, ", got shape ", shape});
       }
       if ((named >> axis & 1U) != 0) {
-        core::fail_with({owner, ": expected different axes, got axis ", axis, " twice in ", list_.text()});
+        core::fail_with({owner, ": expected different axes, got axis ", axis, " twice in ", list_.text(),
+                         " for an input of shape ", shape});
       }
       named |= 1U << axis;
     }
