@@ -69,6 +69,16 @@ TEST_CASE("axis sets become bits of logical axes") {
   CHECK(mask(join(no_axes, over(2)), 4) == 0b0100);
 }
 
+TEST_CASE("two lists share an axis as far as their numbers say so") {
+  CHECK(over(1).shared_with(over(0, 1)) == 1);
+  CHECK(over(-1).shared_with(over(0, -1)) == -1);
+  CHECK(!over(1).shared_with(over(0)));
+  CHECK(!over(1).shared_with(over(-1)));
+  CHECK(!over(1).shared_with(no_axes));
+  CHECK(!over(1).shared_with(all_but(1)));
+  CHECK(!over_last(1).shared_with(over(1)));
+}
+
 TEST_CASE("the vocabulary of the layers names axes") {
   CHECK(mask(channels_on(1).axes, 4) == 0b0010);
   CHECK(mask(channels_on(-1).axes, 4) == 0b1000);

@@ -171,9 +171,11 @@ TEST_CASE("axes that the input does not have") {
          [&] { WeightNorm<float>(3, outputs_on(2)).forward(x); });
   misuse("an axis twice", "LayerNorm", {"axis 1 twice", "[1, -1]", "shape [4, 3]"},
          [&] { LayerNorm<float>(3, over(1, -1)).forward(x); });
-  misuse("channels on the sample axis of GroupNorm", "GroupNorm", {"channel", "axis 0", "[4, 3]"},
-         [&] { GroupNorm<float>(2, 4, channels_on(0), samples_on(0)).forward(x); });
-  misuse("channels on the sample axis of InstanceNorm", "InstanceNorm", {"axis 1 twice"},
+  misuse("channels on the sample axis of GroupNorm, as this rank has it", "GroupNorm",
+         {"channel", "axis 1", "[4, 3]"},
+         [&] { GroupNorm<float>(1, 3, channels_on(1), samples_on(-1)).forward(x); });
+  misuse("channels on the sample axis of InstanceNorm, as this rank has it", "InstanceNorm",
+         {"axis 1 twice", "[4, 3]"},
          [&] { InstanceNorm<float>(3, channels_on(1), samples_on(-1)).forward(x); });
   misuse("more extents than axes", "LayerNorm", {"[3, 2]", "axis 1", "[4, 3]"}, [&] {
     LayerNorm<float>({3, 2}, over(1)).forward(x);
@@ -190,6 +192,16 @@ TEST_CASE("layers that cannot be made") {
   misuse("a negative number of groups", "GroupNorm", {"-2"}, [] { GroupNorm<float>(-2, 64); });
   misuse("groups and channels the wrong way round", "GroupNorm", {"8", "64"},
          [] { GroupNorm<float>(64, 8); });
+  misuse("channels on the sample axis of GroupNorm", "GroupNorm", {"different axes", "axis 0 for both"},
+         [] { GroupNorm<float>(2, 8, channels_on(0), samples_on(0)); });
+  misuse("channels on the sample axis that GroupNorm has by default", "GroupNorm",
+         {"axis 0 for both", "by default on axis 0"}, [] { GroupNorm<float>(2, 8, channels_on(0)); });
+  misuse("channels on a sample axis of GroupNorm, from the end", "GroupNorm", {"axis -1 for both"},
+         [] { GroupNorm<float>(2, 8, channels_on(-1), samples_on(0, -1)); });
+  misuse("channels on the sample axis of InstanceNorm", "InstanceNorm", {"different axes", "axis 0 for both"},
+         [] { InstanceNorm<float>(8, channels_on(0), samples_on(0)); });
+  misuse("channels on a sample axis of InstanceNorm, from the end", "InstanceNorm", {"axis -1 for both"},
+         [] { InstanceNorm<float>(8, channels_on(-1), samples_on(0, -1)); });
   misuse("eps negative", "BatchNorm", {"eps", "-0.1"}, [] { BatchNorm<float>(3, channels_on(1), -0.1); });
   misuse("eps NaN", "LayerNorm", {"eps", "nan"},
          [] { LayerNorm<float>(3, static_cast<double>(not_a_number)); });

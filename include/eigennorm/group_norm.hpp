@@ -22,7 +22,7 @@ namespace eigennorm {
 /// parameters per
 /// channel. As many groups as channels: InstanceNorm.
 ///
-/// **Errors.** Groups that do not divide the channels.
+/// **Errors.** Groups that do not divide the channels; channels and samples on one axis.
 ///
 /// \code
 /// #include <eigennorm/eigennorm.hpp>
@@ -41,7 +41,9 @@ class GroupNorm : public Normalization<Scalar> {
             Samples samples = samples_on(0), double epsilon = 1e-5)
       : Normalization<Scalar>(
             Geometry{all_but(samples.axes), axis.axes, channels, checked(groups), "GroupNorm", "channels"},
-            Statistic::mean_variance, epsilon) {}
+            Statistic::mean_variance, epsilon) {
+    core::check_apart(axis, samples, "GroupNorm");
+  }
 
  private:
   static std::int64_t checked(std::int64_t groups) {

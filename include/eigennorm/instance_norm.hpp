@@ -39,7 +39,9 @@ class InstanceNorm : public Normalization<Scalar> {
                         Samples samples = samples_on(0), double epsilon = 1e-5)
       : Normalization<Scalar>(Geometry{all_but(join(samples.axes, axis.axes)), axis.axes, channels, 0,
                                        "InstanceNorm", "channels"},
-                              Statistic::mean_variance, epsilon) {}
+                              Statistic::mean_variance, epsilon) {
+    core::check_apart(axis, samples, "InstanceNorm");
+  }
 };
 
 }  // namespace eigennorm

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <iterator>
+#include <optional>
 #include <type_traits>
 
 #include "eigennorm/core/error.hpp"
@@ -83,6 +84,15 @@ class AxisSet {
       named |= 1U << axis;
     }
     return kind_ == Kind::these ? named : ((1U << rank) - 1U) & ~named;
+  }
+
+  /// The first number that is listed in both, if any. (That 1 and -1 are one axis is known with the rank.)
+  std::optional<std::int64_t> shared_with(const AxisSet& other) const {
+    if (kind_ != Kind::these || other.kind_ != Kind::these) return std::nullopt;
+    const auto* shared =
+        std::find_first_of(list_.begin(), list_.end(), other.list_.begin(), other.list_.end());
+    if (shared == list_.end()) return std::nullopt;
+    return *shared;
   }
 
   /// As error texts show it, in two pieces: "axis 1", "axes [1, 2]", "all axes but [0]", "the last axis",
@@ -196,6 +206,18 @@ Samples samples_on(Axes... axes) {
 inline Outputs outputs_on(std::int64_t axis) { return {over(axis)}; }
 /// WeightNorm with one norm, and one g, for the whole tensor.
 inline constexpr WholeTensor whole_tensor{};
+
+namespace core {
+
+/// Fails, in the name of `owner`, where the same axis is written for channels and samples.
+inline void check_apart(const Channels& channels, const Samples& samples, const char* owner) {
+  const std::optional<std::int64_t> shared = channels.axes.shared_with(samples.axes);
+  if (!shared) return;
+  fail_with({owner, ": expected channels and samples on different axes, got axis ", *shared,
+             " for both (samples_on says where the samples are, by default on axis 0)"});
+}
+
+}  // namespace core
 
 /// The extents of the feature axes, in logical order: an integer, a list `{28, 28}`, or a range of integers.
 /// One number
