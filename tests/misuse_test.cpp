@@ -201,7 +201,8 @@ TEST_CASE("layers that cannot be made") {
   misuse("channels on the sample axis of InstanceNorm", "InstanceNorm", {"different axes", "axis 0 for both"},
          [] { InstanceNorm<float>(8, channels_on(0), samples_on(0)); });
   misuse("channels on a sample axis of InstanceNorm, from the end", "InstanceNorm", {"axis -1 for both"},
-         [] { InstanceNorm<float>(8, channels_on(-1), samples_on(0, -1)); });
+         [] { InstanceNorm<float>(8, channels_on(-1), samples_on(0, -1), 1e-3); });
+  misuse("eps negative, after the channels", "BatchNorm", {"eps", "-0.1"}, [] { BatchNorm<float>(3, -0.1); });
   misuse("eps negative", "BatchNorm", {"eps", "-0.1"}, [] { BatchNorm<float>(3, channels_on(1), -0.1); });
   misuse("eps NaN", "LayerNorm", {"eps", "nan"},
          [] { LayerNorm<float>(3, static_cast<double>(not_a_number)); });

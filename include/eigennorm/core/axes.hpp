@@ -23,8 +23,25 @@ namespace eigennorm {
 
 namespace core {
 
+template <typename T>
+constexpr bool is_integer = std::is_convertible_v<T, std::int64_t> && !std::is_floating_point_v<T>;
+
 template <typename... Ts>
-constexpr bool all_integers = (std::is_integral_v<std::decay_t<Ts>> && ...);
+constexpr bool all_integers = (is_integer<std::decay_t<Ts>> && ...);
+
+/// An integer of any type. As a parameter it takes a `std::size_t` or an `Eigen::Index` without a warning, in
+/// braces too, and no floating-point number, which would be an eps in a wrong place.
+class Integer {
+ public:
+  template <typename T, typename = std::enable_if_t<is_integer<T>>>
+  Integer(const T& value)
+      : value_(static_cast<std::int64_t>(value)) {}  // NOLINT(google-explicit-constructor)
+
+  operator std::int64_t() const { return value_; }  // NOLINT(google-explicit-constructor)
+
+ private:
+  std::int64_t value_;
+};
 
 /// At most `max_rank` integers, in place.
 class ShortList {
@@ -33,7 +50,7 @@ class ShortList {
 
   template <typename Iterator>
   ShortList(Iterator first, Iterator last, const char* owner) {
-    static_assert(std::is_integral_v<std::decay_t<decltype(*first)>>, "Axes and extents are integers.");
+    static_assert(is_integer<std::decay_t<decltype(*first)>>, "Axes and extents are integers.");
     for (; first != last; ++first) {
       if (size_ == max_rank) fail_with({owner, ": expected at most ", max_rank, " entries, got more"});
       values_[static_cast<std::size_t>(size_++)] = static_cast<std::int64_t>(*first);
@@ -192,7 +209,7 @@ struct Outputs {
 struct WholeTensor {};
 
 /// The channel axis of BatchNorm, MeanOnlyBatchNorm, GroupNorm and InstanceNorm: 1 in NCHW, -1 in NHWC.
-inline Channels channels_on(std::int64_t axis) { return {over(axis)}; }
+inline Channels channels_on(core::Integer axis) { return {over(axis)}; }
 /// The sample axes of InstanceNorm and GroupNorm; any number of them, none included.
 template <typename... Axes>
 Samples samples_on(Axes... axes) {
@@ -203,7 +220,7 @@ Samples samples_on(Axes... axes) {
   }
 }
 /// The output axis of WeightNorm: 0 in PyTorch's layout (outputs, inputs).
-inline Outputs outputs_on(std::int64_t axis) { return {over(axis)}; }
+inline Outputs outputs_on(core::Integer axis) { return {over(axis)}; }
 /// WeightNorm with one norm, and one g, for the whole tensor.
 inline constexpr WholeTensor whole_tensor{};
 
@@ -224,11 +241,10 @@ inline void check_apart(const Channels& channels, const Samples& samples, const 
 /// stands for the product where there are several feature axes.
 class Extents {
  public:
-  template <typename Integer, typename = std::enable_if_t<std::is_integral_v<Integer>>>
-  Extents(Integer count)
-      : Extents({static_cast<std::int64_t>(count)}) {}  // NOLINT(google-explicit-constructor)
+  template <typename T, typename = std::enable_if_t<core::is_integer<T>>>
+  Extents(T count) : Extents({core::Integer(count)}) {}  // NOLINT(google-explicit-constructor)
 
-  Extents(std::initializer_list<std::int64_t> extents) : list_(extents.begin(), extents.end(), "Extents") {}
+  Extents(std::initializer_list<core::Integer> extents) : list_(extents.begin(), extents.end(), "Extents") {}
 
   template <typename Range, typename = decltype(std::begin(std::declval<const Range&>())),
             typename = std::enable_if_t<!std::is_same_v<Range, Extents>>>
