@@ -14,12 +14,10 @@ else()
   find_package(Catch2 CONFIG QUIET)
 endif()
 if(NOT TARGET Catch2::Catch2)
-  message(STATUS "EigenNorm: Catch2 is not installed, fetching it")
-  include(FetchContent)
-  FetchContent_Declare(Catch2
-    GIT_REPOSITORY https://github.com/catchorg/Catch2.git
-    GIT_TAG v3.7.1
-    GIT_SHALLOW TRUE)
+  include(${CMAKE_CURRENT_LIST_DIR}/fetch.cmake)
+  eigennorm_declare(Catch2 https://github.com/catchorg/Catch2.git v3.7.1
+    "EigenNorm's tests need Catch2"
+    "install catch2 (Debian, vcpkg, Homebrew, conan), or set EIGENNORM_BUILD_TESTS=OFF")
   FetchContent_MakeAvailable(Catch2)
   get_target_property(catch2_include Catch2 INTERFACE_INCLUDE_DIRECTORIES)
   set_target_properties(Catch2 PROPERTIES INTERFACE_SYSTEM_INCLUDE_DIRECTORIES "${catch2_include}")

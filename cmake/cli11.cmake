@@ -2,7 +2,8 @@
 
 find_package(CLI11 CONFIG QUIET)
 if(NOT TARGET CLI11::CLI11)
-  message(STATUS "EigenNorm: CLI11 is not installed, fetching it")
-  include(${CMAKE_CURRENT_LIST_DIR}/fetch_headers.cmake)
-  eigennorm_fetch_headers(CLI11 https://github.com/CLIUtils/CLI11.git v2.4.2 CLI11::CLI11 include)
+  include(${CMAKE_CURRENT_LIST_DIR}/fetch.cmake)
+  eigennorm_fetch_headers(CLI11::CLI11 include CLI11 https://github.com/CLIUtils/CLI11.git v2.4.2
+    "The example digits and the benchmarks need CLI11"
+    "install libcli11-dev (Debian) or cli11 (vcpkg, Homebrew, conan), or set EIGENNORM_BUILD_EXAMPLES=OFF")
 endif()

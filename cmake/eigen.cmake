@@ -11,9 +11,10 @@ if(NOT TARGET Eigen3::Eigen)
 endif()
 
 if(NOT TARGET Eigen3::Eigen)
-  message(STATUS "EigenNorm: Eigen is not installed, fetching it")
-  include(cmake/fetch_headers.cmake)
-  eigennorm_fetch_headers(Eigen3 https://gitlab.com/libeigen/eigen.git 3.4.0 Eigen3::Eigen ".")
+  include(cmake/fetch.cmake)
+  eigennorm_fetch_headers(Eigen3::Eigen "." Eigen3 https://gitlab.com/libeigen/eigen.git 3.4.0
+    "EigenNorm needs Eigen 3.4 or newer"
+    "install libeigen3-dev (Debian) or eigen (vcpkg, Homebrew, conan), or set Eigen3_DIR to the folder of Eigen3Config.cmake")
   set(eigennorm_eigen_is_installed OFF)
 endif()
 

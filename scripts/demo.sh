@@ -10,13 +10,9 @@ need gnuplot-nox has_command gnuplot
 install_missing
 
 build="$PWD/build/demo"
-cmake --preset release -B "$build" -D EIGENNORM_BUILD_TESTS=OFF
-cmake --build "$build" --target digits --parallel 2
+quietly "Configuring" cmake --preset release -B "$build" -D EIGENNORM_BUILD_TESTS=OFF
+quietly "Compiling the digits example (about 25 seconds, where it is new)" \
+  cmake --build "$build" --target digits --parallel 2
 
-results="$build/results"
-mkdir -p "$results"
-"$build/examples/digits/digits" --data "$PWD/examples/digits/data" --out "$results" "$@"
-
-echo
-if [ -e "$results/digits.svg" ]; then echo "The picture: $results/digits.svg"; fi
-if [ -e "$results/digits.csv" ]; then echo "Its numbers: $results/digits.csv"; fi
+mkdir -p "$build/results"
+"$build/examples/digits/digits" --data "$PWD/examples/digits/data" --out "$build/results" "$@"

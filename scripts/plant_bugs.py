@@ -14,6 +14,7 @@ Needs Python 3 with its standard library alone, and what the tests need.
 """
 
 import argparse
+import itertools
 import sys
 import tempfile
 import time
@@ -32,8 +33,9 @@ def main():
     order = read_order(ROOT / "tests/bugs/order.txt")
     reasons = bugs.read_equivalent(ROOT / "tests/bugs/equivalent.txt")
     named = bugs.read_named(ROOT / "tests/bugs/named.txt", ROOT)
-    suite = Suite(ROOT, options.work)
     report = Report(options.work / "report.txt", reasons)
+    report.say("compiling what no bug can change, once for all")
+    suite = Suite(ROOT, options.work)
     if options.mechanical:
         drawn = mutations.candidates(ROOT, suite.compiled_lines(), options.seed)
     everything = suite.programs()
@@ -42,12 +44,14 @@ def main():
         return order.get(bug.file, order["other"])
 
     def judge(bug, programs):
+        report.start(bug)
         begin = time.monotonic()
         with tempfile.TemporaryDirectory(dir=options.work) as folder:
             include = bugs.plant(bug, ROOT, Path(folder))
             try:
                 killer = suite.judge(Path(folder), include, bug.file, programs)
             except DoesNotCompile as error:
+                report.say(f"does not compile: {bug.name}")
                 return bug, error
         report.add(bug, killer, time.monotonic() - begin)
         return bug, None
@@ -61,6 +65,7 @@ def main():
     if options.named:
         chosen = [bug for bug in named if not options.short or bug.short]
         chosen = select(chosen, options)[: options.count]
+        report.expect(len(chosen), "named bugs")
         for bug, error in in_parallel(judge_by_listed, chosen, options.jobs):
             if error:
                 raise SystemExit(f"{bug.name}: does not compile:\n{error}")
@@ -69,8 +74,10 @@ def main():
         left, waiting = options.count or MECHANICAL, select(drawn, options)
         while left > 0 and waiting:
             batch, waiting = waiting[:left], waiting[left:]
+            report.expect(len(batch), "mechanical bugs")
             left -= sum(error is None for _, error in in_parallel(judge_by_listed, batch, options.jobs))
-    if not options.listed:
+    if not options.listed and report.survivors():
+        report.expect(len(report.survivors()), "survivors, by all other programs")
         for bug, error in in_parallel(judge_by_others, report.survivors(), options.jobs):
             if error:
                 report.add(bug, "the compiler", 0)
@@ -108,10 +115,21 @@ def in_parallel(judge, chosen, jobs):
 
 
 class Report:
-    """A line for each bug as it is known, and the counts in the end."""
+    """A line for each bug as it is known, and the counts in the end; on the screen also what has been begun, and when."""
 
     def __init__(self, path, reasons):
         self.file, self.reasons, self.verdicts = open(path, "w"), reasons, {}
+        self.begin, self.numbers, self.total = time.monotonic(), itertools.count(1), 0
+
+    def expect(self, total, what):
+        self.numbers, self.total = itertools.count(1), total
+        self.say(f"{total} {what}")
+
+    def start(self, bug):
+        self.say(f"begun {next(self.numbers)} of {self.total}: {bug.name}")
+
+    def say(self, text):
+        print(f"{time.monotonic() - self.begin:5.0f} s  {text}", flush=True)
 
     def add(self, bug, killer, seconds):
         reason = self.reasons.get(bug.name)
@@ -132,7 +150,7 @@ class Report:
         return 1 if self.survivors() or not verdicts else 0
 
     def _write(self, text):
-        print(text, flush=True)
+        self.say(text)
         print(text, file=self.file, flush=True)
 
 

@@ -1,6 +1,28 @@
-# Sourced by the scripts beside it: installs what is missing, and only that.
+# Sourced by the scripts beside it: installs what is missing, and only that, and says what is going on.
 
 missing=()
+
+# quietly TEXT COMMAND...: says TEXT, runs COMMAND, and says every ten seconds how long it has taken. What COMMAND prints is
+# shown where it fails.
+quietly() {
+  local text=$1 log status=0 begin=$SECONDS ticks
+  shift
+  log="$(mktemp)"
+  printf '%s: ' "$text"
+  while sleep 10 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do printf '%d s ... ' $((SECONDS - begin)); done &
+  ticks=$!
+  "$@" </dev/null >"$log" 2>&1 || status=$?
+  kill $ticks 2>/dev/null
+  wait $ticks 2>/dev/null || true
+  if [ $status -eq 0 ]; then
+    printf 'done in %d s\n' $((SECONDS - begin))
+  else
+    printf 'failed after %d s\n' $((SECONDS - begin))
+    cat "$log" >&2
+  fi
+  rm -f "$log"
+  return $status
+}
 
 # Is one of these commands there?
 has_command() {
@@ -53,8 +75,8 @@ install_missing() {
     fi
     as_root=sudo
   fi
-  echo "Installing ${missing[*]}"
-  $as_root apt-get update </dev/null
-  $as_root env DEBIAN_FRONTEND=noninteractive \
-    apt-get install --yes --no-install-recommends "${missing[@]}" </dev/null
+  quietly "Asking for the list of packages" $as_root apt-get update
+  quietly "Installing ${missing[*]}" $as_root env DEBIAN_FRONTEND=noninteractive \
+    apt-get install --yes --no-install-recommends "${missing[@]}"
+  missing=()
 }

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds everything with two jobs, and tests it.
 #
-#   scripts/test.sh          under 20 minutes on two cores: the whole suite (-O2, each instruction set, random problems), the
-#                            tests of memory and of misuse again with the address and undefined-behaviour sanitizers, and
-#                            six planted bugs, which the suite must catch
-#   scripts/test.sh --long   some six hours: the figures of docs/accuracy.md. The suite with g++ and clang, at -O0, -O3 and
-#                            -march=native, and wholly with sanitizers; the thread sanitizer; valgrind; 5,000 random
-#                            problems of each kind, ten million random calls, tensors of 2^31 values; all planted bugs;
-#                            the coverage of branches
+#   scripts/test.sh          15 minutes on two idle cores, most of them compiling: the whole suite (-O2, random problems, and
+#                            what computes on each instruction set), the tests of memory and of misuse again with the
+#                            address and undefined-behaviour sanitizers, and six planted bugs, which the suite must catch
+#   scripts/test.sh --long   some six hours: the figures of docs/accuracy.md. The suite, all of it on each instruction set,
+#                            with g++ and clang, at -O0, -O3 and -march=native, and wholly with sanitizers; the thread
+#                            sanitizer; valgrind; 5,000 random problems of each kind, ten million random calls, tensors of
+#                            2^31 values; other machines, under emulation; all planted bugs; the coverage of branches
 #
 # Further arguments go to CMake: scripts/test.sh -D EIGENNORM_WARNINGS_AS_ERRORS=ON
 set -euo pipefail
@@ -15,8 +15,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/setup.sh
 
 long=no
+every_set=OFF
 if [ "${1:-}" = --long ]; then
   long=yes
+  every_set=ON
   shift
 fi
 
@@ -29,6 +31,7 @@ has_libfuzzer() {
 need_build_tools
 need catch2 has_header catch2/catch.hpp catch2/catch_test_macros.hpp
 need python3 has_command python3
+need pkg-config has_command pkg-config pkgconf
 if [ $long = yes ]; then
   need clang has_command clang++
   need libclang-rt-dev has_libfuzzer
@@ -38,9 +41,26 @@ fi
 install_missing
 
 build="$PWD/build"
-arguments=(-D EIGENNORM_WARNINGS_AS_ERRORS=OFF "$@")
+arguments=(-D EIGENNORM_WARNINGS_AS_ERRORS=OFF -D EIGENNORM_TEST_EVERY_SET=$every_set "$@")
 
-stage() { printf '\n== %s (after %d minutes)\n' "$*" $((SECONDS / 60)); }
+# What has passed, a line for each, for the end.
+passed=()
+current="the beginning"
+stage() {
+  current=$*
+  printf '\n== %s (after %d minutes)\n' "$*" $((SECONDS / 60))
+}
+pass() { passed+=("$current${1:+: $1}"); }
+at_exit() {
+  local status=$?
+  if [ $status -ne 0 ]; then
+    printf '\n== NOT passed: %s (after %d minutes)\n' "$current" $((SECONDS / 60))
+  elif [ ${#passed[@]} -gt 0 ]; then
+    printf '\n== Everything passed, in %d minutes:\n' $(((SECONDS + 30) / 60))
+    printf '%s\n' "${passed[@]}"
+  fi
+}
+trap at_exit EXIT
 
 # configure FOLDER PRESET [CMAKE ARGUMENT...]
 configure() { cmake --preset "$2" -B "$build/$1" "${arguments[@]}" "${@:3}"; }
@@ -50,7 +70,20 @@ suite() {
   stage "the suite: $1"
   configure "$@"
   cmake --build "$build/$1" --parallel 2
-  ctest --test-dir "$build/$1" --parallel 2 --output-on-failure
+  ctest --test-dir "$build/$1" --parallel 2 --output-on-failure --output-junit "$build/$1/junit.xml"
+  pass "$(counts "$build/$1/junit.xml")"
+}
+
+# counts FILE: how many tests of ctest's report passed, and which were skipped, with the last line that each printed
+counts() {
+  python3 - "$1" <<'COUNTS'
+import sys, xml.etree.ElementTree as xml
+cases = xml.parse(sys.argv[1]).getroot().findall("testcase")
+skipped = [case for case in cases if case.find("skipped") is not None]
+print(f"{len(cases) - len(skipped)} tests passed" + (f", {len(skipped)} skipped" if skipped else ""))
+for case in skipped:
+    print(f"  skipped: {case.get('name')}: {(case.findtext('system-out') or 'no word').strip().splitlines()[-1]}")
+COUNTS
 }
 
 # some "TEST..." FOLDER PRESET [CMAKE ARGUMENT...]: some test programs
@@ -62,6 +95,7 @@ some() {
   # shellcheck disable=SC2086
   cmake --build "$build/$1" --parallel 2 --target $programs
   for name in $programs; do (cd tests && "$build/$1/tests/$name"); done
+  pass
 }
 
 suite test dev
@@ -70,7 +104,7 @@ if [ $long = no ]; then
   some "known_failures_test misuse_test overlap_test zero_sizes_test" asan-some asan
   stage "planted bugs"
   python3 scripts/plant_bugs.py --short --jobs 2
-  stage "done"
+  pass "$(tail -1 "$build/bugs/report.txt")"
   exit
 fi
 
@@ -91,12 +125,15 @@ stage "valgrind: 320 random problems"
 status=0
 valgrind --quiet --error-exitcode=9 "$build/test/tests/fuzz/fuzz_numeric" --n 4 > "$build/valgrind.txt" || status=$?
 if [ $status -gt 1 ]; then exit 1; fi
+pass
 
 stage "5,000 random problems of each layer, type and storage order"
 "$build/test/tests/fuzz/fuzz_numeric" --n 5000
+pass
 
 stage "errors beside those of other libraries"
 "$build/test/tests/accuracy_test" "[peers]"
+pass
 
 stage "ten million random calls"
 mkdir -p "$build/clang/found"
@@ -105,14 +142,21 @@ cmake --build "$build/clang" --target fuzz_api
   "$build/clang/found" tests/fuzz/corpus 2>&1 | tee "$build/clang/fuzz_api.txt"
 awk '/calls accepted/ { calls = $1 + $4 } END { if (calls < 1e7) { print "only " calls " calls"; exit 1 } }' \
   "$build/clang/fuzz_api.txt"
+pass
 
 stage "tensors of 2^31 values"
 cmake --build "$build/test" --target big
 "$build/test/tests/big"
+pass
+
+stage "AArch64 and RISC-V, under emulation"
+scripts/cross.sh aarch64 riscv64
+pass
 
 stage "planted bugs"
 python3 scripts/plant_bugs.py --jobs 2
+pass "$(tail -1 "$build/bugs/report.txt")"
 
 stage "coverage"
 scripts/coverage.sh
-stage "done"
+pass

@@ -3,13 +3,13 @@
 
 #include <cmath>
 #include <cstdio>
+#include <eigennorm/eigennorm.hpp>
 #include <functional>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "catch.hpp"
-#include "kernels/instances.hpp"
 
 namespace {
 

@@ -1,10 +1,12 @@
 #define EIGEN_USE_THREADS  // for Eigen::ThreadPoolDevice
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <functional>
 #include <memory>
 #include <new>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -135,6 +137,74 @@ TEMPLATE_LIST_TEST_CASE("nothing is allocated after the first call of a shape, a
     CHECK(allocations_of(step) == 0);
     CHECK(allocations_of(evaluate_once) == 0);
   }
+}
+
+TEST_CASE(
+    "a layer that goes back and forth between shapes allocates when it sees a larger one first, and never "
+    "again") {
+  using Float = Field<float, Eigen::RowMajor>;
+  struct Shapes {
+    const char* name;
+    Normalization<float> layer;
+    std::vector<Sizes> shapes;  // of ascending numbers of groups
+  };
+  InstanceNorm<float> tracking(8);
+  tracking.running.emplace(8);
+  const std::vector<Shapes> all = {
+      {"LayerNorm", LayerNorm<float>(64), {{1, 64}, {7, 64}, {30, 2, 64}, {500, 64}}},
+      {"GroupNorm", GroupNorm<float>(4, 8), {{1, 8, 5, 5}, {2, 8, 9, 9}, {16, 8, 3, 3}}},
+      {"InstanceNorm", tracking, {{1, 8, 5, 5}, {2, 8, 9, 9}, {16, 8, 3, 3}}},
+      {"BatchNorm", BatchNorm<float>(8), {{2, 8}, {3, 8, 5, 5}, {400, 8}}},
+  };
+  for (const auto& [name, start, shapes] : all) {
+    for (const bool largest_first : {false, true}) {
+      INFO(name << (largest_first ? ", largest first" : ", smallest first"));
+      auto layer = start;
+      eigennorm::Moments<float> own;
+      struct Step {
+        Float x, dy, y, dx;
+      };
+      std::vector<Step> steps;
+      Random random(1);
+      for (const Sizes& shape : shapes) {
+        const Float x(shape, random.normals(reference::size_of(shape), 0.6));
+        steps.push_back({x, x, x, x});
+      }
+      if (largest_first) std::reverse(steps.begin(), steps.end());
+      const auto run = [&](Step& step) {
+        forward<float>(layer, step.x, step.y, {{}, &own});
+        forward<float>(layer, step.x, step.y, {});
+        backward<float>(layer, step.x, step.dy, step.dx, {});
+      };
+      for (std::size_t i = 0; i < steps.size(); ++i) {
+        const long first = allocations_of([&] { run(steps[i]); });
+        if (largest_first && i > 0 && std::string_view(name) != "BatchNorm") CHECK(first == 0);
+      }
+      for (int round = 0; round < 3; ++round) {
+        for (Step& step : steps) CHECK(allocations_of([&] { run(step); }) == 0);
+        for (auto step = steps.rbegin(); step != steps.rend(); ++step)
+          CHECK(allocations_of([&] { run(*step); }) == 0);
+      }
+    }
+  }
+}
+
+TEST_CASE("a stream of single observations allocates with the first, and so do batches") {
+  const Eigen::RowVectorXf row = Eigen::RowVectorXf::Random(17);
+  const Eigen::MatrixXf batch = Eigen::MatrixXf::Random(30, 17);
+  PopulationStatistics<float> population(17);
+  const auto observe_row = [&] { population.observe(row, channels_on(1)); };
+  const auto observe_batch = [&] { population.observe(batch, channels_on(1)); };
+  observe_row();
+  for (int i = 0; i < 5; ++i) CHECK(allocations_of(observe_row) == 0);
+  observe_batch();
+  for (int i = 0; i < 5; ++i) {
+    CHECK(allocations_of(observe_batch) == 0);
+    CHECK(allocations_of(observe_row) == 0);
+  }
+  BatchNorm<float> layer(17);
+  layer.forward(batch);
+  CHECK(allocations_of([&] { population.observe(layer.moments()); }) == 0);
 }
 
 TEST_CASE("on a pool only Eigen allocates: at most four times for each thread of a parallel section") {

@@ -166,6 +166,7 @@ struct By {
     const auto n = static_cast<Wide<S>>(x.size());
     variance = statistic == Statistic::sum_square ? squares : squares / n;
     rstd = static_cast<S>(1 / std::sqrt(variance + eps));
+    if (std::isinf(rstd)) rstd = 0;
   }
   S xhat(S x) const { return ((x - high) - low) * rstd; }
 };

@@ -3,13 +3,15 @@
 
 #include <cmath>
 #include <cstring>
+#include <eigennorm/eigennorm.hpp>
+#include <eigennorm/kernels/copy.hpp>
 #include <limits>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "catch.hpp"
-#include "kernels/instances.hpp"
+#include "kernels/block_kernels.hpp"
 
 namespace {
 

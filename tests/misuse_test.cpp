@@ -1,4 +1,5 @@
 #include <cstdint>
+#include <cstdio>
 #include <initializer_list>
 #include <limits>
 #include <stdexcept>
@@ -95,6 +96,7 @@ Bench<Tensor> image_bench() { return {BatchNorm<float>(3), Tensor(2, 3, 4, 5)}; 
 Bench<Matrix> layer_bench() { return {LayerNorm<float>(3), Matrix(6, 3)}; }
 
 const float not_a_number = std::numeric_limits<float>::quiet_NaN();
+const std::int64_t last_count = std::numeric_limits<std::int64_t>::max();
 const double infinite = std::numeric_limits<double>::infinity();
 
 }  // namespace
@@ -125,6 +127,23 @@ TEST_CASE("inputs of a wrong shape") {
          {"3", "[3, 6]"}, [](auto& b) { b.layer.forward(Matrix(3, 6)); });
   misuse("a vector where rows are expected", layer_bench(), "LayerNorm", {"3", "[3, 1]", "over(0)"},
          [](auto& b) { b.layer.forward(Eigen::VectorXf(3)); });
+  const auto vector_into = [](const std::string& name, const Normalization<float>& layer,
+                              const std::string& hint) {
+    misuse("a vector into " + name, name,
+           {"[3, 1]", "(a vector is a matrix of one column here: use " + hint + ")"},
+           [layer]() mutable { layer.evaluate(Eigen::VectorXf(3)); });
+  };
+  vector_into("BatchNorm", BatchNorm<float>(3), "channels_on(0)");
+  vector_into("MeanOnlyBatchNorm", MeanOnlyBatchNorm<float>(3), "channels_on(0)");
+  vector_into("InstanceNorm", InstanceNorm<float>(3), "channels_on(0), samples_on(1)");
+  vector_into("InstanceNorm", InstanceNorm<float>(3, channels_on(1), samples_on()), "channels_on(0)");
+  vector_into("GroupNorm", GroupNorm<float>(1, 3), "channels_on(0), samples_on(1)");
+  vector_into("GroupNorm", GroupNorm<float>(1, 3, channels_on(1), samples_on()), "channels_on(0)");
+  vector_into("WeightNorm", WeightNorm<float>(3, outputs_on(1)), "outputs_on(0)");
+  vector_into("LayerNorm", LayerNorm<float>(3), "over(0)");
+  vector_into("RMSNorm", RMSNorm<float>(3), "over(0)");
+  vector_into("Normalization", Normalization<float>(over(0), over(1), 3, Statistic::mean_variance, 1e-5),
+              "over(0)");
   misuse("wrong number of outputs", Bench<Matrix>(WeightNorm<float>(6), Matrix(6, 3)), "WeightNorm",
          {"6 outputs", "axis 0", "[3, 6]"}, [](auto& b) { b.layer.forward(Matrix(3, 6)); });
   misuse(
@@ -135,28 +154,30 @@ TEST_CASE("inputs of a wrong shape") {
 
 TEST_CASE("axes that the input does not have") {
   const Matrix x = Matrix::Ones(4, 3);
-  misuse("rank too small", "BatchNorm", {"axis 2", "2 axes"},
+  misuse("rank too small", "BatchNorm", {"axis 2", "shape [4, 3]"},
          [&] { BatchNorm<float>(3, channels_on(2)).forward(x); });
-  misuse("rank 1", "BatchNorm", {"axis 1", "1 axes"},
+  misuse("rank 1", "BatchNorm", {"axis 1", "shape [3]"},
          [] { BatchNorm<float>(3).forward(Eigen::Tensor<float, 1>(3)); });
-  misuse("axis before the first", "BatchNorm", {"axis -3", "2 axes"},
+  misuse("axis before the first", "BatchNorm", {"axis -3", "shape [4, 3]"},
          [&] { BatchNorm<float>(3, channels_on(-3)).forward(x); });
-  misuse("axis far out of range", "LayerNorm", {"axis 100", "2 axes"},
+  misuse("axis far out of range", "LayerNorm", {"axis 100", "shape [4, 3]"},
          [&] { LayerNorm<float>(3, over(100)).forward(x); });
-  misuse("axis far out of range, evaluate", "LayerNorm", {"axis -100", "2 axes"},
+  misuse("axis far out of range, evaluate", "LayerNorm", {"axis -100", "shape [4, 3]"},
          [&] { LayerNorm<float>(3, over(-100)).evaluate(x); });
-  misuse("more last axes than there are", "LayerNorm", {"3 axes", "2"}, [&] {
+  misuse("more last axes than there are", "LayerNorm", {"at least 3 axes", "shape [4, 3]"}, [&] {
     LayerNorm<float>({2, 4, 3}).forward(x);
   });
-  misuse("samples out of range", "GroupNorm", {"axis 5", "2 axes"},
+  misuse("samples out of range", "GroupNorm", {"axis 5", "shape [4, 3]"},
          [&] { GroupNorm<float>(1, 3, channels_on(1), samples_on(5)).forward(x); });
-  misuse("outputs out of range", "WeightNorm", {"axis 2", "2 axes"},
+  misuse("outputs out of range", "WeightNorm", {"axis 2", "shape [4, 3]"},
          [&] { WeightNorm<float>(3, outputs_on(2)).forward(x); });
-  misuse("an axis twice", "LayerNorm", {"axis 1 twice", "[1, -1]"},
+  misuse("an axis twice", "LayerNorm", {"axis 1 twice", "[1, -1]", "shape [4, 3]"},
          [&] { LayerNorm<float>(3, over(1, -1)).forward(x); });
-  misuse("channels on the sample axis of GroupNorm", "GroupNorm", {"channel", "axis 0", "[4, 3]"},
-         [&] { GroupNorm<float>(2, 4, channels_on(0), samples_on(0)).forward(x); });
-  misuse("channels on the sample axis of InstanceNorm", "InstanceNorm", {"axis 1 twice"},
+  misuse("channels on the sample axis of GroupNorm, as this rank has it", "GroupNorm",
+         {"channel", "axis 1", "[4, 3]"},
+         [&] { GroupNorm<float>(1, 3, channels_on(1), samples_on(-1)).forward(x); });
+  misuse("channels on the sample axis of InstanceNorm, as this rank has it", "InstanceNorm",
+         {"axis 1 twice", "[4, 3]"},
          [&] { InstanceNorm<float>(3, channels_on(1), samples_on(-1)).forward(x); });
   misuse("more extents than axes", "LayerNorm", {"[3, 2]", "axis 1", "[4, 3]"}, [&] {
     LayerNorm<float>({3, 2}, over(1)).forward(x);
@@ -173,6 +194,17 @@ TEST_CASE("layers that cannot be made") {
   misuse("a negative number of groups", "GroupNorm", {"-2"}, [] { GroupNorm<float>(-2, 64); });
   misuse("groups and channels the wrong way round", "GroupNorm", {"8", "64"},
          [] { GroupNorm<float>(64, 8); });
+  misuse("channels on the sample axis of GroupNorm", "GroupNorm", {"different axes", "axis 0 for both"},
+         [] { GroupNorm<float>(2, 8, channels_on(0), samples_on(0)); });
+  misuse("channels on the sample axis that GroupNorm has by default", "GroupNorm",
+         {"axis 0 for both", "by default on axis 0"}, [] { GroupNorm<float>(2, 8, channels_on(0)); });
+  misuse("channels on a sample axis of GroupNorm, from the end", "GroupNorm", {"axis -1 for both"},
+         [] { GroupNorm<float>(2, 8, channels_on(-1), samples_on(0, -1)); });
+  misuse("channels on the sample axis of InstanceNorm", "InstanceNorm", {"different axes", "axis 0 for both"},
+         [] { InstanceNorm<float>(8, channels_on(0), samples_on(0)); });
+  misuse("channels on a sample axis of InstanceNorm, from the end", "InstanceNorm", {"axis -1 for both"},
+         [] { InstanceNorm<float>(8, channels_on(-1), samples_on(0, -1), 1e-3); });
+  misuse("eps negative, after the channels", "BatchNorm", {"eps", "-0.1"}, [] { BatchNorm<float>(3, -0.1); });
   misuse("eps negative", "BatchNorm", {"eps", "-0.1"}, [] { BatchNorm<float>(3, channels_on(1), -0.1); });
   misuse("eps NaN", "LayerNorm", {"eps", "nan"},
          [] { LayerNorm<float>(3, static_cast<double>(not_a_number)); });
@@ -228,7 +260,7 @@ TEST_CASE("tensors that share memory") {
            using Overlapping = Eigen::Map<Matrix, 0, Eigen::OuterStride<>>;
            b.layer.forward(b.x, Overlapping(b.y.data(), 6, 3, Eigen::OuterStride<>(5)));
          });
-  misuse("a negative stride", layer_bench(), "LayerNorm", {"positive strides", "-6"}, [](auto& b) {
+  misuse("a negative stride", layer_bench(), "LayerNorm", {"strides of at least 0", "-6"}, [](auto& b) {
     using Backwards = Eigen::Map<const Matrix, 0, Eigen::OuterStride<>>;
     b.layer.forward(Backwards(b.x.data() + 12, 6, 3, Eigen::OuterStride<>(-6)), b.y);
   });
@@ -344,14 +376,6 @@ TEST_CASE("settings that went wrong after construction") {
                 [](auto& l) { l.eps = static_cast<double>(not_a_number); });
   wrong_setting("eps infinite", layer_bench(), "LayerNorm", {"eps", "inf"},
                 [](auto& l) { l.eps = infinite; });
-  wrong_setting("momentum above 1", batch_bench(), "BatchNorm", {"momentum", "1.5"},
-                [](auto& l) { l.running->averaging = momentum_of_new(1.5); });
-  wrong_setting("momentum below 0", batch_bench(), "BatchNorm", {"momentum", "-0.1"},
-                [](auto& l) { l.running->averaging = momentum_of_new(-0.1); });
-  wrong_setting("momentum NaN", batch_bench(), "BatchNorm", {"momentum", "nan"},
-                [](auto& l) { l.running->averaging = momentum_of_new(static_cast<double>(not_a_number)); });
-  wrong_setting("kept momentum above 1", batch_bench(), "BatchNorm", {"momentum", "1.1"},
-                [](auto& l) { l.running->averaging = momentum_kept(1.1); });
   wrong_setting("a scale of a wrong size", batch_bench(), "BatchNorm", {"3 values of scale", "4"},
                 [](auto& l) {
                   l.scale.value.resize(4);
@@ -402,6 +426,85 @@ TEST_CASE("settings that went wrong after construction") {
                 "WeightNorm", {"no running statistics"}, [](auto& l) { l.running.emplace(6); });
 }
 
+TEST_CASE("running statistics that are none are refused by every call that uses or moves them") {
+  const auto wrong = [](const std::string& name, Parts parts, auto spoil) {
+    wrong_setting(name, batch_bench(), "BatchNorm", parts, spoil);
+    wrong_setting(name + ", images", image_bench(), "BatchNorm", parts, spoil);
+    wrong_setting(name + ", frozen", batch_bench(), "BatchNorm", parts, [&](auto& l) {
+      l.freeze();
+      spoil(l);
+    });
+    wrong_setting(name + ", in use while it moves", batch_bench(), "BatchNorm", parts, [&](auto& l) {
+      l.running->use_in_forward = true;
+      spoil(l);
+    });
+  };
+  wrong("a negative variance", {"running variance of at least 0", "3 channels", "-1 at index 2"},
+        [](auto& l) { l.running->variance(2) = -1; });
+  wrong("a variance of -eps", {"running variance of at least 0", "-1e-05 at index 0"},
+        [](auto& l) { l.running->variance(0) = -1e-5F; });
+  wrong("a variance of NaN", {"finite running variance", "nan at index 1"},
+        [](auto& l) { l.running->variance(1) = not_a_number; });
+  wrong("an infinite variance", {"finite running variance", "inf at index 1"},
+        [](auto& l) { l.running->variance(1) = static_cast<float>(infinite); });
+  wrong("a mean of NaN", {"finite running mean", "3 channels", "nan at index 0"},
+        [](auto& l) { l.running->mean.setConstant(not_a_number); });
+  wrong("an infinite mean", {"finite running mean", "-inf at index 2"},
+        [](auto& l) { l.running->mean(2) = -static_cast<float>(infinite); });
+  wrong("no more batches can be counted", {"numbers of batches", "got 9223372036854775807"},
+        [](auto& l) { l.running->batches = last_count; });
+  wrong("no more rejected batches can be counted", {"numbers of batches", "got 9223372036854775807"},
+        [](auto& l) { l.running->rejected_batches = last_count; });
+  wrong("fewer than no batches", {"batches", "got -1"}, [](auto& l) { l.running->batches = -1; });
+  wrong("fewer than no rejected batches", {"rejected batches", "got -2"},
+        [](auto& l) { l.running->rejected_batches = -2; });
+  wrong_setting("a mean of NaN, without a variance", Bench<Matrix>(MeanOnlyBatchNorm<float>(3), Matrix(6, 3)),
+                "MeanOnlyBatchNorm", {"running mean", "nan at index 1"},
+                [](auto& l) { l.running->mean(1) = not_a_number; });
+}
+
+TEST_CASE("the first bad one of many running values is named, wherever it is") {
+  for (const Eigen::Index channels : {1, 2, 3, 4, 5, 7, 8, 9, 64, 67}) {
+    for (Eigen::Index bad = 0; bad < channels; ++bad) {
+      for (const bool of_mean : {false, true}) {
+        RunningStatistics<float> running(channels);
+        running.variance.setConstant(-0.0F);  // which is 0
+        running.check("Owner", "channels");
+        (of_mean ? running.mean : running.variance).tail(channels - bad).setConstant(not_a_number);
+        CHECK(refused(
+                  "Owner", {"nan at index " + std::to_string(bad)},
+                  [&] { running.check("Owner", "channels"); }, running) == "");
+        if (of_mean) continue;
+        running.variance.tail(channels - bad).setConstant(-1);
+        CHECK(refused(
+                  "Owner", {"-1 at index " + std::to_string(bad)},
+                  [&] { running.check("Owner", "channels"); }, running) == "");
+      }
+    }
+  }
+  // The largest and the smallest that are.
+  RunningStatistics<double> limits(4);
+  limits.mean << -std::numeric_limits<double>::max(), std::numeric_limits<double>::max(), -0.0, 5e-324;
+  limits.variance << std::numeric_limits<double>::max(), 5e-324, 0, 1;
+  limits.check("Owner", "channels");
+  RunningStatistics<long double> wide(4);
+  wide.variance(3) = -1;
+  CHECK(refused("Owner", {"-1 at index 3"}, [&] { wide.check("Owner", "channels"); }) == "");
+  wide.mean(2) = std::numeric_limits<long double>::infinity();
+  CHECK(refused("Owner", {"inf at index 2"}, [&] { wide.check("Owner", "channels"); }) == "");
+}
+
+TEST_CASE("a momentum that is none is refused where it is written") {
+  for (const double momentum : {1.5, -0.1, static_cast<double>(not_a_number), infinite}) {
+    char text[32];
+    std::snprintf(text, sizeof text, "from 0 to 1, got %g", momentum);
+    misuse("of the new value", batch_bench(), "momentum_of_new", {text},
+           [momentum](auto& b) { b.layer.running->averaging = momentum_of_new(momentum); });
+    misuse("kept", batch_bench(), "momentum_kept", {text},
+           [momentum](auto& b) { b.layer.running->averaging = momentum_kept(momentum); });
+  }
+}
+
 TEST_CASE("settings are checked by backward too") {
   const auto wrong = [](const std::string& name, Parts parts, auto spoil) {
     Bench<Matrix> bench = batch_bench();
@@ -429,6 +532,14 @@ TEST_CASE("running statistics where there are none") {
   misuse("an estimate without a variance", batch_bench(), "RunningStatistics::assign", {"3 variances", "0"},
          [](auto& b) {
            b.layer.running->assign({Vector<float>::Ones(3), Vector<float>()});
+         });
+  misuse("an estimate with a negative variance", batch_bench(), "RunningStatistics::assign",
+         {"variance of at least 0", "3 features", "-1 at index 0"}, [](auto& b) {
+           b.layer.running->assign({Vector<float>::Ones(3), Vector<float>::Constant(3, -1)});
+         });
+  misuse("an estimate without a mean", batch_bench(), "RunningStatistics::assign",
+         {"finite mean", "nan at index 0"}, [](auto& b) {
+           b.layer.running->assign({Vector<float>::Constant(3, not_a_number), Vector<float>::Ones(3)});
          });
 }
 

@@ -408,3 +408,45 @@ TEST_CASE("statistics that are refined by small steps keep their precision in fl
   CHECK(layer.running->mean(0) == Approx(1001).epsilon(1e-4));
   CHECK(layer.running->variance(0) == Approx(0.5).epsilon(1e-3));
 }
+
+TEST_CASE("the drift of a long cumulative average in float") {
+  // Each batch rounds the value once, by at most half a unit in the last place, and later batches weigh that less and less:
+  // after n of them the error is below n / 2 u of the largest value, and by chance about sqrt(n) / 3. (u = 2^-24.)
+  constexpr int batches = 100000;
+  constexpr double u = 1.0 / (1 << 24);
+  BatchNorm<float> layer(2);
+  layer.running->averaging = cumulative();
+  PopulationStatistics<double> population(2);
+  test::Random random(5);
+  long double mean[2] = {}, variance[2] = {};
+  Eigen::MatrixXf x(4, 2);
+  for (int step = 0; step < batches; ++step) {
+    for (Eigen::Index i = 0; i < 4; ++i) {
+      x(i, 0) = static_cast<float>(random.normal() + 3);
+      x(i, 1) = static_cast<float>(10 * random.normal() - 100);
+    }
+    layer.forward(x);
+    population.observe(Eigen::MatrixXd(x.cast<double>()), channels_on(1));
+    for (Eigen::Index c = 0; c < 2; ++c) {
+      const Moment m = moment({x(0, c), x(1, c), x(2, c), x(3, c)});
+      mean[c] += m.mean;
+      variance[c] += m.unbiased;
+    }
+  }
+  const Estimate<double> exact = population.algorithm2();
+  for (Eigen::Index c = 0; c < 2; ++c) {
+    const double true_mean = static_cast<double>(mean[c] / batches);
+    const double true_variance = static_cast<double>(variance[c] / batches);
+    const double mean_error = std::abs(layer.running->mean(c) - true_mean) / std::abs(true_mean) / u;
+    const double variance_error = std::abs(layer.running->variance(c) - true_variance) / true_variance / u;
+    CAPTURE(c, mean_error, variance_error);
+    CHECK(mean_error < batches / 2);
+    CHECK(variance_error < batches / 2);
+    // Three times what chance makes of it.
+    CHECK(mean_error < std::sqrt(batches));
+    CHECK(variance_error < std::sqrt(batches));
+    // What is kept in double does not drift.
+    CHECK(exact.mean(c) == Approx(true_mean).epsilon(1e-12));
+    CHECK(exact.variance(c) == Approx(true_variance).epsilon(1e-12));
+  }
+}

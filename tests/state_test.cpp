@@ -1,4 +1,5 @@
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <sstream>
 #include <string>
@@ -168,6 +169,31 @@ TEST_CASE("the maps are the layer's own memory") {
   });
 }
 
+TEST_CASE("a visitor takes its map or parameter by value or by reference, of a const layer too") {
+  BatchNorm<double> layer(3);
+  layer.for_each_state([](std::string_view, auto& values) { values.setConstant(5); });
+  layer.for_each_state([](std::string_view, auto&& values) { CHECK((values == 5).all()); });
+  CHECK((layer.scale.value == 5).all());
+  CHECK(layer.running->batches == 5);
+  const BatchNorm<double>& reading = layer;
+  reading.for_each_state([](std::string_view, auto& values) {
+    CHECK((values == 5).all());
+    CHECK(std::is_const_v<std::remove_pointer_t<decltype(values.data())>>);
+  });
+  std::vector<std::string> names;
+  reading.for_each_parameter([&](std::string_view name, auto& parameter) {
+    CHECK(std::is_same_v<decltype(parameter), const Parameter<double>&>);
+    CHECK((parameter.value == 5).all());
+    names.emplace_back(name);
+  });
+  CHECK(names == std::vector<std::string>{"scale", "shift"});
+  // A visitor may count as it goes.
+  int calls = 0;
+  auto count = [calls](std::string_view, const Parameter<double>&) mutable { return ++calls; };
+  reading.for_each_parameter(count);
+  CHECK(count("", layer.scale) == 3);
+}
+
 TEST_CASE("written, read into a new layer, trained on: the same bits") {
   using Rows = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   using Images = Eigen::Tensor<float, 4, Eigen::RowMajor>;
@@ -198,6 +224,31 @@ TEST_CASE("written, read into a new layer, trained on: the same bits") {
   check_round_trip([] { return RMSNorm<float>(9); }, Rows(5, 9));
   check_round_trip([] { return WeightNorm<float>(9, outputs_on(1)); }, Rows(5, 9));
   check_round_trip([] { return WeightNorm<float>(whole_tensor); }, Rows(5, 9));
+}
+
+TEST_CASE("what a damaged file brought is refused at the next step, and a whole one helps") {
+  using Matrix = Eigen::MatrixXf;
+  for (const std::string_view spoiled : {"running_mean", "running_variance", "batches"}) {
+    BatchNorm<float> layer(3);
+    for (std::uint64_t step = 0; step < 3; ++step) train(layer, Matrix(5, 3), step);
+    std::stringstream file;
+    write(file, layer);
+    layer.for_each_state([&](std::string_view name, auto values) {
+      using Value = typename decltype(values)::Scalar;
+      if (name == spoiled)
+        values(0) = std::numeric_limits<Value>::has_infinity ? -std::numeric_limits<Value>::infinity()
+                                                             : std::numeric_limits<Value>::max();
+    });
+    const Matrix x = random(Matrix(5, 3), 7);
+    CHECK(watch::refused(
+              "BatchNorm", {"expected"}, [&] { layer.forward(x); }, layer) == "");
+    CHECK(watch::refused(
+              "BatchNorm", {"expected"}, [&] { layer.evaluate(x); }, layer) == "");
+    CHECK(layer.running->rejected_batches == 0);
+    REQUIRE(read(file, layer));
+    layer.forward(x);
+    CHECK(layer.running->batches == 4);
+  }
 }
 
 TEST_CASE("without the counter a cumulative average would go astray") {

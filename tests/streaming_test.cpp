@@ -2,13 +2,16 @@
 // must end with a fence. Where one is missing the values are right nearly always, so the kernels are watched instead.
 
 #include <cstdint>
+#include <eigennorm/core/gradient.hpp>
+#include <eigennorm/core/transform.hpp>
+#include <eigennorm/eigennorm.hpp>
 #include <functional>
 #include <limits>
 #include <type_traits>
 #include <vector>
 
 #include "catch.hpp"
-#include "kernels/instances.hpp"
+#include "kernels/block_kernels.hpp"
 
 namespace {
 

@@ -1,3 +1,8 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <tuple>
+
 #include "catch.hpp"
 #include "support.hpp"
 
@@ -185,6 +190,109 @@ TEMPLATE_LIST_TEST_CASE("an all-zero weight gives zeros, and spoils no other", "
   layer.scale_from(v.template map<2>());
   CHECK(layer.scale.value[1] == 0);
   CHECK(layer.scale.value[0] > 0);
+}
+
+namespace {
+
+/// Data whose values can be so small that 1 / |v| is beyond the parameters' range. (Those of half are not.)
+using WideFields =
+    std::tuple<Field<float, Eigen::RowMajor>, Field<float, Eigen::ColMajor>, Field<double, Eigen::RowMajor>,
+               Field<double, Eigen::ColMajor>, Field<Eigen::bfloat16, Eigen::RowMajor>,
+               Field<Eigen::bfloat16, Eigen::ColMajor>>;
+
+}  // namespace
+
+TEMPLATE_LIST_TEST_CASE("a row whose norm has no inverse counts as zeros, and spoils no other", "",
+                        WideFields) {
+  using Scalar = typename TestType::Scalar;
+  // 1 / norm overflows below 2.94e-39 (float), 5.56e-309 (double). Long rows take another way than short ones.
+  const Real limit = std::is_same_v<Scalar, float> ? 2.94e-39L : 5.57e-309L;
+  for (const Eigen::Index width : {1, 3, 37, 1500}) {
+    const auto n = static_cast<std::size_t>(width);
+    const Sizes shape{20, width};
+    Random random(8);
+    WeightNorm<Scalar> layer(20);
+    randomize<Scalar>(layer, random);
+    Numbers values = random.normals(20 * n);
+    const TestType full(shape, values);
+    const auto row = [&](std::size_t number) {
+      return values.begin() + static_cast<std::ptrdiff_t>(number * n);
+    };
+    std::fill(row(1), row(2), 0);
+    *row(1) = limit / 4;                                                     // one subnormal value
+    std::fill(row(7), row(8), limit / 2 / std::sqrt(static_cast<Real>(n)));  // all of them, as long together
+    std::fill(row(12), row(13), 0);
+    *(row(13) - 1) = -limit / 64;
+    std::fill(row(15), row(16), 0);
+    *row(15) = 1.1L * limit;  // just long enough
+    const TestType v(shape, values);
+    const TestType dw(shape, random.normals(20 * n));
+    TestType w(shape), dv(shape), w_full(shape), dv_full(shape);
+    WeightNorm<Scalar> untouched = layer;
+    forward<Scalar>(untouched, full, w_full);
+    backward<Scalar>(untouched, full, dw, dv_full);
+    forward<Scalar>(layer, v, w);
+    backward<Scalar>(layer, v, dw, dv);
+    INFO("rows of " << width);
+    int wrong = 0;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const std::size_t output = i / n;
+      if (output == 15) continue;
+      const bool tiny = output == 1 || output == 7 || output == 12;
+      wrong += w.numbers()[i] != (tiny ? 0 : w_full.numbers()[i]);
+      wrong += dv.numbers()[i] != (tiny ? 0 : dv_full.numbers()[i]);
+      if (n > 40) i += 36;  // of long rows some values
+    }
+    CHECK(wrong == 0);
+    for (const Eigen::Index output : {1, 7, 12}) {
+      CHECK(layer.moments().rstd()[output] == 0);
+      CHECK(layer.scale.grad[output] == 0);
+    }
+    CHECK(layer.scale.grad[2] == untouched.scale.grad[2]);
+    // The direction of the row that is just long enough is a unit vector.
+    CHECK(std::abs(w.numbers()[15 * n] / static_cast<Real>(layer.scale.value[15]) - 1) < 0.01);
+    layer.scale_from(v.template map<2>());
+    for (const Eigen::Index output : {1, 7, 12}) CHECK(layer.scale.value[output] == 0);
+    CHECK(layer.scale.value[15] > 0);
+    CHECK(layer.scale.value.isFinite().all());
+  }
+}
+
+TEMPLATE_TEST_CASE("other statistics whose sigma has no inverse, with eps 0 or next to it", "", float,
+                   double) {
+  using Values = Eigen::Matrix<TestType, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  constexpr TestType tiny = std::numeric_limits<TestType>::denorm_min();
+  const Values dy = Values::Constant(20, 6, TestType(0.5));
+  Values x = Values::Zero(20, 6);
+  x.col(0).setConstant(tiny);
+  // (An eps that float does not know, but the double in which the root is taken does.)
+  for (const double eps : {0.0, 1e-90}) {
+    if (eps > 0 && std::is_same_v<TestType, double>) continue;
+    CAPTURE(eps);
+    eigennorm::LayerNorm<TestType> layer_norm(6, eps);
+    layer_norm.shift.value.setConstant(3);
+    CHECK((layer_norm.forward(x).array() == 3).all());
+    CHECK((layer_norm.backward(x, dy).array() == 0).all());
+    CHECK((layer_norm.scale.grad == 0).all());
+    CHECK((layer_norm.evaluate(x).array() == 3).all());
+    eigennorm::RMSNorm<TestType> rms_norm(6, eps);
+    CHECK((rms_norm.forward(x).array() == 0).all());
+    CHECK((rms_norm.backward(x, dy).array() == 0).all());
+    eigennorm::BatchNorm<TestType> batch_norm(6, eigennorm::channels_on(1), eps);
+    Values columns = Values::Zero(20, 6);
+    columns.row(0).setConstant(tiny);
+    CHECK((batch_norm.forward(columns).array() == 0).all());
+    CHECK((batch_norm.backward(columns, dy).array() == 0).all());
+    // By a running variance of 0.
+    batch_norm.running->variance.setZero();
+    CHECK((batch_norm.evaluate(dy).array() == 0).all());
+  }
+  // NaN is not small.
+  x(3, 3) = std::numeric_limits<TestType>::quiet_NaN();
+  eigennorm::LayerNorm<TestType> layer_norm(6, 0.0);
+  const Values y = layer_norm.forward(x);
+  CHECK(y.row(3).array().isNaN().all());
+  CHECK((y.row(4).array() == 0).all());
 }
 
 TEST_CASE("a linear layer learns through its weight's direction and length") {

@@ -10,6 +10,7 @@
 #include <iostream>
 #include <limits>
 #include <map>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -86,6 +87,20 @@ bool all_have_learned(const Experiment& experiment) {
   return learned;
 }
 
+/// What a table was made with.
+std::string versions() {
+  std::ostringstream text;
+#ifdef __clang__
+  text << "clang " << __clang_major__ << '.' << __clang_minor__;
+#else
+  text << "g++ " << __GNUC__ << '.' << __GNUC_MINOR__;
+#endif
+  text << ", Eigen " << EIGEN_WORLD_VERSION << '.' << EIGEN_MAJOR_VERSION << '.' << EIGEN_MINOR_VERSION
+       << ", EigenNorm " << EIGENNORM_VERSION_MAJOR << '.' << EIGENNORM_VERSION_MINOR << '.'
+       << EIGENNORM_VERSION_PATCH;
+  return text.str();
+}
+
 std::string grid_text(const Options& options) {
   std::string text;
   for (const float rate : options.grid) text += (text.empty() ? "" : ", ") + short_text(rate);
@@ -99,14 +114,14 @@ bool run(const Options& options) {
   const std::filesystem::path folder = options.out;
   std::filesystem::create_directories(folder);
   const Settings& settings = options.settings;
-  std::cout << "data: " << data.title << ": " << data.training.size() << " training, "
-            << data.validation.size() << " validation and " << data.test.size() << " test images\n"
-            << "runs: " << settings.steps << " steps of " << settings.batch_size
-            << " images, evaluated every " << settings.evaluate_every << " steps; seeds: " << options.seeds
-            << "; given are median [smallest, largest]\n"
-            << "grid of learning rates: " << grid_text(options)
-            << ", chosen by the loss on the validation images\n"
-            << std::flush;
+  std::cout
+      << "data: " << data.title << ": " << data.training.size() << " training, " << data.validation.size()
+      << " validation and " << data.test.size() << " test images\n"
+      << "runs: " << settings.steps << " steps of " << settings.batch_size << " images, evaluated every "
+      << settings.evaluate_every << " steps; seeds: " << options.seeds << '\n'
+      << "learning rates: " << grid_text(options) << ", chosen by the loss on the validation images\n"
+      << "tables: median [smallest, largest] of the seeds; seconds are of processor time, for all steps\n\n"
+      << std::flush;
 
   std::map<Method, float> same;
   for (const Method method : methods) same[method] = options.rate;
@@ -115,15 +130,23 @@ bool run(const Options& options) {
       compare("same_rate", "All at learning rate " + short_text(options.rate), same, options, data),
       compare("best_rate", "Each at its best learning rate", best, options, data)};
 
-  for (const Experiment& experiment : experiments) write_results(std::cout, experiment);
-  write_statistics(std::cout, experiments);
+  std::ostringstream tables;
+  for (const Experiment& experiment : experiments) write_results(tables, experiment);
+  write_statistics(tables, experiments);
+  std::cout << tables.str();
+  const std::filesystem::path markdown = folder / (data.name + ".md");
+  write_file(markdown, [&](std::ostream& out) { out << tables.str(); });
   const std::string picture = data.name + ".svg";
   const std::string script = data.name + ".gnuplot";
   const std::filesystem::path csv = folder / (data.name + ".csv");
   write_file(csv, [&](std::ostream& out) { write_csv(out, experiments); });
   const std::string title = data.title + ", median and range (seeds: " + std::to_string(options.seeds) + ")";
   write_file(folder / script, [&](std::ostream& out) { write_plot(out, picture, title, experiments); });
-  std::cout << "\nnumbers: " << csv.string() << '\n';
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  std::cout << "\nin all: " << fixed_text(seconds.count(), 0) << " s on " << settings.threads
+            << " thread(s)\n"
+            << "tables: " << markdown.string() << '\n'
+            << "curves: " << csv.string() << '\n';
   if (draw(folder, script, picture)) {
     std::cout << "picture: " << (folder / picture).string() << '\n';
   } else {
@@ -131,8 +154,6 @@ bool run(const Options& options) {
                  "gnuplot-nox) and run \"gnuplot "
               << script << "\" in " << std::filesystem::absolute(folder).string() << '\n';
   }
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  std::cout << "in all: " << fixed_text(seconds.count(), 0) << " s on " << settings.threads << " thread(s)\n";
   return !options.quick || all_have_learned(experiments.back());
 }
 
@@ -158,6 +179,7 @@ int main(int argc, char** argv) {
                     ->check(CLI::PositiveNumber);
   app.add_option("--threads", options.settings.threads, "runs at a time; default: one for each core")
       ->check(CLI::PositiveNumber);
+  app.set_version_flag("--version", versions(), "compiler, Eigen and EigenNorm");
   app.add_flag("--quick", options.quick, "a check of a few seconds: fails where a method does not learn");
   CLI11_PARSE(app, argc, argv);
   if (options.quick) {

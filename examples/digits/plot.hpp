@@ -47,7 +47,7 @@ inline void write_plot(std::ostream& out, const std::string& picture, const std:
       bands += block + " using 1:3:4 with filledcurves fillcolor rgb '" + colours[i] +
                "' fillstyle transparent solid 0.2 noborder notitle, ";
       lines += block + " using 1:2 with lines linewidth 2 linecolor rgb '" + colours[i] + "' title '" +
-               name(methods[i]) + " (" + short_text(runs.front().job.rate) + ")', ";
+               name(methods[i]) + ", rate " + short_text(runs.front().job.rate) + "', ";
     }
     lines.resize(lines.size() - 2);
     out << "set title '" << experiment.title << "'\n"

@@ -1,6 +1,8 @@
 /// Numbers as text, and the line that tells how far the work has come.
 #pragma once
 
+#include <unistd.h>
+
 #include <chrono>
 #include <cstddef>
 #include <iomanip>
@@ -25,19 +27,21 @@ inline std::string short_text(double value, int digits = 3) {
   return text.str();
 }
 
-/// One line on the error stream, written over itself; any thread may call. Not more than five times a second,
-/// so that a log of it stays readable.
+/// How far the work has come, on the error stream; any thread may call. On a terminal one line that is written over
+/// itself, five times a second at most; elsewhere, as in a log, a line every ten seconds.
 class Progress {
  public:
   Progress(std::string title, std::size_t total) : title_(std::move(title)), total_(total) {}
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
-  ~Progress() { std::cerr << '\n'; }
+  ~Progress() {
+    if (on_terminal_) std::cerr << '\n';
+  }
 
   void show(const std::string& text) {
     const std::lock_guard<std::mutex> lock(mutex_);
     const auto now = std::chrono::steady_clock::now();
-    if (now - last_ < std::chrono::milliseconds(200)) return;
+    if (now - last_ < std::chrono::milliseconds(on_terminal_ ? 200 : 10'000)) return;
     last_ = now;
     write(text);
   }
@@ -50,14 +54,16 @@ class Progress {
 
  private:
   void write(const std::string& text) {
-    std::cerr << '\r' << title_ << " [" << finished_ << '/' << total_ << "] " << std::left << std::setw(55)
-              << text << std::flush;
+    std::cerr << (on_terminal_ ? "\r" : "") << title_ << " [" << finished_ << '/' << total_ << "] "
+              << std::left << std::setw(on_terminal_ ? 55 : 0) << text << (on_terminal_ ? "" : "\n")
+              << std::flush;
   }
 
   std::string title_;
   std::size_t total_;
   std::size_t finished_ = 0;
-  std::chrono::steady_clock::time_point last_{};
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+  const bool on_terminal_ = isatty(STDERR_FILENO) != 0;
   std::mutex mutex_;
 };
 

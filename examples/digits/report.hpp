@@ -69,13 +69,13 @@ inline std::string loss_text(const Spread& values) {
 }
 
 inline std::string steps_text(const Spread& values) {
-  if (std::isinf(values.smallest)) return "not reached";
+  if (std::isinf(values.smallest)) return "never";
   return spread_text(values, [](double value) { return std::isinf(value) ? "never" : fixed_text(value, 0); });
 }
 
 using Row = std::vector<std::string>;
 
-/// A Markdown table, aligned so that it reads well on a terminal too.
+/// A Markdown table, aligned so that it reads well on a terminal too: no table here is wider than a hundred columns.
 inline void write_table(std::ostream& out, const std::vector<Row>& rows) {
   std::vector<std::size_t> widths(rows.front().size(), 0);
   for (const Row& row : rows) {
@@ -93,48 +93,51 @@ inline void write_table(std::ostream& out, const std::vector<Row>& rows) {
 }
 
 inline void write_results(std::ostream& out, const Experiment& experiment) {
-  std::vector<Row> rows{{"method", "rate", "test accuracy %", "steps to 90 %", "steps to 95 %",
-                         "training loss", "test loss", "seconds", "in normalization %"}};
+  std::vector<Row> learning{{"method", "rate", "test accuracy %", "steps to 90 %", "steps to 95 %"}};
+  std::vector<Row> losses{{"method", "training loss", "test loss", "seconds", "in normalization %"}};
   for (const Method method : methods) {
     const std::vector<Run> runs = experiment.of(method);
-    rows.push_back({
+    const auto last_accuracy = [](const Run& run) { return run.curve.back().score.accuracy; };
+    learning.push_back({
         name(method),
         short_text(runs.front().job.rate),
-        percent_text(spread(runs, [](const Run& run) { return run.curve.back().score.accuracy; })),
+        percent_text(spread(runs, last_accuracy)),
         steps_text(spread(runs, [](const Run& run) { return run.steps_to(0.90); })),
         steps_text(spread(runs, [](const Run& run) { return run.steps_to(0.95); })),
+    });
+    const auto share = [](const Run& run) { return 100 * run.normalization_seconds / run.seconds; };
+    losses.push_back({
+        name(method),
         loss_text(spread(runs, [](const Run& run) { return run.curve.back().training_loss; })),
         loss_text(spread(runs, [](const Run& run) { return run.curve.back().score.loss; })),
         fixed_text(spread(runs, [](const Run& run) { return run.seconds; }).median, 2),
-        fixed_text(
-            100 * spread(runs, [](const Run& run) { return run.normalization_seconds / run.seconds; }).median,
-            0),
+        fixed_text(spread(runs, share).median, 0),
     });
   }
   out << '\n' << experiment.title << ":\n\n";
-  write_table(out, rows);
+  write_table(out, learning);
+  out << '\n';
+  write_table(out, losses);
 }
 
-/// BatchNorm's test score with the running statistics of its training and with those of the training set.
+/// BatchNorm's test score with the running statistics of its training and with those of the training set, at each rate.
 inline void write_statistics(std::ostream& out, const std::vector<Experiment>& experiments) {
-  const double none = std::numeric_limits<double>::infinity();
-  std::vector<Row> rows{{"comparison", "BatchNorm's rate", "accuracy %, running", "accuracy %, population",
-                         "loss, running", "loss, population"}};
+  const auto running = [](const Run& run) { return run.curve.back().score; };
+  const auto population = [](const Run& run) {
+    const double none = std::numeric_limits<double>::infinity();
+    return run.with_population.value_or(Score{none, none});
+  };
+  std::vector<Row> rows{{"rate", "accuracy %: running", "population", "loss: running", "population"}};
   for (const Experiment& experiment : experiments) {
     const std::vector<Run> runs = experiment.of(Method::batch_norm);
+    const std::string rate = short_text(runs.front().job.rate);
+    if (rate == rows.back().front()) continue;  // the best is the common one
     rows.push_back({
-        experiment.title,
-        short_text(runs.front().job.rate),
-        percent_text(spread(runs, [](const Run& run) { return run.curve.back().score.accuracy; })),
-        percent_text(spread(runs,
-                            [none](const Run& run) {
-                              return run.with_population.value_or(Score{none, none}).accuracy;
-                            })),
-        loss_text(spread(runs, [](const Run& run) { return run.curve.back().score.loss; })),
-        loss_text(spread(runs,
-                         [none](const Run& run) {
-                           return run.with_population.value_or(Score{none, none}).loss;
-                         })),
+        rate,
+        percent_text(spread(runs, [&](const Run& run) { return running(run).accuracy; })),
+        percent_text(spread(runs, [&](const Run& run) { return population(run).accuracy; })),
+        loss_text(spread(runs, [&](const Run& run) { return running(run).loss; })),
+        loss_text(spread(runs, [&](const Run& run) { return population(run).loss; })),
     });
   }
   out << "\nBatchNorm on the test images, with running and with population statistics (Algorithm 2):\n\n";

@@ -2,15 +2,26 @@
 
 #include "eigennorm/core/requirements.hpp"
 
+// For whoever has tensors. Each layer's own header does without.
+#if __has_include(<unsupported/Eigen/CXX11/Tensor>)
+#include <unsupported/Eigen/CXX11/Tensor>
+#endif
+
 #include "eigennorm/batch_norm.hpp"
 #include "eigennorm/group_norm.hpp"
 #include "eigennorm/instance_norm.hpp"
+#include "eigennorm/instruction_set.hpp"
 #include "eigennorm/layer_norm.hpp"
 #include "eigennorm/normalization.hpp"
 #include "eigennorm/population_statistics.hpp"
 #include "eigennorm/rms_norm.hpp"
+#include "eigennorm/streaming.hpp"
 #include "eigennorm/version.hpp"
 #include "eigennorm/weight_norm.hpp"
+
+#if defined(EIGENNORM_IMPLEMENTATION)
+#include "eigennorm/implementation.hpp"
+#endif
 
 /// \mainpage EigenNorm
 ///

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
-#include <string>
+#include <vector>
 
 #include "eigennorm/core/partition.hpp"
 #include "eigennorm/kernels/job.hpp"
@@ -18,6 +20,34 @@ template <typename Scalar>
 class Normalization;
 template <typename Scalar>
 class PopulationStatistics;
+
+namespace core {
+
+template <typename Storage, typename Scalar>
+struct Calls;
+
+/// Numbers that keep their memory where they become fewer: a layer that goes back and forth between shapes allocates for
+/// the largest alone.
+template <typename T>
+class Numbers {
+ public:
+  std::int64_t size() const { return static_cast<std::int64_t>(values_.size()); }
+  T* data() { return values_.data(); }
+  const T* data() const { return values_.data(); }
+  const T& operator[](std::int64_t i) const { return values_[static_cast<std::size_t>(i)]; }
+  Eigen::Map<const Vector<T>> map() const { return {data(), size()}; }
+
+  /// All that may fail of a `resize`.
+  void reserve(std::int64_t size) { values_.reserve(static_cast<std::size_t>(size)); }
+  void resize(std::int64_t size) { values_.resize(static_cast<std::size_t>(size)); }
+  // (Named as Eigen's. NOLINTNEXTLINE(readability-identifier-naming))
+  void setZero() { std::fill(values_.begin(), values_.end(), T(0)); }
+
+ private:
+  std::vector<T> values_;
+};
+
+}  // namespace core
 
 #include "eigennorm/kernels/strict_begin.inl"
 
@@ -55,33 +85,33 @@ class Moments {
 
   /// Means; 0 where the statistic has none.
   Vector<Wide<Scalar>> mean() const {
-    return high_.template cast<Wide<Scalar>>() + low_.template cast<Wide<Scalar>>();
+    return high_.map().template cast<Wide<Scalar>>() + low_.map().template cast<Wide<Scalar>>();
   }
-  /// 1 / sigma; 1 where sigma is not a statistic.
-  const Vector<Scalar>& rstd() const { return rstd_; }
+  /// 1 / sigma; 1 where sigma is not a statistic. Like `variance()` a view, which the next forward into these moments
+  /// changes: copy it into a Vector<Scalar> to keep it.
+  Eigen::Map<const Vector<Scalar>> rstd() const { return rstd_.map(); }
   /// Biased variances. Only where every value of a group has the same feature, so that running statistics
   /// could want them,
   /// and sigma is a statistic; otherwise empty. After a frozen forward: the running ones.
-  const Vector<Wide<Scalar>>& variance() const { return variance_; }
+  Eigen::Map<const Vector<Wide<Scalar>>> variance() const { return variance_.map(); }
 
  private:
   friend class Normalization<Scalar>;
   friend class PopulationStatistics<Scalar>;
+  template <typename Storage, typename Any>
+  friend struct core::Calls;
 
   enum class Source { none, batch, running };
 
-  /// Makes room. Allocates only where the sizes change, and everything before it changes anything.
+  /// Makes room. Allocates only for more groups than ever before, and everything before it changes anything.
   void prepare(const kernels::Partition& partition, const Shape& shape, Order order, Statistic statistic,
                std::int64_t cut, bool with_variance) {
     const std::int64_t groups = partition.groups.kept.size;
-    if (rstd_.size() != groups || variance_.size() != (with_variance ? groups : 0)) {
-      Vector<Scalar> high(groups), low(groups), rstd(groups);
-      Vector<Wide<Scalar>> variance(with_variance ? groups : 0);
-      high_.swap(high);
-      low_.swap(low);
-      rstd_.swap(rstd);
-      variance_.swap(variance);
-    }
+    const std::int64_t variances = with_variance ? groups : 0;
+    for (core::Numbers<Scalar>* each : {&high_, &low_, &rstd_}) each->reserve(groups);
+    variance_.reserve(variances);
+    for (core::Numbers<Scalar>* each : {&high_, &low_, &rstd_}) each->resize(groups);
+    variance_.resize(variances);
     shape_ = shape;
     order_ = order;
     averaged_axes_ = partition.averaged_axes;
@@ -92,6 +122,12 @@ class Moments {
     features_kept_ = partition.features_kept;
     kept_features_ = partition.kept_features;
     kept_samples_ = partition.kept_samples;
+  }
+
+  /// Of an empty tensor.
+  void clear() {
+    for (core::Numbers<Scalar>* each : {&high_, &low_, &rstd_}) each->setZero();
+    variance_.setZero();
   }
 
   /// Calls `f(feature, MeanAndVariance)` with each feature's mean and biased variance: those of its group,
@@ -137,8 +173,8 @@ class Moments {
   std::int64_t count_ = 0;
   bool features_kept_ = false;
   kernels::Loop kept_features_, kept_samples_;
-  Vector<Scalar> high_, low_, rstd_;
-  Vector<Wide<Scalar>> variance_;
+  core::Numbers<Scalar> high_, low_, rstd_;
+  core::Numbers<Wide<Scalar>> variance_;
 };
 
 #include "eigennorm/kernels/strict_end.inl"

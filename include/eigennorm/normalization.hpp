@@ -1,8 +1,6 @@
 #pragma once
 
-#include <cmath>
 #include <cstdint>
-#include <limits>
 #include <optional>
 #include <string_view>
 #include <type_traits>
@@ -12,20 +10,21 @@
 #include "eigennorm/core/axes.hpp"
 #include "eigennorm/core/device.hpp"
 #include "eigennorm/core/error.hpp"
-#include "eigennorm/core/gradient.hpp"
-#include "eigennorm/core/overlap.hpp"
 #include "eigennorm/core/partition.hpp"
-#include "eigennorm/core/transform.hpp"
 #include "eigennorm/core/view.hpp"
-#include "eigennorm/kernels/dispatch.hpp"
+#include "eigennorm/instruction_set.hpp"
 #include "eigennorm/moments.hpp"
 #include "eigennorm/parameter.hpp"
 #include "eigennorm/running_statistics.hpp"
+#include "eigennorm/streaming.hpp"
 
 /// \file
 /// The one layer that all others are settings of.
 
 namespace eigennorm {
+
+template <typename Scalar>
+class Normalization;
 
 /// Where a call runs, and where it keeps its moments: a device, `{device}`, `{device, &moments}` or `{{},
 /// &moments}`.
@@ -48,6 +47,53 @@ namespace core {
 template <typename T, typename Scalar>
 using IfTensor = std::enable_if_t<!std::is_convertible_v<const std::decay_t<T>&, Context<Scalar>>>;
 
+/// Whether its owner was moved from. What is left of a layer then has no parameters, so it would compute without them.
+class MovedFrom {
+ public:
+  MovedFrom() = default;
+  MovedFrom(const MovedFrom&) = default;
+  MovedFrom& operator=(const MovedFrom&) = default;
+  MovedFrom(MovedFrom&& other) noexcept : yes_(std::exchange(other.yes_, true)) {}
+  MovedFrom& operator=(MovedFrom&& other) noexcept {
+    const bool yes = other.yes_;
+    other.yes_ = true;  // first: a layer may be moved to itself
+    yes_ = yes;
+    return *this;
+  }
+  ~MovedFrom() = default;
+
+  explicit operator bool() const { return yes_; }
+
+ private:
+  bool yes_ = false;
+};
+
+/// What the verbs do once the door is behind them: `Storage` is the type of x's elements. Defined in core/calls.hpp for the
+/// five pairs of types that there are; a unit that uses the compiled library sees these declarations only.
+template <typename Storage, typename Scalar>
+struct Calls {
+  using Layer = Normalization<Scalar>;
+  using In = View<const Storage>;
+  using Out = View<Storage>;
+
+  static void forward(Layer& layer, const In& x, const Out& y, const Context<Scalar>& context);
+  static void evaluate(const Layer& layer, const In& x, const Out& y, const Context<Scalar>& context);
+  static void backward(Layer& layer, const In& x, const In& dy, const Out& dx,
+                       const Context<Scalar>& context);
+  /// Only the checks of `evaluate`; y is null where the call makes its own.
+  static void check(const Layer& layer, const In& x, const Out* y);
+  /// Of a forward the statistics alone, and no layer.
+  static void observe(const In& x, const Geometry& geometry, Statistic statistic, const Device& device,
+                      Moments<Scalar>& moments);
+
+ private:
+  using Job = kernels::ForwardJob<Storage, Scalar>;
+  static Job own_job(const Layer& layer, const kernels::Partition& partition, const Storage* x, Storage* y,
+                     const kernels::MomentsSink<Scalar>& sink);
+  static Job given_job(Job job, const RunningStatistics<Scalar>& given);
+  static kernels::Partition check_evaluation(const Layer& layer, const In& x, const Out* y);
+};
+
 }  // namespace core
 
 /// A trainable normalization: `y = scale * (x - mu) / sigma + shift`.
@@ -67,8 +113,8 @@ using IfTensor = std::enable_if_t<!std::is_convertible_v<const std::decay_t<T>&,
 ///
 /// **Tensors.** Any Eigen object whose values lie in memory: Matrix, Array, Map, Ref, Block (rank 2, vectors
 /// too), Tensor,
-/// TensorMap, TensorFixedSize (rank 1 to 8), of either storage order, any positive strides and any
-/// alignment. Elements are
+/// TensorMap, TensorFixedSize (rank 1 to 8), of either storage order, any strides that are not negative
+/// (0 in what is only read) and any alignment. Elements are
 /// Scalar, or Eigen::half or Eigen::bfloat16 where Scalar is float. The tensors of a call have one shape,
 /// one storage
 /// order and one element type. Empty tensors are allowed and change no parameter, gradient or running value.
@@ -113,26 +159,8 @@ class Normalization {
   static_assert(std::is_floating_point_v<Scalar>, "The Scalar of a layer is float, double or long double.");
 
  public:
-  /// With scale 1 and shift 0. Fails unless there is at least one feature, and where `geometry.groups` do
-  /// not divide them.
-  Normalization(const Geometry& geometry, Statistic statistic, double epsilon)
-      : eps(epsilon), geometry_(geometry), statistic_(statistic) {
-    std::int64_t product = 1;
-    for (const std::int64_t extent : geometry.extents) {
-      if (extent < 1 || product > std::numeric_limits<std::int64_t>::max() / extent) {
-        core::fail_with({name(), ": expected a number of ", geometry.noun,
-                         " of at least 1 that a 64-bit integer can hold, got ", geometry.extents.text()});
-      }
-      product *= extent;
-    }
-    if (geometry.groups < 0 || (geometry.groups > 0 && product % geometry.groups != 0)) {
-      core::fail_with({name(), ": expected a number of groups that divides ", product, " ", geometry.noun,
-                       ", got ", geometry.groups});
-    }
-    use_scale(true);
-    use_shift(true);
-    check_settings();
-  }
+  /// With scale 1 and shift 0. Fails unless there is at least one feature, and where `geometry.groups` do not divide them.
+  Normalization(const Geometry& geometry, Statistic statistic, double epsilon);
 
   /// The generic layer: averaged axes, feature axes, extents of the features.
   Normalization(AxisSet averaged, AxisSet features, Extents extents, Statistic statistic, double epsilon)
@@ -159,8 +187,10 @@ class Normalization {
   core::Plain<X> forward(const X& x, Context<Scalar> context = {}) {
     if constexpr (core::check_input<X, Scalar>()) {
       core::Plain<X> y = core::DoorOf<X>::plain(x);
-      run_forward(core::view(x), core::output_view(y), context);
+      CallsOf<X>::forward(*this, core::view(x), core::output_view(y), context);
       return y;
+    } else {
+      core::refused();
     }
   }
 
@@ -168,13 +198,16 @@ class Normalization {
   template <typename X, typename Y, typename = core::IfTensor<Y, Scalar>>
   void forward(const X& x, Y&& y, Context<Scalar> context = {}) {
     if constexpr (core::check_input<X, Scalar>() && core::check_output<X, Y, Scalar>()) {
-      run_forward(core::view(x), core::output_view(y), context);
+      CallsOf<X>::forward(*this, core::view(x), core::output_view(y), context);
     }
   }
 
+  // A const layer is told what to do instead. What the returning forms would return has to be named: void for
+  // `auto y =` would be a second error, and the first to be read.
   template <typename X>
-  void forward(const X&, Context<Scalar> = {}) const {
+  core::Plain<X> forward(const X&, Context<Scalar> = {}) const {
     static_assert(!sizeof(X), "forward trains the layer, so it changes it: on a const layer use evaluate.");
+    core::refused();
   }
   template <typename X, typename Y, typename = core::IfTensor<Y, Scalar>>
   void forward(const X&, Y&&, Context<Scalar> = {}) const {
@@ -188,8 +221,10 @@ class Normalization {
   core::Plain<X> evaluate(const X& x, Context<Scalar> context = {}) const {
     if constexpr (core::check_input<X, Scalar>()) {
       core::Plain<X> y = core::DoorOf<X>::plain(x);
-      run_evaluate(core::view(x), core::output_view(y), context);
+      CallsOf<X>::evaluate(*this, core::view(x), core::output_view(y), context);
       return y;
+    } else {
+      core::refused();
     }
   }
 
@@ -197,7 +232,7 @@ class Normalization {
   template <typename X, typename Y, typename = core::IfTensor<Y, Scalar>>
   void evaluate(const X& x, Y&& y, Context<Scalar> context = {}) const {
     if constexpr (core::check_input<X, Scalar>() && core::check_output<X, Y, Scalar>()) {
-      run_evaluate(core::view(x), core::output_view(y), context);
+      CallsOf<X>::evaluate(*this, core::view(x), core::output_view(y), context);
     }
   }
 
@@ -208,8 +243,10 @@ class Normalization {
   core::Plain<X> backward(const X& x, const DY& dy, Context<Scalar> context = {}) {
     if constexpr (core::check_input<X, Scalar>() && core::check_partner<X, DY, Scalar>()) {
       core::Plain<X> dx = core::DoorOf<X>::plain(x);
-      run_backward(core::view(x), core::view(dy), core::output_view(dx), context);
+      CallsOf<X>::backward(*this, core::view(x), core::view(dy), core::output_view(dx), context);
       return dx;
+    } else {
+      core::refused();
     }
   }
 
@@ -218,20 +255,28 @@ class Normalization {
   void backward(const X& x, const DY& dy, DX&& dx, Context<Scalar> context = {}) {
     if constexpr (core::check_input<X, Scalar>() && core::check_partner<X, DY, Scalar>() &&
                   core::check_output<X, DX, Scalar>()) {
-      run_backward(core::view(x), core::view(dy), core::output_view(dx), context);
+      CallsOf<X>::backward(*this, core::view(x), core::view(dy), core::output_view(dx), context);
     }
+  }
+
+  template <typename X, typename DY>
+  core::Plain<X> backward(const X&, const DY&, Context<Scalar> = {}) const {
+    static_assert(
+        !sizeof(X),
+        "backward adds to the layer's gradients, so it changes it: call it on a layer that is not const.");
+    core::refused();
+  }
+  template <typename X, typename DY, typename DX, typename = core::IfTensor<DX, Scalar>>
+  void backward(const X&, const DY&, DX&&, Context<Scalar> = {}) const {
+    static_assert(
+        !sizeof(X),
+        "backward adds to the layer's gradients, so it changes it: call it on a layer that is not const.");
   }
 
   // ---- state
 
   /// What the last forward left. Fails before any, and after a forward into moments of the caller.
-  const Moments<Scalar>& moments() const {
-    if (moments_.empty()) {
-      core::fail_with(
-          {name(), "::moments: expected a forward before that kept its moments in the layer, got none"});
-    }
-    return moments_;
-  }
+  const Moments<Scalar>& moments() const;
 
   /// Uses the running statistics in forward and backward, and stops moving them. Fails where there are none.
   void freeze() { set_frozen(true, "freeze"); }
@@ -244,304 +289,104 @@ class Normalization {
     shift.grad.setZero();
   }
 
-  /// Calls `f(std::string_view name, Parameter<Scalar>&)` for "scale" and "shift", absent ones skipped: for
-  /// optimizers.
+  /// Calls `f(std::string_view name, Parameter<Scalar>&)` for "scale" and "shift", absent ones skipped: for optimizers. On a
+  /// const layer the parameters are const.
   template <typename F>
   void for_each_parameter(F&& f) {
-    if (scale.value.size() > 0) f(std::string_view("scale"), scale);
-    if (shift.value.size() > 0) f(std::string_view("shift"), shift);
+    visit_parameters(*this, f);
+  }
+  template <typename F>
+  void for_each_parameter(F&& f) const {
+    visit_parameters(*this, f);
   }
 
-  /// Calls `f(std::string_view name, map)` for everything that training changes and a file should keep:
-  /// "scale", "shift",
-  /// "running_mean", "running_variance" as flat maps of Scalar, and "batches" as a flat map of one
-  /// std::int64_t. Absent ones
-  /// are skipped; settings are code, not state.
+  /// How many numbers all parameters are: those of scale and of shift.
+  std::int64_t parameter_count() const { return scale.value.size() + shift.value.size(); }
+  /// All values of scale, then all of shift, in one vector: for optimizers and libraries that want them flat.
+  std::vector<Scalar> parameters() const;
+  /// The same of the gradients.
+  std::vector<Scalar> gradients() const;
+  /// Takes such values over. Fails, unchanged, unless there are `parameter_count()` of them.
+  void set_parameters(const std::vector<Scalar>& values);
+  /// The same for the gradients.
+  void set_gradients(const std::vector<Scalar>& values);
+
+  /// Calls `f(std::string_view name, map)` for everything that training changes and a file should keep: "scale", "shift",
+  /// "running_mean", "running_variance" as flat maps of Scalar, and "batches" as a flat map of one std::int64_t. Absent ones
+  /// are skipped; settings are code, not state. A visitor may take its map as `auto`, `auto&` or `const auto&`. What is
+  /// written there is checked by the next call, or by `check()`.
   template <typename F>
   void for_each_state(F&& f) {
-    visit_state(*this, std::forward<F>(f));
+    visit_state(*this, f);
   }
   template <typename F>
   void for_each_state(F&& f) const {
-    visit_state(*this, std::forward<F>(f));
+    visit_state(*this, f);
+  }
+
+  /// Takes over one piece of state from a plain array, by its name in `for_each_state`: "scale", "shift", "running_mean" or
+  /// "running_variance". Fails, unchanged, where the layer has no such state or it has another size, and where running
+  /// statistics would be ones that a call refuses.
+  void assign(std::string_view state, const Scalar* values, std::int64_t size);
+
+  /// Fails where a call would, whatever its tensors: settings, and the sizes and values of what the layer holds.
+  void check() const;
+  /// Fails where `evaluate(x)` would, and does nothing else: after it, that call may be part of a noexcept function.
+  template <typename X>
+  void check(const X& x) const {
+    if constexpr (core::check_input<X, Scalar>()) {
+      CallsOf<X>::check(*this, core::view(x), nullptr);
+    }
+  }
+  /// Fails where `evaluate(x, y)` would.
+  template <typename X, typename Y>
+  void check(const X& x, Y&& y) const {
+    if constexpr (core::check_input<X, Scalar>() && core::check_output<X, Y, Scalar>()) {
+      const auto written = core::output_view(y);
+      CallsOf<X>::check(*this, core::view(x), &written);
+    }
   }
 
  protected:
   const char* name() const { return geometry_.name; }
 
  private:
-  // ---- checks: all of a call's, before anything changes
+  template <typename Storage, typename Any>
+  friend struct core::Calls;
+  template <typename X>
+  using CallsOf = core::Calls<core::Element<X>, Scalar>;
 
-  void use_parameter(Parameter<Scalar>& parameter, bool use, Scalar value) {
-    const std::int64_t size = use ? features() : 0;
-    if (parameter.value.size() == size && parameter.grad.size() == size) return;
-    parameter.value = Vector<Scalar>::Constant(size, value);
-    parameter.grad = Vector<Scalar>::Zero(size);
-  }
-
-  void set_frozen(bool frozen, const char* verb) {
-    if (!running)
-      core::fail_with({name(), "::", verb, ": expected running statistics, got a layer that has none"});
-    running->update = !frozen;
-    running->use_in_forward = frozen;
-  }
-
-  void check_settings() const {
-    if (!(eps >= 0) || !std::isfinite(eps))
-      core::fail_with({name(), ": expected a finite eps of at least 0, got ", eps});
-    check_parameter(scale, "scale");
-    check_parameter(shift, "shift");
-    if (!running) return;
-    running->averaging.check(name());
-    if (running->batches < 0)
-      core::fail_with({name(), ": expected a number of batches of at least 0, got ", running->batches});
-  }
-
-  void check_parameter(const Parameter<Scalar>& parameter, const char* role) const {
-    const std::int64_t values = parameter.value.size();
-    if (values != 0 && values != features()) {
-      core::fail_with({name(), ": expected ", features(), " values of ", role, ", or none, got ", values});
-    }
-    if (parameter.grad.size() != values) {
-      core::fail_with({name(), ": expected as many gradients as values of ", role, ", ", values, ", got ",
-                       parameter.grad.size()});
-    }
-  }
-
-  void check_running(const kernels::Partition& partition) const {
-    if (!running) return;
-    if (!kernels::is_centred(statistic_) || (partition.averaged_axes & partition.feature_axes) != 0) {
-      core::fail_with({name(),
-                       ": expected no running statistics, which need a mean that is not averaged over the "
-                       "features, got some"});
-    }
-    const std::int64_t variances = statistic_ == Statistic::mean_variance ? features() : 0;
-    if (running->mean.size() != features() || running->variance.size() != variances) {
-      core::fail_with({name(), ": expected running statistics of ", features(), " means and ", variances,
-                       " variances, got ", running->mean.size(), " and ", running->variance.size()});
-    }
-  }
-
-  void check_shape(const Shape& x, const Shape& other, const char* role) const {
-    if (x != other)
-      core::fail_with({name(), ": expected ", role, " of x's shape ", x.text(), ", got ", other.text()});
-  }
-
-  template <typename A, typename B>
-  void check_overlap(const View<A>& written, const View<B>& read, const char* roles,
-                     bool same_is_allowed) const {
-    const core::Overlap overlap = core::overlap(written, read);
-    if (overlap == core::Overlap::none || (overlap == core::Overlap::same && same_is_allowed)) return;
-    core::fail_with({name(), ": expected ", roles,
-                     same_is_allowed ? " to be one tensor or to share no memory" : " to share no memory",
-                     ", got ", overlap == core::Overlap::same ? "one tensor" : "a partial overlap"});
-  }
-
-  /// Every vector goes with either order; the first tensor that has one decides.
-  template <typename... Views>
-  static Order order_of(const Views&... views) {
-    Order order = Order::any;
-    ((order = order == Order::any ? views.order : order), ...);
-    return order;
-  }
-
-  // ---- the verbs, on views
-
-  template <typename Storage>
-  kernels::ForwardJob<Storage, Scalar> job(const kernels::Partition& partition, const Storage* x, Storage* y,
-                                           const kernels::MomentsSink<Scalar>& sink) const {
-    return {&partition,
-            statistic_,
-            static_cast<Wide<Scalar>>(eps),
-            x,
-            y,
-            data_or_null(scale),
-            data_or_null(shift),
-            sink,
-            &kernels::block_kernels<Storage, Scalar>()};
-  }
-
-  /// The same by given statistics.
-  template <typename Storage>
-  kernels::ForwardJob<Storage, Scalar> given_job(const kernels::Partition& partition, const Storage* x,
-                                                 Storage* y, const kernels::MomentsSink<Scalar>& sink,
-                                                 const RunningStatistics<Scalar>& given) const {
-    auto job = this->job(partition, x, y, sink);
-    job.given_mean = given.mean.data();
-    job.given_variance = given.variance.size() == 0 ? nullptr : given.variance.data();
-    return job;
-  }
-
-  template <typename Storage>
-  void run_forward(const View<const Storage>& x, const View<Storage>& y, const Context<Scalar>& context) {
-    check_settings();
-    check_shape(x.shape, y.shape, "y");
-    core::check_strides(x.shape, x.strides, name(), "x");
-    core::check_distinct(y.shape, y.strides, name(), "y");
-    check_overlap(y, x, "x and y of forward", false);
-    const Order order = order_of(x, y);
-    const kernels::Partition partition =
-        core::partition(geometry_, x.shape, order, {x.strides, y.strides, Strides{}});
-    check_running(partition);
-    const bool frozen = running && running->use_in_forward;
-    const bool update = running && running->update && partition.size > 0;
-    if (update && statistic_ == Statistic::mean_variance && partition.count == 1) {
-      core::fail_with({name(), ": expected more than one value for each of the ", geometry_.noun,
-                       ", whose variance moves the running one, got an input of shape ", x.shape.text()});
-    }
-
-    // Where fixed statistics are in use while they move: those that y is made by.
-    std::optional<RunningStatistics<Scalar>> used;
-    if (frozen && update) used = running;
-    Moments<Scalar>& moments = context.moments == nullptr ? moments_ : *context.moments;
-    moments.prepare(partition, x.shape, order, statistic_, geometry_.groups,
-                    partition.features_kept && statistic_ == Statistic::mean_variance);
-    if (context.moments != nullptr) moments_.source_ = Moments<Scalar>::Source::none;
-    moments.source_ = frozen ? Moments<Scalar>::Source::running : Moments<Scalar>::Source::batch;
-    if (partition.size == 0) {
-      moments.high_.setZero();
-      moments.low_.setZero();
-      moments.rstd_.setZero();
-      moments.variance_.setZero();
-      return;
-    }
-    if (!frozen) {
-      auto own = job(partition, x.data, y.data, moments.sink());
-      core::forward(own, context.device);
-      if (update) update_running(moments);
-      return;
-    }
-    auto given = given_job(partition, x.data, y.data, moments.sink(), *running);
-    core::forward_given(given, context.device);
-    if (!update) return;
-    // y is made; now the batch's own statistics, to move the running ones. Backward needs those that y was
-    // made by.
-    auto own = job<Storage>(partition, x.data, nullptr, moments.sink());
-    core::forward(own, context.device);
-    update_running(moments);
-    auto again = given_job<Storage>(partition, x.data, nullptr, moments.sink(), *used);
-    core::forward_given(again, context.device);
-  }
-
-  template <typename Storage>
-  void run_evaluate(const View<const Storage>& x, const View<Storage>& y,
-                    const Context<Scalar>& context) const {
-    check_settings();
-    if (context.moments != nullptr)
-      core::fail_with({name(), ": expected no moments in evaluate, which keeps none, got some"});
-    check_shape(x.shape, y.shape, "y");
-    core::check_strides(x.shape, x.strides, name(), "x");
-    core::check_distinct(y.shape, y.strides, name(), "y");
-    check_overlap(y, x, "x and y of evaluate", true);
-    const kernels::Partition partition =
-        core::partition(geometry_, x.shape, order_of(x, y), {x.strides, y.strides, Strides{}});
-    check_running(partition);
-    if (partition.size == 0) return;
-    if (running) {
-      auto given = given_job(partition, x.data, y.data, {}, *running);
-      core::forward_given(given, context.device);
-    } else {
-      auto own = job(partition, x.data, y.data, {});
-      core::forward(own, context.device);
-    }
-  }
-
-  template <typename Storage>
-  void run_backward(const View<const Storage>& x, const View<const Storage>& dy, const View<Storage>& dx,
-                    const Context<Scalar>& context) {
-    const Moments<Scalar>& moments = context.moments == nullptr ? moments_ : *context.moments;
-    check_settings();
-    if (moments.empty()) {
-      core::fail_with({name(), ": expected a forward before backward, got ",
-                       context.moments == nullptr ? "none whose moments the layer keeps"
-                                                  : "moments that no forward has filled"});
-    }
-    check_shape(x.shape, dy.shape, "dy");
-    check_shape(x.shape, dx.shape, "dx");
-    core::check_strides(x.shape, x.strides, name(), "x");
-    core::check_strides(dy.shape, dy.strides, name(), "dy");
-    core::check_distinct(dx.shape, dx.strides, name(), "dx");
-    check_overlap(dx, x, "x and dx of backward", false);
-    check_overlap(dx, dy, "dy and dx of backward", true);
-    const Order order = order_of(x, dy, dx);
-    const kernels::Partition partition =
-        core::partition(geometry_, x.shape, order, {x.strides, dy.strides, dx.strides});
-    check_moments(moments, x.shape, order, partition);
-    if (partition.size == 0) return;
-
-    const auto needed = static_cast<std::size_t>(
-        core::gradient_scratch<Scalar>(partition, data_or_null(scale) != nullptr, moments.frozen()));
-    if (scratch_.size() < needed) scratch_.resize(needed);
-    const core::AffineGradients<Scalar> gradients{scale.grad.size() == 0 ? nullptr : scale.grad.data(),
-                                                  shift.grad.size() == 0 ? nullptr : shift.grad.data()};
-    kernels::BackwardJob<Storage, Scalar> job{&partition,
-                                              statistic_,
-                                              moments.frozen(),
-                                              x.data,
-                                              dy.data,
-                                              dx.data,
-                                              data_or_null(scale),
-                                              moments.source(),
-                                              &kernels::block_kernels<Storage, Scalar>()};
-    core::backward(job, gradients, scratch_.data(), context.device);
-  }
-
+  void use_parameter(Parameter<Scalar>& parameter, bool use, Scalar value);
+  void set_frozen(bool frozen, const char* verb);
+  void check_settings() const;
+  void check_parameter(const Parameter<Scalar>& parameter, const char* role) const;
+  void check_running(const kernels::Partition& partition) const;
+  void check_running_sizes() const;
   void check_moments(const Moments<Scalar>& moments, const Shape& shape, Order order,
-                     const kernels::Partition& partition) const {
-    if (moments.shape_ != shape) {
-      core::fail_with({name(), ": expected the x of its forward, of shape ", moments.shape_.text(),
-                       ", in backward, got shape ", shape.text()});
-    }
-    if (moments.order_ != order && moments.order_ != Order::any && order != Order::any) {
-      core::fail_with({name(), ": expected the storage order of its forward in backward, got the other one"});
-    }
-    if (moments.averaged_axes_ != partition.averaged_axes ||
-        moments.feature_axes_ != partition.feature_axes || moments.statistic_ != statistic_ ||
-        moments.cut_ != geometry_.groups) {
-      core::fail_with(
-          {name(), ": expected moments of a forward of this layer, got those of another kind of layer"});
-    }
-    if (moments.groups() != partition.groups.kept.size) {
-      core::fail_with({name(), ": expected moments of ", partition.groups.kept.size, " groups, got ",
-                       moments.groups(), " (moved away)"});
-    }
-  }
+                     const kernels::Partition& partition) const;
+  void update_running(const Moments<Scalar>& moments);
+  void take_flat(const std::vector<Scalar>& values, Vector<Scalar>& first, Vector<Scalar>& second,
+                 const char* verb);
 
-  static const Scalar* data_or_null(const Parameter<Scalar>& parameter) {
-    return parameter.value.size() == 0 ? nullptr : parameter.value.data();
-  }
-
-  /// Moves the running statistics by a batch: all features, or, where one would become NaN or infinite, none.
-  void update_running(const Moments<Scalar>& moments) {
-    const Movement<Scalar> movement(*running, moments.count());
-    bool finite = true;
-    moments.for_each_feature([&](std::int64_t feature, MeanAndVariance<Wide<Scalar>> batch) {
-      const MeanAndVariance<Scalar> moved = movement(feature, batch);
-      finite = finite && std::isfinite(moved.mean) && std::isfinite(moved.variance);
-    });
-    if (!finite) {
-      ++running->rejected_batches;
-      return;
-    }
-    moments.for_each_feature([&](std::int64_t feature, MeanAndVariance<Wide<Scalar>> batch) {
-      const MeanAndVariance<Scalar> moved = movement(feature, batch);
-      running->mean[feature] = moved.mean;
-      if (running->variance.size() > 0) running->variance[feature] = moved.variance;
-    });
-    ++running->batches;
+  template <typename Layer, typename F>
+  static void visit_parameters(Layer& layer, F& f) {
+    if (layer.scale.value.size() > 0) f(std::string_view("scale"), layer.scale);
+    if (layer.shift.value.size() > 0) f(std::string_view("shift"), layer.shift);
   }
 
   template <typename Layer, typename F>
-  static void visit_state(Layer& layer, F&& f) {
-    const auto visit = [&f](const char* name, auto& vector) {
-      if (vector.size() > 0) f(std::string_view(name), flat(vector.data(), vector.size()));
+  static void visit_state(Layer& layer, F& f) {
+    const auto visit = [&f](const char* name, auto* data, Eigen::Index size) {
+      // A variable of its own, so that a visitor may take it by any kind of reference.
+      auto map = flat(data, size);
+      if (size > 0) f(std::string_view(name), map);
     };
-    visit("scale", layer.scale.value);
-    visit("shift", layer.shift.value);
+    visit("scale", layer.scale.value.data(), layer.scale.value.size());
+    visit("shift", layer.shift.value.data(), layer.shift.value.size());
     if (!layer.running) return;
-    visit("running_mean", layer.running->mean);
-    visit("running_variance", layer.running->variance);
-    f(std::string_view("batches"), flat(&layer.running->batches, 1));
+    visit("running_mean", layer.running->mean.data(), layer.running->mean.size());
+    visit("running_variance", layer.running->variance.data(), layer.running->variance.size());
+    visit("batches", &layer.running->batches, 1);
   }
 
   template <typename T>
@@ -552,8 +397,13 @@ class Normalization {
 
   Geometry geometry_;
   Statistic statistic_;
+  core::MovedFrom moved_from_;
   Moments<Scalar> moments_;
   std::vector<Wide<Scalar>> scratch_;
 };
 
 }  // namespace eigennorm
+
+#if !defined(EIGENNORM_COMPILED)
+#include "eigennorm/core/calls.hpp"
+#endif

@@ -1,6 +1,10 @@
 #pragma once
 
+#include <cmath>
 #include <cstdint>
+#include <cstring>
+#include <limits>
+#include <type_traits>
 
 #include "eigennorm/core/error.hpp"
 #include "eigennorm/kernels/summary.hpp"
@@ -17,6 +21,15 @@ namespace eigennorm {
 /// because one half of the field gives the weight of the new value and the other half that of the old one.
 class Averaging {
  public:
+  /// (Converts from nothing: here to say so.)
+  template <typename Number, typename = std::enable_if_t<std::is_arithmetic_v<Number>>>
+  Averaging(Number) {  // NOLINT(google-explicit-constructor)
+    static_assert(
+        !sizeof(Number),
+        "A bare number is no momentum: write momentum_of_new(0.1) as in PyTorch, or momentum_kept(0.9) as in "
+        "Keras, Flax and ONNX.");
+  }
+
   /// The weight of the next batch's value, after `batches` batches.
   double weight_of_new(std::int64_t batches) const {
     return kind_ == Kind::cumulative ? 1 / (static_cast<double>(batches) + 1)
@@ -36,7 +49,9 @@ class Averaging {
 
  private:
   enum class Kind { of_new, kept, cumulative };
-  Averaging(Kind kind, double momentum) : kind_(kind), momentum_(momentum) {}
+  Averaging(Kind kind, double momentum, const char* owner) : kind_(kind), momentum_(momentum) {
+    check(owner);
+  }
   friend Averaging momentum_of_new(double momentum);
   friend Averaging momentum_kept(double momentum);
   friend Averaging cumulative();
@@ -45,12 +60,17 @@ class Averaging {
   double momentum_;
 };
 
-/// running = (1 - m) * running + m * batch (PyTorch, mlpack, flashlight).
-inline Averaging momentum_of_new(double momentum) { return {Averaging::Kind::of_new, momentum}; }
-/// running = m * running + (1 - m) * batch (Keras, Flax, ONNX).
-inline Averaging momentum_kept(double momentum) { return {Averaging::Kind::kept, momentum}; }
-/// The plain average of all batches so far.
-inline Averaging cumulative() { return {Averaging::Kind::cumulative, 0}; }
+/// running = (1 - m) * running + m * batch (PyTorch, mlpack, flashlight). Fails unless m is in [0, 1].
+inline Averaging momentum_of_new(double momentum) {
+  return {Averaging::Kind::of_new, momentum, "momentum_of_new"};
+}
+/// running = m * running + (1 - m) * batch (Keras, Flax, ONNX). Fails unless m is in [0, 1].
+inline Averaging momentum_kept(double momentum) { return {Averaging::Kind::kept, momentum, "momentum_kept"}; }
+/// The plain average of all batches so far. It is kept in Scalar, so that a file of it goes on with the same bits, and rounded
+/// once a batch: after n batches it is off by at most (n + 1) / 2 u of the largest value it had, in practice by less than
+/// sqrt(n) u (u = 2^-24 for float, 2^-53 for double; docs/accuracy.md). For long runs in float use PopulationStatistics,
+/// whose sums are in double.
+inline Averaging cumulative() { return {Averaging::Kind::cumulative, 0, "cumulative"}; }
 
 /// Which variance of a batch enters the running one.
 enum class Estimator {
@@ -69,6 +89,87 @@ template <typename Scalar>
 struct Estimate {
   Vector<Scalar> mean, variance;
 };
+
+namespace core {
+
+/// Finds out whether any of many numbers is NaN or infinite: without a branch, so that it takes next to no time, and by
+/// their bits, so that no compiler's flag can take it for granted. (A long double's do not fill an integer: it is compared.)
+template <typename T>
+class Sieve {
+ public:
+  void add(T number) {
+    if constexpr (by_bits) {
+      found_ |= (bits_of(number) & ~sign) + carry;
+    } else {
+      found_ |= magnitude_is_finite(number) ? 0U : 1U;
+    }
+  }
+  /// Finds whatever has a sign, too.
+  void add_size(T number) {
+    if constexpr (by_bits) {
+      found_ |= bits_of(number) | (bits_of(number) + carry);
+    } else {
+      found_ |= magnitude_is_finite(number) && number >= 0 ? 0U : 1U;
+    }
+  }
+  bool found() const { return by_bits ? (found_ & sign) != 0 : found_ != 0; }
+
+ private:
+  static constexpr bool by_bits = sizeof(T) <= 8;
+  using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+  static constexpr Bits sign = Bits(1) << (8 * sizeof(Bits) - 1);
+  /// Added to an exponent of ones it reaches the sign's place.
+  static constexpr Bits carry = Bits(1) << (sizeof(T) == 4 ? 23 : 52);
+
+  static Bits bits_of(T number) {
+    Bits bits;
+    std::memcpy(&bits, &number, sizeof bits);
+    return bits;
+  }
+  static bool magnitude_is_finite(T number) { return (std::abs)(number) <= (std::numeric_limits<T>::max)(); }
+
+  Bits found_ = 0;
+};
+
+/// The index of the first number that is not finite, or, of `sizes`, is below 0; -1: there is none.
+template <typename T>
+std::int64_t first_bad(const T* numbers, std::int64_t n, bool sizes) {
+  // Four sieves side by side are a vector's lanes.
+  constexpr int lanes = 4;
+  Sieve<T> sieves[lanes];
+  const std::int64_t whole = n / lanes * lanes;
+  if (sizes) {
+    for (std::int64_t i = 0; i < whole; i += lanes) {
+      for (int lane = 0; lane < lanes; ++lane) sieves[lane].add_size(numbers[i + lane]);
+    }
+  } else {
+    for (std::int64_t i = 0; i < whole; i += lanes) {
+      for (int lane = 0; lane < lanes; ++lane) sieves[lane].add(numbers[i + lane]);
+    }
+  }
+  bool found = false;
+  for (const Sieve<T>& sieve : sieves) found = found || sieve.found();
+  if (!found && whole == n) return -1;
+  // One is bad, or -0, which is good; or some are left.
+  for (std::int64_t i = found ? 0 : whole; i < n; ++i) {
+    Sieve<T> sieve;
+    sieve.add(numbers[i]);
+    if (sieve.found() || (sizes && numbers[i] < 0)) return i;
+  }
+  return -1;
+}
+
+/// Fails, in the name of `owner`, unless all numbers are finite, and of `sizes` none is below 0.
+template <typename T>
+void check_numbers(const Vector<T>& numbers, bool sizes, const char* owner, const char* what,
+                   const char* noun) {
+  const std::int64_t bad = first_bad(numbers.data(), numbers.size(), sizes);
+  if (bad < 0) return;
+  fail_with({owner, ": expected a finite ", what, sizes ? " of at least 0" : "", " for each of the ",
+             numbers.size(), " ", noun, ", got ", numbers[bad], " at index ", bad});
+}
+
+}  // namespace core
 
 #include "eigennorm/kernels/strict_begin.inl"
 
@@ -122,13 +223,22 @@ struct RunningStatistics {
       core::fail_with({"RunningStatistics::assign: expected ", mean.size(), " means and ", variance.size(),
                        " variances, got ", estimate.mean.size(), " and ", estimate.variance.size()});
     }
-    if (!estimate.mean.allFinite() ||
-        !(estimate.variance.isFinite() && estimate.variance >= Scalar(0)).all()) {
-      core::fail_with(
-          {"RunningStatistics::assign: expected finite means and variances of at least 0, got others"});
-    }
+    core::check_numbers(estimate.mean, false, "RunningStatistics::assign", "mean", "features");
+    core::check_numbers(estimate.variance, true, "RunningStatistics::assign", "variance", "features");
     mean = estimate.mean;
     variance = estimate.variance;
+  }
+
+  /// Fails, in the name of `owner`, which calls its features `noun`, where these are no statistics: a value is not finite,
+  /// a variance negative, or a count below 0 or at its end. Nobody else looks at what a file or a program writes here.
+  void check(const char* owner, const char* noun) const {
+    for (const std::int64_t count : {batches, rejected_batches}) {
+      if (count >= 0 && count < (std::numeric_limits<std::int64_t>::max)()) continue;
+      core::fail_with({owner, ": expected numbers of batches and of rejected batches from 0 to ",
+                       (std::numeric_limits<std::int64_t>::max)() - 1, ", got ", count});
+    }
+    core::check_numbers(mean, false, owner, "running mean", noun);
+    core::check_numbers(variance, true, owner, "running variance", noun);
   }
 
  private:

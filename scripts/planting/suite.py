@@ -14,19 +14,19 @@ import time
 from pathlib import Path
 
 # Not optimized: what a compiler spends on templates is most of the time, and only these run longer than that.
-OPTIMIZED = {"kernels_test", "contract_test", "layers_test", "threads_test", "instances", "block_kernels"}
-# What tests take the kernels from, and the headers that these are made of.
-KERNELS = {
-    "instances": re.compile(r"kernels/.*\.hpp"),
-    "block_kernels": re.compile(r"kernels/(.*\.inl|(block|dispatch|reference|targets|wide)\.hpp)"),
-}
-# What tests do not compile again: it is in the objects of the kernels alone.
-OUT_OF_LINE = re.compile(r".*\.inl|kernels/((forward|backward)_\w+|feature_sums)\.hpp")
+OPTIMIZED = {"kernels_test", "contract_test", "layers_test", "threads_test"}
+# The compiled library, which all tests link, and the tables of kernels, for those that call them by themselves.
+LIBRARY = {name: f"../src/{name}.cpp" for name in ("float", "half", "bfloat16", "double", "long_double")}
+TABLES = {"block_kernels": "kernels/block_kernels.cpp"}
+USE_TABLES = {"kernels_test", "streaming_test"}
+# Headers that only the library's units include; those tests that call kernels include them too.
+OUT_OF_LINE = re.compile(r"core/(calls|gradient|tiles|transform)\.hpp|kernels/.*\.inl|"
+                         r"kernels/((forward|backward)_\w+|feature_sums|piece_sums|copy|scaled|dispatch|reference|targets)\.hpp")
 HANGS = "hangs"
 LEVELS = {True: "-O1", False: "-O0"}
 INSTRUCTION_SETS = ("best", "baseline", "avx2")
 # Programs that are not called NAME.cpp, or without arguments.
-SOURCES = {"fuzz_numeric": "fuzz/fuzz_numeric.cpp", **{name: f"kernels/{name}.cpp" for name in KERNELS}}
+SOURCES = {"fuzz_numeric": "fuzz/fuzz_numeric.cpp", **LIBRARY, **TABLES}
 ARGUMENTS = {"conformance": ["data/pytorch/manifest.txt"], "fuzz_numeric": ["--n", "20"]}
 # Not a program of tests: tests/link, where what is linked is looked at.
 LINK = "link"
@@ -81,7 +81,8 @@ class Suite:
 
     def compiled_lines(self):
         """File below include/eigennorm -> numbers of its lines that are there for this compiler and processor."""
-        command = [self.compiler, *self.flags, f"-I{self.root / 'include'}", "-E", self.tests / "kernels/instances.cpp"]
+        command = [self.compiler, *self.flags, f"-I{self.root / 'include'}", "-DEIGENNORM_IMPLEMENTATION", "-E",
+                   self.root / "include/eigennorm/eigennorm.hpp"]  # fmt: skip
         text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         lines, current, number = {}, None, 0
         for line in text.splitlines():
@@ -140,7 +141,8 @@ class Suite:
     # ---- building
 
     def _build(self, name, folder, include, file):
-        objects = [self._object(each, folder, include, file) for each in (name, *KERNELS)]
+        tables = TABLES if name in USE_TABLES else ()
+        objects = [self._object(each, folder, include, file) for each in (name, *LIBRARY, *tables)]
         if name not in ARGUMENTS:
             objects.append(self.clean / "catch_main.o")
         program = folder / name
@@ -149,15 +151,16 @@ class Suite:
 
     def _object(self, name, folder, include, file):
         """Compiled once a bug, or once for all where the bug cannot be in it."""
-        is_kernels = name in KERNELS
-        if file is None or not (KERNELS[name].fullmatch(file) if is_kernels else not OUT_OF_LINE.fullmatch(file)):
+        is_test = name not in LIBRARY and name not in TABLES
+        if file is None or (is_test and name not in USE_TABLES and OUT_OF_LINE.fullmatch(file)):
             folder, include = self.clean, self.root / "include"
         path = folder / f"{name}.o"
         with self.lock if folder == self.clean else contextlib.nullcontext():
             if not path.exists():
                 source = self.tests / SOURCES.get(name, f"{name}.cpp")
-                extra = [] if is_kernels else ["-include", self.tests / "kernels/instances.hpp"]
-                self._compile(source, path, include, LEVELS[name in OPTIMIZED], extra, True)
+                # Sources and tests include the headers from the folder that has the bug.
+                extra = ["-DEIGENNORM_COMPILED"] if is_test else []
+                self._compile(source, path, include, LEVELS[not is_test or name in OPTIMIZED], extra, True)
         return path
 
     def _link_flags(self, folder, include):
@@ -214,7 +217,7 @@ class Suite:
     def _forget_what_is_old(self):
         """What was built from other sources than these."""
         digest = hashlib.sha256(repr((self.compiler, self.flags, LEVELS, OPTIMIZED, COMMON)).encode())
-        folders = (self.root / "include", self.tests)
+        folders = (self.root / "include", self.root / "src", self.tests)
         for path in sorted(path for folder in folders for path in folder.rglob("*.?*") if path.is_file()):
             digest.update(path.read_bytes())
         mark = self.clean / "sources"

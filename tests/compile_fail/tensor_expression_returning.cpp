@@ -2,11 +2,13 @@
 #include <eigennorm/eigennorm.hpp>
 
 int main() {
-  Eigen::Tensor<float, 3, Eigen::RowMajor> x(4, 5, 8);
+  Eigen::Tensor<float, 3, Eigen::RowMajor> x(4, 5, 8), z;
   eigennorm::LayerNorm<float> layer(8);
 #ifdef CONTROL
-  layer.forward(x);
+  auto y = layer.forward(x);
 #else
-  layer.forward(x + x);
+  auto y = layer.forward(x + x);
+  Eigen::Tensor<float, 3, Eigen::RowMajor> w = layer.forward(x + x);
+  z = layer.forward(x + x);
 #endif
 }

@@ -1,7 +1,7 @@
-# What the three consumers share: a program under strict warnings, and a look at what came along.
+# What the consumers share: a program under strict warnings, and a look at what came along. LIBRARY: what it links.
 
 add_executable(consumer ../main.cpp)
-target_link_libraries(consumer PRIVATE eigennorm::eigennorm)
+target_link_libraries(consumer PRIVATE ${LIBRARY})
 target_compile_options(consumer PRIVATE -Wall -Wextra -Wconversion -Wshadow -Wpedantic -Werror)
 
 foreach(unwanted IN ITEMS eigennorm_warnings eigennorm_headers eigennorm_catch2 eigennorm_reference)

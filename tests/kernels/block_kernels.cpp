@@ -1,3 +1,4 @@
+#define EIGENNORM_DEFINES_BLOCK_KERNELS
 #include "block_kernels.hpp"
 
 EIGENNORM_BLOCK_KERNELS()

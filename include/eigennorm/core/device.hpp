@@ -4,19 +4,21 @@
 
 #include <Eigen/Core>
 #include <cstdint>
-#include <type_traits>
-#include <unsupported/Eigen/CXX11/Tensor>
 #include <utility>
 
 /// \file
 /// Where the work runs.
 
+namespace Eigen {
+struct DefaultDevice;  // of the Tensor header, which matrices do without
+}
+
 namespace eigennorm {
 
 /// The calling thread, or a pool of the caller's: anything with the `numThreads`, `parallelFor` and
 /// `currentThreadId` of
-/// `Eigen::ThreadPoolDevice`. Converted from one, or from `Eigen::DefaultDevice`, where it is passed; the
-/// pool is not
+/// `Eigen::ThreadPoolDevice` (of the Tensor header, where `EIGEN_USE_THREADS` is defined). Converted from one, or from
+/// `Eigen::DefaultDevice`, where it is passed; the pool is not
 /// owned. Results do not depend on the device, to the bit. Called from inside a worker of the pool, work
 /// stays on it.
 class Device {
@@ -35,7 +37,7 @@ class Device {
         }),
         run_([](const void* p, std::int64_t tasks, double cycles, Range range, const void* f) {
           static_cast<const Pool*>(p)->parallelFor(
-              static_cast<Eigen::Index>(tasks), Eigen::TensorOpCost(0, 0, cycles),
+              static_cast<Eigen::Index>(tasks), {0, 0, cycles},
               [range, f](Eigen::Index first, Eigen::Index last) { range(f, first, last); });
         }) {}
 

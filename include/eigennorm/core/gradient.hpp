@@ -13,10 +13,12 @@
 #include "eigennorm/kernels/feature_sums.hpp"
 #include "eigennorm/kernels/job.hpp"
 #include "eigennorm/kernels/piece_sums.hpp"
-#include "eigennorm/kernels/streaming.hpp"
+#include "eigennorm/streaming.hpp"
 
 /// \file
 /// Backward: how a call is cut into tasks, and the parameter gradients put together.
+
+#include "eigennorm/kernels/strict_begin.inl"
 
 namespace eigennorm::core {
 
@@ -128,7 +130,7 @@ void input_gradient(kernels::BackwardJob<Storage, Scalar>& job, const Device& de
   const std::int64_t in_sample = tiles / samples,
                      per_run = kernels::GroupPieces(partition, job.scale != nullptr).per_run;
   for (std::int64_t sample = 0; sample < samples; sample += wave) {
-    const std::int64_t end = std::min(sample + wave, samples);
+    const std::int64_t end = (std::min)(sample + wave, samples);
     some_input_gradient(job, sample * in_sample, end * in_sample, device);
     const std::int64_t count = (end - sample) * per_run;
     device.parallel_for(partition.features.kept.size, count, [&](std::int64_t first, std::int64_t last) {
@@ -161,7 +163,7 @@ void merge_parts(const kernels::BackwardJob<Storage, Scalar>& job, std::int64_t 
   const std::int64_t features = job.partition->features.kept.size;
   device.parallel_for(features, parts, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t start = first; start < last; start += kernels::block_size) {
-      const std::int64_t n = std::min(kernels::block_size, last - start);
+      const std::int64_t n = (std::min)(kernels::block_size, last - start);
       const auto total = job.sums.from(start);
       for (std::int64_t part = 1; part < parts; ++part) {
         const auto next = job.sums.from(part * features + start);
@@ -227,3 +229,5 @@ void backward(kernels::BackwardJob<Storage, Scalar>& job, const AffineGradients<
 }
 
 }  // namespace eigennorm::core
+
+#include "eigennorm/kernels/strict_end.inl"

@@ -53,7 +53,7 @@ void for_each_segment(const Device& device, std::int64_t segments, std::int64_t 
   std::array<Partial, 16 * kernels::most_lanes> waiting;
   const std::int64_t wave = static_cast<std::int64_t>(waiting.size()) / lanes;
   for (std::int64_t start = 0; start < segments; start += wave) {
-    const std::int64_t numbers = std::min(wave, segments - start);
+    const std::int64_t numbers = (std::min)(wave, segments - start);
     device.parallel_for(numbers, kernels::segment_size * lanes, [&](std::int64_t first, std::int64_t last) {
       compute(start + first, start + last, waiting.data() + first * lanes);
     });

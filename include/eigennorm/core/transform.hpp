@@ -12,7 +12,7 @@
 #include "eigennorm/kernels/forward_statistics.hpp"
 #include "eigennorm/kernels/forward_tiles.hpp"
 #include "eigennorm/kernels/job.hpp"
-#include "eigennorm/kernels/streaming.hpp"
+#include "eigennorm/streaming.hpp"
 
 /// \file
 /// Forward: how a call is cut into tasks.
@@ -84,16 +84,16 @@ void transform_given(kernels::ForwardJob<Storage, Scalar>& job, const Device& de
   }
   job.width = layout.width(kernels::most_positions);
   const std::int64_t chunks = (layout.lane.extent + job.width - 1) / job.width;
-  const std::int64_t rows_in_task = std::max(segment_size / (job.width * layout.run), std::int64_t{1});
+  const std::int64_t rows_in_task = (std::max)(segment_size / (job.width * layout.run), std::int64_t{1});
   const std::int64_t bands = (layout.rows.size + rows_in_task - 1) / rows_in_task;
   device.parallel_for(chunks * bands, partition.size / (chunks * bands),
                       [&](std::int64_t first, std::int64_t last) {
                         while (first < last) {
                           // The bands of one chunk together.
                           const std::int64_t chunk = first / bands;
-                          const std::int64_t end = std::min(last, (chunk + 1) * bands);
+                          const std::int64_t end = (std::min)(last, (chunk + 1) * bands);
                           Given::lanes(job, chunk, (first - chunk * bands) * rows_in_task,
-                                       std::min((end - chunk * bands) * rows_in_task, layout.rows.size));
+                                       (std::min)((end - chunk * bands) * rows_in_task, layout.rows.size));
                           first = end;
                         }
                       });

@@ -30,7 +30,7 @@ struct BackwardRows {
                                   : std::clamp(block_size / partition.count, std::int64_t{1}, most_rows);
     partition.groups.kept.for_each_run(first, last, [&](Offsets at, std::int64_t, std::int64_t length) {
       for (std::int64_t done = 0; done < length; done += most) {
-        const std::int64_t count = std::min(most, length - done);
+        const std::int64_t count = (std::min)(most, length - done);
         Normalizer<Scalar> by[most_rows];
         GradientSums<Scalar> sums[most_rows];
         Correction<Scalar> correction[most_rows];
@@ -111,9 +111,9 @@ struct BackwardRows {
     for (std::int64_t part = first; part < last; ++part) {
       const GradientTotals<Scalar> totals = job.sums.from(part * n);
       totals.clear(0, n);
-      const std::int64_t end = std::min((part + 1) * cut.per_part, cut.pieces);
+      const std::int64_t end = (std::min)((part + 1) * cut.per_part, cut.pieces);
       for (std::int64_t row = part * cut.per_part; row < end; row += pieces_together) {
-        const std::int64_t count = std::min(pieces_together, end - row);
+        const std::int64_t count = (std::min)(pieces_together, end - row);
         Offsets at;
         at.step(axis, row);
         some_feature_rows(job, at, axis, count, totals);
@@ -136,7 +136,7 @@ struct BackwardRows {
       correct_rows(job, at, axis, count, by, correction);
       // Column by column, so that the accumulators stay in L1.
       for (std::int64_t column = 0; column < n; column += block_size) {
-        const std::int64_t width = std::min(block_size, n - column);
+        const std::int64_t width = (std::min)(block_size, n - column);
         std::fill(sums, sums + width, Scalar(0));
         std::fill(products, products + width, Scalar(0));
         write_pairs(job, at, axis, count, column, width, by, correction, sums, products);
@@ -149,7 +149,7 @@ struct BackwardRows {
     // As many rows at a time as stay in L1 between sums and dx: an even number, for pairs.
     const std::int64_t most = std::clamp(block_size / n / 2 * 2, std::int64_t{2}, most_rows);
     for (std::int64_t done = 0; done < count; done += most) {
-      const std::int64_t some = std::min(most, count - done);
+      const std::int64_t some = (std::min)(most, count - done);
       Normalizer<Scalar> by[most_rows];
       Correction<Scalar> correction[most_rows];
       correct_rows(job, at, axis, some, by, correction);

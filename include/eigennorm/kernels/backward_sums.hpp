@@ -29,8 +29,8 @@ void for_each_feature_run(const Loop& values, std::int64_t first, std::int64_t l
   const Axis next = values.axes[static_cast<std::size_t>(values.rank - 2)];
   for (std::int64_t at = first; at < last;) {
     const std::int64_t inside = at % run;
-    std::int64_t rows = 1, n = std::min({run - inside, last - at, block_size});
-    if (n == run) rows = std::min({most_rows, (last - at) / run, next.extent - at / run % next.extent});
+    std::int64_t rows = 1, n = (std::min)({run - inside, last - at, block_size});
+    if (n == run) rows = (std::min)({most_rows, (last - at) / run, next.extent - at / run % next.extent});
     f(values.at(at), at, rows, n);
     at += rows * n;
   }

@@ -27,7 +27,7 @@ struct BackwardWrites {
                     const GradientSums<Scalar>* sums, Buffer& x_buffer, Buffer& dy_buffer) {
     const Partition& partition = *job.partition;
     const std::int64_t first_value = first * segment_size;
-    const std::int64_t last_value = std::min(last * segment_size, partition.count);
+    const std::int64_t last_value = (std::min)(last * segment_size, partition.count);
     Normalizer<Scalar> by[most_lanes];
     Correction<Scalar> correction[most_lanes];
     for (std::int64_t t = 0; t < tile.lanes; ++t) {
@@ -142,7 +142,7 @@ struct BackwardWrites {
     const Partition& partition = *job.partition;
     Scalar scale_buffer[block_size];
     for (std::int64_t at = first; at < last; at += block_size) {
-      const std::int64_t n = std::min(block_size, last - at);
+      const std::int64_t n = (std::min)(block_size, last - at);
       const Storage* x = read_block(*job.kernels, job.x, 0, partition.values, tile, at, n, x_buffer.values);
       const Storage* dy =
           read_block(*job.kernels, job.dy, 1, partition.values, tile, at, n, dy_buffer.values);

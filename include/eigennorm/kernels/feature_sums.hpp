@@ -61,7 +61,7 @@ struct FeatureSums {
     alignas(64) Wide<Scalar> wide[4 * lanes_together] = {};
     const GradientTotals<Scalar> totals(wide, lanes_together);
     const std::int64_t first = part * cut.per_part;
-    const std::int64_t last = std::min(first + cut.per_part, cut.pieces);
+    const std::int64_t last = (std::min)(first + cut.per_part, cut.pieces);
     for (std::int64_t position = first; position < last; ++position) {
       add_position(job, job.partition->features.reduced.at(position), tile, pair[0], pair[1]);
       const std::int64_t done = position - first + 1;
@@ -99,11 +99,11 @@ struct FeatureSums {
     GradientSums<Scalar> total;
     Sums<Scalar> pair{0, 0}, together{0, 0};
     const std::int64_t first = part * cut.per_part;
-    const std::int64_t last = std::min(first + cut.per_part, cut.pieces);
+    const std::int64_t last = (std::min)(first + cut.per_part, cut.pieces);
     for (std::int64_t piece = first; piece < last; ++piece) {
       const std::int64_t start = piece % cut.per_run * block_size;
-      const Sums<Scalar> next =
-          sum_piece(job, tile, piece / cut.per_run * cut.run + start, std::min(block_size, cut.run - start));
+      const Sums<Scalar> next = sum_piece(job, tile, piece / cut.per_run * cut.run + start,
+                                          (std::min)(block_size, cut.run - start));
       pair = {pair.first + next.first, pair.second + next.second};
       const std::int64_t done = piece - first + 1;
       if (done % 2 != 0 && piece + 1 < last) continue;

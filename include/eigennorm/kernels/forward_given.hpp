@@ -61,12 +61,12 @@ struct ForwardGiven {
         Offsets at = runs.at(task / pieces);
         const std::int64_t start = task % pieces * segment_size;
         at.step(inside, start);
-        some_runs(job, at, axis, 1, inside, std::min(segment_size, inside.extent - start));
+        some_runs(job, at, axis, 1, inside, (std::min)(segment_size, inside.extent - start));
       }
     } else {
       runs.for_each_run(first, last, [&](Offsets at, std::int64_t, std::int64_t length) {
         for (std::int64_t done = 0; done < length; done += most_rows) {
-          const std::int64_t count = std::min(most_rows, length - done);
+          const std::int64_t count = (std::min)(most_rows, length - done);
           some_runs(job, at, axis, count, inside, inside.extent);
           at.step(axis, count);
         }
@@ -100,7 +100,7 @@ struct ForwardGiven {
       const Affine<Scalar> mine{at_feature(affine.scale, r * affine.step),
                                 at_feature(affine.shift, r * affine.step), 0, false};
       for (std::int64_t at = 0; at < length; at += block_size) {
-        const std::int64_t n = std::min(block_size, length - at);
+        const std::int64_t n = (std::min)(block_size, length - at);
         for (std::int64_t i = 0; i < n; ++i) values[i] = x(r)[(at + i) * inside.stride[job.from]];
         job.kernels->transform({values, 0}, {values, 0}, 1, n, by + r, mine, {});
         for (std::int64_t i = 0; i < n; ++i) y(r)[(at + i) * inside.stride[job.to]] = values[i];
@@ -112,7 +112,7 @@ struct ForwardGiven {
   static void lanes(const Job& job, std::int64_t chunk, std::int64_t first, std::int64_t last) {
     const LaneLayout& layout = *job.layout;
     const std::int64_t start = chunk * job.width;
-    Tile tile{{}, std::min(job.width, layout.lane.extent - start), layout.lane};
+    Tile tile{{}, (std::min)(job.width, layout.lane.extent - start), layout.lane};
     tile.base.step(layout.lane, start);
     Normalizer<Scalar> by[most_positions];
     for (std::int64_t t = 0; t < tile.lanes; ++t)

@@ -38,7 +38,7 @@ struct ForwardRows {
                                   : std::clamp(4 * block_size / partition.count, std::int64_t{1}, most_rows);
     partition.groups.kept.for_each_run(first, last, [&](Offsets at, std::int64_t, std::int64_t length) {
       for (std::int64_t done = 0; done < length; done += most) {
-        const std::int64_t count = std::min(most, length - done);
+        const std::int64_t count = (std::min)(most, length - done);
         some_rows(job, at, axis, count, scale.get(), shift.get());
         at.step(axis, count);
       }

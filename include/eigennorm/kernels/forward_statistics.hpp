@@ -119,7 +119,7 @@ struct ForwardStatistics {
     std::int64_t first = -gathered_lanes;
     finish_short(job, tile, groups, by, [&](std::int64_t t, Summary<Scalar>& summary) {
       if (t >= first + gathered_lanes) {
-        first = std::min(t, tile.lanes - gathered_lanes);
+        first = (std::min)(t, tile.lanes - gathered_lanes);
         append_lanes(*job.kernels, job.statistic, {x.data + first, x.step}, n, gathered_lanes, true,
                      summaries);
       }
@@ -139,7 +139,7 @@ struct ForwardStatistics {
     for (std::int64_t start = 0; start < tile.lanes; start += most_rows) {
       unsigned left = job.kernels->finish(rule, groups.h + start, groups.first + start, groups.second + start,
                                           high, low, rstd, variance);
-      const std::int64_t count = std::min(tile.lanes - start, most_rows);
+      const std::int64_t count = (std::min)(tile.lanes - start, most_rows);
       for (std::int64_t i = 0; i < count; ++i, left >>= 1) {
         if ((left & 1) != 0) {
           Summary<Scalar> summary;

@@ -25,7 +25,7 @@ struct ForwardWrites {
                     const Normalizer<Scalar>* by, Buffer& buffer) {
     const std::int64_t count = job.partition->count;
     const std::int64_t first_value = first * segment_size;
-    const std::int64_t last_value = std::min(last * segment_size, count);
+    const std::int64_t last_value = (std::min)(last * segment_size, count);
     if (job.layout->direct && (tile.lanes > 1 || job.partition->groups.interleaved)) {
       const std::int64_t run = job.layout->run;
       write_lanes(job, tile, (first_value + run - 1) / run, (last_value + run - 1) / run, by);
@@ -126,7 +126,7 @@ struct ForwardWrites {
       }
       Scalar scale[block_size], shift[block_size];
       for (std::int64_t at = 0; at < length; at += block_size) {
-        const std::int64_t n = std::min(block_size, length - at);
+        const std::int64_t n = (std::min)(block_size, length - at);
         for (std::int64_t i = 0; i < n; ++i) {
           scale[i] = job.scale == nullptr ? Scalar(1) : job.scale[feature + (at + i) * axis.feature];
           shift[i] = job.shift == nullptr ? Scalar(-0.0) : job.shift[feature + (at + i) * axis.feature];
@@ -143,7 +143,7 @@ struct ForwardWrites {
     const Partition& partition = *job.partition;
     Scalar scale_buffer[block_size], shift_buffer[block_size];
     for (std::int64_t at = first; at < last; at += block_size) {
-      const std::int64_t n = std::min(block_size, last - at);
+      const std::int64_t n = (std::min)(block_size, last - at);
       const Storage* x = read_block(*job.kernels, job.x, 0, partition.values, tile, at, n, buffer.values);
       Storage* place = place_of_block(job.y, 1, partition.values, tile, at, n);
       Storage* y = place == nullptr ? buffer.values : place;

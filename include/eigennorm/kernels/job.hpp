@@ -26,11 +26,11 @@ inline std::int64_t segments_in(std::int64_t count) { return (count + segment_si
 
 inline Segment segment(std::int64_t number, std::int64_t count) {
   const std::int64_t first = number * segment_blocks;
-  return {first, std::min(first + segment_blocks, blocks_in(count))};
+  return {first, (std::min)(first + segment_blocks, blocks_in(count))};
 }
 
 inline std::int64_t values_in_block(std::int64_t block, std::int64_t count) {
-  return std::min(block_size, count - block * block_size);
+  return (std::min)(block_size, count - block * block_size);
 }
 
 /// Up to so many bytes, what a task reads next is asked for while it writes the present: as much as an L2 of 1 MB
@@ -46,7 +46,7 @@ std::int64_t next_after(std::int64_t values, std::int64_t tensors, std::int64_t 
 }
 
 /// Rows that are four kilobytes of float.
-inline std::int64_t rows_ahead(std::int64_t width) { return std::max(block_size / width, std::int64_t{4}); }
+inline std::int64_t rows_ahead(std::int64_t width) { return (std::max)(block_size / width, std::int64_t{4}); }
 
 template <typename Scalar>
 const Scalar* at_feature(const Scalar* parameter, std::int64_t feature) {
@@ -196,17 +196,17 @@ struct GroupPieces {
     run = by_runs ? partition.group_run : partition.count;
     per_run = blocks_in(run);
     pieces = partition.count / run * per_run;
-    per_segment = std::max(segment_blocks, segment_size / run);
+    per_segment = (std::max)(segment_blocks, segment_size / run);
     segments = (pieces + per_segment - 1) / per_segment;
   }
   std::int64_t first_value(std::int64_t piece) const {
     return piece / per_run * run + piece % per_run * block_size;
   }
   std::int64_t values_in(std::int64_t piece) const {
-    return std::min(block_size, run - piece % per_run * block_size);
+    return (std::min)(block_size, run - piece % per_run * block_size);
   }
   Segment segment(std::int64_t number) const {
-    return {number * per_segment, std::min((number + 1) * per_segment, pieces)};
+    return {number * per_segment, (std::min)((number + 1) * per_segment, pieces)};
   }
 };
 

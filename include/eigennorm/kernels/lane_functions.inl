@@ -14,9 +14,9 @@ EIGENNORM_INLINE void lane_trees(std::int64_t n, std::int64_t lanes, const Row& 
   using Residues = T[tree_lanes][most_vectors];
   Residues partial[2];
   for (std::int64_t first = 0; first < lanes; first += most_vectors * 16) {
-    const std::int64_t vectors = std::min(most_vectors, (lanes - first + 15) / 16);
+    const std::int64_t vectors = (std::min)(most_vectors, (lanes - first + 15) / 16);
     // The last vector may overlap the one before it: each lane is for itself.
-    const auto lane = [=](std::int64_t w) { return std::min(first + w * 16, lanes - 16); };
+    const auto lane = [=](std::int64_t w) { return (std::min)(first + w * 16, lanes - 16); };
     std::int64_t i = 0;
     for (; i + step_size <= n; i += step_size) {
       Residues& sums = partial[i / step_size % 2];

@@ -106,7 +106,7 @@ class LaneArrays {
     if (layout.by_row || layout.rows.rank != 1) return;
     const Axis row = layout.rows.fastest();
     if (Partition::steps_by(row, positions_, first_tensor, tensors))
-      copies_ = std::clamp(std::min(most / positions_, row.extent / 8), std::int64_t{1}, row.extent);
+      copies_ = std::clamp((std::min)(most / positions_, row.extent / 8), std::int64_t{1}, row.extent);
   }
   /// Whole cache lines matter where results are streamed.
   static std::int64_t most(bool stream) { return stream ? most_positions : most_positions / 4; }
@@ -123,7 +123,7 @@ class LaneArrays {
     }
     for (std::int64_t copy = 1; copy < copies_; ++copy, to += positions_)
       std::copy(array, array + positions_, to);
-    std::fill(to, array + std::min(room, positions_ * copies_ + 16), Scalar(0));
+    std::fill(to, array + (std::min)(room, positions_ * copies_ + 16), Scalar(0));
   }
 
   /// Calls `f(offsets, rows, width, axis, copies)` for bands of `rows` rows of `width` positions that

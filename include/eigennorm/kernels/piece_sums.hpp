@@ -42,7 +42,7 @@ class PieceSums {
   }
   /// Samples that wait at a time.
   static std::int64_t wave(const Partition& partition) {
-    return std::max(most_waiting / GroupPieces(partition, true).per_run, std::int64_t{1});
+    return (std::max)(most_waiting / GroupPieces(partition, true).per_run, std::int64_t{1});
   }
   /// Numbers that these take, a feature.
   static constexpr std::int64_t room = 2 * GradientTotals<Scalar>::room(1) + 4 + 2 * most_waiting;

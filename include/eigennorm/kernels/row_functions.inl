@@ -60,7 +60,7 @@ EIGENNORM_INLINE T tree(std::int64_t n, const Terms& terms) {
     // Missing values are 0 as terms, whatever their tensors hold; sums of nothing but those change no sum.
     const std::int64_t rest = n - i;
     const auto end = [&](std::int64_t k) __attribute__((EIGENNORM_END)) {
-      const std::int64_t count = std::min(rest - k, std::int64_t{16});
+      const std::int64_t count = (std::min)(rest - k, std::int64_t{16});
       return T::keep_few(terms(Few{count}, i + k), count);
     };
     const auto some = [&](std::int64_t k) __attribute__((always_inline)) {
@@ -172,7 +172,7 @@ EIGENNORM_INLINE unsigned finish_some(const Rule<Scalar>& rule, const Scalar* h,
   using LS = Vector<Scalar, bytes>;
   using LW = Vector<W, wide_bytes>;
   using WV = typename LW::V;
-  constexpr W largest = std::numeric_limits<W>::max();
+  constexpr W largest = (std::numeric_limits<W>::max)();
   const auto wide = [](const Scalar* from)
                         __attribute__((always_inline)) { return widen<Scalar, W, bytes>(LS::load(from)); };
   const auto store = [](Scalar* to, WV a)
@@ -192,7 +192,7 @@ EIGENNORM_INLINE unsigned finish_some(const Rule<Scalar>& rule, const Scalar* h,
   auto good = LW::both(LW::at_most(LW::all(-largest), mean), LW::at_most(mean, LW::all(largest)));
   good = LW::both(good, LW::at_most(loss, LW::multiply(LW::all(W(0.25)), squares)));
   if (rule.has_sigma) {
-    constexpr W smallest = std::numeric_limits<Scalar>::min() / std::numeric_limits<Scalar>::epsilon();
+    constexpr W smallest = (std::numeric_limits<Scalar>::min)() / std::numeric_limits<Scalar>::epsilon();
     good = LW::both(good,
                     LW::both(LW::at_most(LW::all(smallest * rule.count), m2), LW::at_most(m2, LW::all(largest))));
     const WV spread = LW::divide(m2, LW::all(rule.divisor));
@@ -219,10 +219,10 @@ EIGENNORM_INLINE void for_each(Storage* y, std::int64_t n, Store store, const Va
   // Streaming stores need whole cache lines: ordinary stores go up to the first and on from the last. In this order:
   // the line that two rows share is then written at once.
   const std::int64_t past = store == Store::streamed ? past_line(y) : 0;
-  std::int64_t i = 0, few = past == 0 ? 0 : std::min(n, line - past);
+  std::int64_t i = 0, few = past == 0 ? 0 : (std::min)(n, line - past);
   while (true) {
     for (; few > 0; few -= 16) {
-      const Few ends{std::min(std::int64_t{16}, few)};
+      const Few ends{(std::min)(std::int64_t{16}, few)};
       const V last = value(ends, i);
       if (store == Store::staged) {
         L::store(y + i, last);
@@ -266,7 +266,8 @@ EIGENNORM_INLINE void for_each_row_of(Out y, std::int64_t rows, std::int64_t n, 
     const std::int64_t whole = end / line * line;
     stream_lines(lines, stage, begin, whole);
     if (last) {
-      copy_few<line>(lines + std::max(whole, begin), stage + std::max(whole, begin), end - std::max(whole, begin));
+      copy_few<line>(lines + (std::max)(whole, begin), stage + (std::max)(whole, begin),
+                     end - (std::max)(whole, begin));
     } else {
       std::copy(stage + whole, stage + whole + line, stage);
       lines += whole;
@@ -281,8 +282,8 @@ EIGENNORM_INLINE void stream_lines(Storage* lines, const Storage* from, std::int
   using Line = Vector<float, 64>;
   std::int64_t i = begin;
   if (begin % line != 0) {
-    i = std::min(line, end);
-    copy_few<line>(lines + begin, from + begin, std::max(i - begin, std::int64_t{0}));
+    i = (std::min)(line, end);
+    copy_few<line>(lines + begin, from + begin, (std::max)(i - begin, std::int64_t{0}));
   }
   for (; i < end; i += line)
     Line::stream(reinterpret_cast<float*>(lines + i), Line::load(reinterpret_cast<const float*>(from + i)));

@@ -13,6 +13,8 @@
 /// \file
 /// Groups whose squares leave the range of Scalar.
 
+#include "eigennorm/kernels/strict_begin.inl"
+
 namespace eigennorm::kernels {
 
 /// Statistics of a group by the arithmetic of the contract on values scaled by a power of two to at most 1. Scaling is
@@ -30,7 +32,7 @@ class ScaledStatistics {
   GroupStatistics<Scalar> find(const Summary<Scalar>& unscaled) {
     const Scalar largest = this->largest();
     if (largest == 0) return finish(unscaled, job_.statistic, job_.eps);
-    if (!(largest <= std::numeric_limits<Scalar>::max())) {
+    if (!(largest <= (std::numeric_limits<Scalar>::max)())) {
       constexpr Scalar nan = std::numeric_limits<Scalar>::quiet_NaN();
       return {{nan, nan, nan}, std::numeric_limits<Wide<Scalar>>::quiet_NaN()};
     }
@@ -61,9 +63,9 @@ class ScaledStatistics {
     for (std::int64_t block = 0; block < blocks_in(job_.partition->count); ++block) {
       const std::int64_t n = load(block, 0);
       for (std::int64_t i = 0; i < n; ++i) {
-        const Scalar magnitude = std::abs(values_[i]);
-        if (!(magnitude <= std::numeric_limits<Scalar>::max())) return magnitude;
-        largest = std::max(largest, magnitude);
+        const Scalar magnitude = (std::abs)(values_[i]);
+        if (!(magnitude <= (std::numeric_limits<Scalar>::max)())) return magnitude;
+        largest = (std::max)(largest, magnitude);
       }
     }
     return largest;
@@ -88,3 +90,5 @@ class ScaledStatistics {
 };
 
 }  // namespace eigennorm::kernels
+
+#include "eigennorm/kernels/strict_end.inl"

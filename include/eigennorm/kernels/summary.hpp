@@ -120,7 +120,7 @@ constexpr std::int64_t most_lanes = 64;
 template <typename Storage, typename Scalar>
 void first_shifts(const BlockKernels<Storage, Scalar>& kernels, Rows<const Storage> x, std::int64_t rows,
                   std::int64_t n, Scalar* h) {
-  const std::int64_t q = std::min(step_size, n);
+  const std::int64_t q = (std::min)(step_size, n);
   const BlockSums<Scalar> start(q);
   kernels.sums(x, rows, q, false, h);
   for (std::int64_t r = 0; r < rows; ++r) h[r] = start.first_shift(h[r]);
@@ -128,7 +128,7 @@ void first_shifts(const BlockKernels<Storage, Scalar>& kernels, Rows<const Stora
 template <typename Storage, typename Scalar>
 void first_lane_shifts(const BlockKernels<Storage, Scalar>& kernels, Rows<const Storage> x, std::int64_t n,
                        std::int64_t lanes, Scalar* h) {
-  const std::int64_t q = std::min(step_size, n);
+  const std::int64_t q = (std::min)(step_size, n);
   const BlockSums<Scalar> start(q);
   Scalar about[most_lanes] = {}, squares[most_lanes];
   kernels.lane_sweeps(x, q, lanes, about, h, squares);
@@ -193,14 +193,14 @@ void append_lanes(const BlockKernels<Storage, Scalar>& kernels, Statistic statis
     for (std::int64_t t = 0; t < lanes; ++t) h[t] = static_cast<Scalar>(summaries[t].mean);
   }
   kernels.lane_sweeps(x, n, lanes, h, sum, square);
-  bool far = false;
+  bool any_far = false;
   for (std::int64_t t = 0; t < lanes; ++t) {
     if (!block.is_far({sum[t], square[t]})) continue;
     h[t] = block.nearer_shift({sum[t], square[t]}, h[t]);
-    far = true;
+    any_far = true;
   }
   // Those that were near come out as before.
-  if (far) kernels.lane_sweeps(x, n, lanes, h, sum, square);
+  if (any_far) kernels.lane_sweeps(x, n, lanes, h, sum, square);
   for (std::int64_t t = 0; t < lanes; ++t) {
     if (first) {
       block.summarize({sum[t], square[t]}, h[t], summaries[t]);
@@ -219,10 +219,18 @@ struct GroupStatistics {
   Wide<Scalar> variance;  ///< of Statistic::mean_variance: the biased variance
 };
 
-/// 1 / sqrt(radicand); 0 where that root is 0, so that a constant group is normalized to 0.
+/// 1 / sigma as a Scalar; 0 where that is beyond its range, as where sigma is 0: such a group counts as constant and is
+/// normalized to 0. (NaN stays NaN.)
+template <typename Scalar>
+Scalar rstd_of(Wide<Scalar> reciprocal) {
+  const auto rstd = static_cast<Scalar>(reciprocal);
+  return rstd > std::numeric_limits<Scalar>::max() ? Scalar(0) : rstd;
+}
+
+/// The same from sigma^2.
 template <typename Scalar>
 Scalar reciprocal_root(Wide<Scalar> radicand) {
-  return radicand == 0 ? Scalar(0) : static_cast<Scalar>(Wide<Scalar>(1) / std::sqrt(radicand));
+  return radicand == 0 ? Scalar(0) : rstd_of<Scalar>(Wide<Scalar>(1) / std::sqrt(radicand));
 }
 
 /// What a group is normalized with, from its summary.
@@ -237,7 +245,7 @@ GroupStatistics<Scalar> finish(const Summary<Scalar>& summary, Statistic statist
   }
   if (has_sigma(statistic)) {
     const W m2 = summary.m2.total();
-    const W variance = std::max(statistic == Statistic::sum_square ? m2 : m2 / summary.count, W(0));
+    const W variance = (std::max)(statistic == Statistic::sum_square ? m2 : m2 / summary.count, W(0));
     result.normalizer.rstd = reciprocal_root<Scalar>(variance + eps);
     result.variance = variance;
   }
@@ -257,10 +265,10 @@ GroupStatistics<Scalar> finish_scaled(Summary<Scalar> summary, Statistic statist
   result.variance = std::ldexp(variance, 2 * exponent);
   // Where one of the summands leaves the range of W, only the other matters.
   const W scaled_eps = std::ldexp(eps, -2 * exponent);
-  if (variance != 0 && scaled_eps <= std::numeric_limits<W>::max()) {
+  if (variance != 0 && scaled_eps <= (std::numeric_limits<W>::max)()) {
     const W radicand = variance + scaled_eps;
     result.normalizer.rstd =
-        radicand == 0 ? Scalar(0) : static_cast<Scalar>(std::ldexp(W(1) / std::sqrt(radicand), -exponent));
+        radicand == 0 ? Scalar(0) : rstd_of<Scalar>(std::ldexp(W(1) / std::sqrt(radicand), -exponent));
   } else {
     result.normalizer.rstd = reciprocal_root<Scalar>(result.variance + eps);
   }
@@ -271,14 +279,14 @@ GroupStatistics<Scalar> finish_scaled(Summary<Scalar> summary, Statistic statist
 template <typename Scalar>
 bool is_out_of_range(const Summary<Scalar>& summary, Statistic statistic) {
   using W = Wide<Scalar>;
-  if (!(std::abs(summary.mean) <= std::numeric_limits<W>::max())) return true;
+  if (!((std::abs)(summary.mean) <= (std::numeric_limits<W>::max)())) return true;
   if (!has_sigma(statistic)) return false;
   // One value has variance 0, whatever its size.
   if (is_centred(statistic) && summary.count == 1) return false;
   // Below min / epsilon, squares that still matter are rounded as subnormal numbers.
-  constexpr W smallest = std::numeric_limits<Scalar>::min() / std::numeric_limits<Scalar>::epsilon();
+  constexpr W smallest = (std::numeric_limits<Scalar>::min)() / std::numeric_limits<Scalar>::epsilon();
   const W m2 = summary.m2.total();
-  return !(m2 >= smallest * summary.count && m2 <= std::numeric_limits<W>::max());
+  return !(m2 >= smallest * summary.count && m2 <= (std::numeric_limits<W>::max)());
 }
 
 #include "eigennorm/kernels/strict_end.inl"

@@ -14,6 +14,7 @@
 /// the first time
 /// inside a target region, its inline functions would be emitted for that target.
 
+#include "eigennorm/instruction_set.hpp"
 #include "eigennorm/kernels/block.hpp"
 // A unit built with -march=native and a plain one may be linked into one program. Kernels are weak symbols,
 // so without a
@@ -28,12 +29,6 @@
 #define EIGENNORM_UNIT unit_for_sse4
 #else
 #define EIGENNORM_UNIT unit_for_baseline
-#endif
-
-// Where there are kernels for AVX2 and AVX-512. Not with g++ for Windows: it keeps their registers on a stack that it
-// aligns to 16 bytes only, and crashes there (GCC bug 54412).
-#if defined(__x86_64__) && (defined(__clang__) || !(defined(_WIN32) || defined(__CYGWIN__)))
-#define EIGENNORM_X86_REGIONS
 #endif
 
 #include "eigennorm/kernels/strict_begin.inl"

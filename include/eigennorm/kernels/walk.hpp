@@ -102,7 +102,7 @@ struct Loop {
     const std::int64_t extent = fastest().extent;
     std::int64_t inside = first % extent;
     for (std::int64_t position = first; position < last;) {
-      const std::int64_t length = std::min(extent - inside, last - position);
+      const std::int64_t length = (std::min)(extent - inside, last - position);
       f(at(position), position, length);
       position += length;
       inside = 0;
@@ -140,7 +140,7 @@ struct Reduction {
     const Axis lane = kept.fastest();
     const std::int64_t chunks = (lane.extent + width - 1) / width;
     const std::int64_t start = id % chunks * width;
-    return {kept.at(id / chunks * lane.extent + start), std::min(width, lane.extent - start), lane};
+    return {kept.at(id / chunks * lane.extent + start), (std::min)(width, lane.extent - start), lane};
   }
 };
 

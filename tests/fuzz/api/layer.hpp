@@ -91,6 +91,10 @@ struct LayerChoice {
       if (extent < 1 || product > std::numeric_limits<std::int64_t>::max() / extent) return false;
       product *= extent;
     }
+    // An axis written for channels and samples; features names the channels.
+    for (const std::int64_t sample : samples) {
+      if (sample == features.list[0]) return false;
+    }
     return kind != Kind::group_norm || (groups >= 1 && product % groups == 0);
   }
 
@@ -269,7 +273,10 @@ bool running_is_wrong(const eigennorm::Normalization<Scalar>& layer, const Layer
   const bool has_mean = choice.statistic == Statistic::mean || choice.statistic == Statistic::mean_variance;
   if (!has_mean || (fit.averaged & fit.features) != 0) return true;
   const std::int64_t variances = choice.statistic == Statistic::mean_variance ? layer.features() : 0;
-  return layer.running->mean.size() != layer.features() || layer.running->variance.size() != variances;
+  if (layer.running->mean.size() != layer.features() || layer.running->variance.size() != variances)
+    return true;
+  return !layer.running->mean.isFinite().all() ||
+         !(layer.running->variance.isFinite() && layer.running->variance >= Scalar(0)).all();
 }
 
 }  // namespace fuzz

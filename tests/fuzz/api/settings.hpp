@@ -37,17 +37,23 @@ void set_one(Bytes& bytes, eigennorm::Vector<Scalar>& values) {
 
 template <typename Scalar>
 void change_running(Bytes& bytes, eigennorm::RunningStatistics<Scalar>& running) {
-  switch (bytes.below(8)) {
+  const int kind = bytes.below(8);
+  switch (kind) {
     case 0:
       return set_one(bytes, running.mean);
     case 1:
       return set_one(bytes, running.variance);
     case 2:
-      running.averaging = eigennorm::momentum_of_new(draw_momentum(bytes));
+    case 3: {
+      const bool of_new = kind == 2;
+      const double momentum = draw_momentum(bytes);
+      const bool accepted = accepts([&] {
+        running.averaging =
+            of_new ? eigennorm::momentum_of_new(momentum) : eigennorm::momentum_kept(momentum);
+      });
+      require(accepted == (momentum >= 0 && momentum <= 1), "a momentum is from 0 to 1");
       return;
-    case 3:
-      running.averaging = eigennorm::momentum_kept(draw_momentum(bytes));
-      return;
+    }
     case 4:
       running.averaging = eigennorm::cumulative();
       return;

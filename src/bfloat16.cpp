@@ -1,0 +1,3 @@
+#include "eigennorm/core/calls.hpp"
+
+template struct eigennorm::core::Calls<Eigen::bfloat16, float>;

@@ -1,4 +1,0 @@
-#define EIGENNORM_DEFINES_INSTANCES
-#include "instances.hpp"
-
-EIGENNORM_ALL_INSTANCES()

@@ -1,0 +1,2 @@
+#define EIGENNORM_IMPLEMENTATION
+#include <eigennorm/eigennorm.hpp>
