@@ -11,7 +11,7 @@ install_missing
 
 build="$PWD/build/demo"
 quietly "Configuring" cmake --preset release -B "$build" -D EIGENNORM_BUILD_TESTS=OFF
-quietly "Compiling the digits example (about 30 seconds, where it is new)" \
+quietly "Compiling the digits example (about 25 seconds, where it is new)" \
   cmake --build "$build" --target digits --parallel 2
 
 mkdir -p "$build/results"

@@ -56,8 +56,8 @@ struct FailingPool {
 
   int numThreads() const { return 4; }
   int currentThreadId() const { return -1; }
-  template <typename Cost, typename F>
-  void parallelFor(Eigen::Index n, const Cost&, const F& f) const {
+  template <typename F>
+  void parallelFor(Eigen::Index n, const Eigen::TensorOpCost&, const F& f) const {
     if (++sections == fatal) throw std::runtime_error("a pool that failed");
     f(0, n);
   }

@@ -16,7 +16,11 @@ using namespace eigennorm;
 
 namespace {
 
-std::uint32_t mask(const AxisSet& axes, int rank) { return axes.mask(rank, "Owner"); }
+// Of a tensor whose extents are 2, 3, 4, ...
+std::uint32_t mask(const AxisSet& axes, int rank) {
+  const std::array<std::int64_t, max_rank> extents{2, 3, 4, 5, 6, 7, 8, 9};
+  return axes.mask(rank, {extents.data(), rank}, "Owner");
+}
 
 std::string text(const core::Piece& piece) {
   std::string text;
@@ -65,6 +69,16 @@ TEST_CASE("axis sets become bits of logical axes") {
   CHECK(mask(join(no_axes, over(2)), 4) == 0b0100);
 }
 
+TEST_CASE("two lists share an axis as far as their numbers say so") {
+  CHECK(over(1).shared_with(over(0, 1)) == 1);
+  CHECK(over(-1).shared_with(over(0, -1)) == -1);
+  CHECK(!over(1).shared_with(over(0)));
+  CHECK(!over(1).shared_with(over(-1)));
+  CHECK(!over(1).shared_with(no_axes));
+  CHECK(!over(1).shared_with(all_but(1)));
+  CHECK(!over_last(1).shared_with(over(1)));
+}
+
 TEST_CASE("the vocabulary of the layers names axes") {
   CHECK(mask(channels_on(1).axes, 4) == 0b0010);
   CHECK(mask(channels_on(-1).axes, 4) == 0b1000);
@@ -78,10 +92,15 @@ TEST_CASE("an axis that the tensor has not, or has once only, is refused when th
   for (const int axis : {4, 5, 100, -5, -100}) {
     const std::string refused = refusal([&] { mask(over(axis), 4); });
     CAPTURE(axis, refused);
-    CHECK(refused.rfind("Owner: ", 0) == 0);
-    CHECK(refused.find("axis " + std::to_string(axis)) != std::string::npos);
-    CHECK(refused.find('4') != std::string::npos);
+    CHECK(refused ==
+          "Owner: expected an input with axis " + std::to_string(axis) + ", got shape [2, 3, 4, 5]");
   }
+  CHECK(refusal([] { mask(over_last(3), 2); }) ==
+        "Owner: expected an input of at least 3 axes, got shape [2, 3]");
+  CHECK(refusal([] { mask(over_last(1), 0); }) ==
+        "Owner: expected an input of at least 1 axis, got shape []");
+  CHECK(refusal([] { mask(over(1, -2), 3); }) ==
+        "Owner: expected different axes, got axis 1 twice in [1, -2] for an input of shape [2, 3, 4]");
   CHECK_THROWS_AS(mask(all_but(3), 3), std::invalid_argument);
   CHECK_THROWS_AS(mask(over_last(3), 2), std::invalid_argument);
   CHECK_THROWS_AS(mask(over_last(-1), 2), std::invalid_argument);
@@ -118,6 +137,11 @@ TEST_CASE("extents come from an integer, a list or a range") {
   CHECK(list({28, 29}) == std::vector<std::int64_t>{28, 29});
   CHECK(list(std::vector<int>{2, 3, 4}) == std::vector<std::int64_t>{2, 3, 4});
   CHECK(list(std::array<long, 2>{5, 6}) == std::vector<std::int64_t>{5, 6});
+  // In one list, of different types, without a cast.
+  const std::size_t rows = 28;
+  const Eigen::Index columns = 29;
+  CHECK(list({rows, columns, 3, std::uint8_t{4}}) == std::vector<std::int64_t>{28, 29, 3, 4});
+  CHECK(list(Extents{rows}) == std::vector<std::int64_t>{28});
   CHECK(list(Extents{}).empty());
   CHECK(Extents({2, 3, 4}).product() == 24);
   CHECK(Extents(64).product() == 64);
@@ -132,10 +156,10 @@ TEST_CASE("an axis cannot be given where another kind of axis, or a number, belo
   STATIC_REQUIRE_FALSE(std::is_constructible_v<BatchNorm<float>, int, Samples>);
   STATIC_REQUIRE_FALSE(std::is_constructible_v<BatchNorm<float>, int, Outputs>);
   STATIC_REQUIRE_FALSE(std::is_constructible_v<BatchNorm<float>, int, AxisSet>);
-  STATIC_REQUIRE_FALSE(std::is_constructible_v<BatchNorm<float>, int, int>);
-  STATIC_REQUIRE_FALSE(std::is_constructible_v<BatchNorm<float>, int, double>);
+  STATIC_REQUIRE_FALSE(std::is_constructible_v<BatchNorm<float>, double>);
   STATIC_REQUIRE(std::is_constructible_v<GroupNorm<float>, int, int, Channels, Samples>);
   STATIC_REQUIRE_FALSE(std::is_constructible_v<GroupNorm<float>, int, int, Samples, Channels>);
+  STATIC_REQUIRE_FALSE(std::is_constructible_v<GroupNorm<float>, int, double>);
   STATIC_REQUIRE_FALSE(std::is_constructible_v<InstanceNorm<float>, int, Samples, Channels>);
   STATIC_REQUIRE(std::is_constructible_v<LayerNorm<float>, int, AxisSet>);
   STATIC_REQUIRE_FALSE(std::is_constructible_v<LayerNorm<float>, int, Channels>);
@@ -143,4 +167,72 @@ TEST_CASE("an axis cannot be given where another kind of axis, or a number, belo
   STATIC_REQUIRE_FALSE(std::is_constructible_v<WeightNorm<float>, int, Channels>);
   STATIC_REQUIRE_FALSE(std::is_convertible_v<int, BatchNorm<float>>);
   STATIC_REQUIRE_FALSE(std::is_convertible_v<int, LayerNorm<float>>);
+}
+
+// Each layer is a member of a class here, which takes braces, and its eps is the last number.
+TEST_CASE("eps follows the extents or the axes that are named") {
+  const struct {
+    BatchNorm<float> batch{64, 1e-3}, batch_last{64, channels_on(-1), 1e-3};
+    InstanceNorm<float> instance{8, 1e-3}, instance_last{8, channels_on(-1), 1e-3},
+        instance_samples{8, channels_on(-1), samples_on(0, 1), 1e-3};
+    GroupNorm<float> group{8, 64, 1e-3}, group_last{8, 64, channels_on(-1), 1e-3},
+        group_samples{8, 64, channels_on(-1), samples_on(0, 1), 1e-3};
+    LayerNorm<float> layer{64, 1e-3}, layer_two{{28, 28}, 1e-3}, layer_over{64, over(1), 1e-3};
+    RMSNorm<float> rms{64, 1e-3}, rms_two{{28, 28}, 1e-3}, rms_over{64, over(1), 1e-3};
+  } net;
+  const std::vector<std::pair<const Normalization<float>*, std::int64_t>> layers = {
+      {&net.batch, 64},           {&net.batch_last, 64},     {&net.instance, 8},    {&net.instance_last, 8},
+      {&net.instance_samples, 8}, {&net.group, 64},          {&net.group_last, 64}, {&net.group_samples, 64},
+      {&net.layer, 64},           {&net.layer_two, 28 * 28}, {&net.layer_over, 64}, {&net.rms, 64},
+      {&net.rms_two, 28 * 28},    {&net.rms_over, 64}};
+  for (const auto& [layer, features] : layers) {
+    CHECK(layer->eps == 1e-3);
+    CHECK(layer->features() == features);
+  }
+  CHECK(BatchNorm<float>(64, 1e-3F).eps == static_cast<double>(1e-3F));
+  // The axes that are named come with it.
+  Eigen::Tensor<float, 3> x(2, 3, 64);
+  x.setConstant(1);
+  CHECK(net.batch_last.evaluate(x).size() == x.size());
+  CHECK(net.group_last.evaluate(x).size() == x.size());
+  CHECK(refusal([&] { net.batch.evaluate(x); }).find("on axis 1, got") != std::string::npos);
+}
+
+namespace {
+
+template <typename Integer>
+void check_integers() {
+  const Integer n = 6, m = 8;
+  const std::vector<std::pair<Normalization<float>, std::int64_t>> layers = {
+      {BatchNorm<float>(n), 6},
+      {BatchNorm<float>{n}, 6},
+      {MeanOnlyBatchNorm<float>{n}, 6},
+      {InstanceNorm<float>{n}, 6},
+      {GroupNorm<float>{n, n}, 6},
+      {WeightNorm<float>{n}, 6},
+      {LayerNorm<float>(n), 6},
+      {LayerNorm<float>{n}, 6},
+      {LayerNorm<float>({n, m}), 48},
+      {LayerNorm<float>{n, m}, 48},
+      {LayerNorm<float>{n, 1e-3}, 6},
+      {LayerNorm<float>{n, 3}, 18},
+      {RMSNorm<float>(n), 6},
+      {RMSNorm<float>{n}, 6},
+      {RMSNorm<float>({n, m}), 48},
+      {RMSNorm<float>{n, m}, 48},
+      {RMSNorm<float>{n, 1e-3}, 6},
+      {LayerNorm<float>(std::vector{n, m}), 48},
+      {LayerNorm<float>{std::array{n, m}}, 48}};
+  for (const auto& [layer, features] : layers) CHECK(layer.features() == features);
+}
+
+}  // namespace
+
+TEST_CASE("extents and numbers of channels are integers of any type, in braces too") {
+  check_integers<int>();
+  check_integers<std::int64_t>();
+  check_integers<std::size_t>();
+  check_integers<unsigned>();
+  check_integers<std::uint8_t>();
+  check_integers<long long>();
 }

@@ -127,6 +127,23 @@ TEST_CASE("inputs of a wrong shape") {
          {"3", "[3, 6]"}, [](auto& b) { b.layer.forward(Matrix(3, 6)); });
   misuse("a vector where rows are expected", layer_bench(), "LayerNorm", {"3", "[3, 1]", "over(0)"},
          [](auto& b) { b.layer.forward(Eigen::VectorXf(3)); });
+  const auto vector_into = [](const std::string& name, const Normalization<float>& layer,
+                              const std::string& hint) {
+    misuse("a vector into " + name, name,
+           {"[3, 1]", "(a vector is a matrix of one column here: use " + hint + ")"},
+           [layer]() mutable { layer.evaluate(Eigen::VectorXf(3)); });
+  };
+  vector_into("BatchNorm", BatchNorm<float>(3), "channels_on(0)");
+  vector_into("MeanOnlyBatchNorm", MeanOnlyBatchNorm<float>(3), "channels_on(0)");
+  vector_into("InstanceNorm", InstanceNorm<float>(3), "channels_on(0), samples_on(1)");
+  vector_into("InstanceNorm", InstanceNorm<float>(3, channels_on(1), samples_on()), "channels_on(0)");
+  vector_into("GroupNorm", GroupNorm<float>(1, 3), "channels_on(0), samples_on(1)");
+  vector_into("GroupNorm", GroupNorm<float>(1, 3, channels_on(1), samples_on()), "channels_on(0)");
+  vector_into("WeightNorm", WeightNorm<float>(3, outputs_on(1)), "outputs_on(0)");
+  vector_into("LayerNorm", LayerNorm<float>(3), "over(0)");
+  vector_into("RMSNorm", RMSNorm<float>(3), "over(0)");
+  vector_into("Normalization", Normalization<float>(over(0), over(1), 3, Statistic::mean_variance, 1e-5),
+              "over(0)");
   misuse("wrong number of outputs", Bench<Matrix>(WeightNorm<float>(6), Matrix(6, 3)), "WeightNorm",
          {"6 outputs", "axis 0", "[3, 6]"}, [](auto& b) { b.layer.forward(Matrix(3, 6)); });
   misuse(
@@ -137,28 +154,30 @@ TEST_CASE("inputs of a wrong shape") {
 
 TEST_CASE("axes that the input does not have") {
   const Matrix x = Matrix::Ones(4, 3);
-  misuse("rank too small", "BatchNorm", {"axis 2", "2 axes"},
+  misuse("rank too small", "BatchNorm", {"axis 2", "shape [4, 3]"},
          [&] { BatchNorm<float>(3, channels_on(2)).forward(x); });
-  misuse("rank 1", "BatchNorm", {"axis 1", "1 axes"},
+  misuse("rank 1", "BatchNorm", {"axis 1", "shape [3]"},
          [] { BatchNorm<float>(3).forward(Eigen::Tensor<float, 1>(3)); });
-  misuse("axis before the first", "BatchNorm", {"axis -3", "2 axes"},
+  misuse("axis before the first", "BatchNorm", {"axis -3", "shape [4, 3]"},
          [&] { BatchNorm<float>(3, channels_on(-3)).forward(x); });
-  misuse("axis far out of range", "LayerNorm", {"axis 100", "2 axes"},
+  misuse("axis far out of range", "LayerNorm", {"axis 100", "shape [4, 3]"},
          [&] { LayerNorm<float>(3, over(100)).forward(x); });
-  misuse("axis far out of range, evaluate", "LayerNorm", {"axis -100", "2 axes"},
+  misuse("axis far out of range, evaluate", "LayerNorm", {"axis -100", "shape [4, 3]"},
          [&] { LayerNorm<float>(3, over(-100)).evaluate(x); });
-  misuse("more last axes than there are", "LayerNorm", {"3 axes", "2"}, [&] {
+  misuse("more last axes than there are", "LayerNorm", {"at least 3 axes", "shape [4, 3]"}, [&] {
     LayerNorm<float>({2, 4, 3}).forward(x);
   });
-  misuse("samples out of range", "GroupNorm", {"axis 5", "2 axes"},
+  misuse("samples out of range", "GroupNorm", {"axis 5", "shape [4, 3]"},
          [&] { GroupNorm<float>(1, 3, channels_on(1), samples_on(5)).forward(x); });
-  misuse("outputs out of range", "WeightNorm", {"axis 2", "2 axes"},
+  misuse("outputs out of range", "WeightNorm", {"axis 2", "shape [4, 3]"},
          [&] { WeightNorm<float>(3, outputs_on(2)).forward(x); });
-  misuse("an axis twice", "LayerNorm", {"axis 1 twice", "[1, -1]"},
+  misuse("an axis twice", "LayerNorm", {"axis 1 twice", "[1, -1]", "shape [4, 3]"},
          [&] { LayerNorm<float>(3, over(1, -1)).forward(x); });
-  misuse("channels on the sample axis of GroupNorm", "GroupNorm", {"channel", "axis 0", "[4, 3]"},
-         [&] { GroupNorm<float>(2, 4, channels_on(0), samples_on(0)).forward(x); });
-  misuse("channels on the sample axis of InstanceNorm", "InstanceNorm", {"axis 1 twice"},
+  misuse("channels on the sample axis of GroupNorm, as this rank has it", "GroupNorm",
+         {"channel", "axis 1", "[4, 3]"},
+         [&] { GroupNorm<float>(1, 3, channels_on(1), samples_on(-1)).forward(x); });
+  misuse("channels on the sample axis of InstanceNorm, as this rank has it", "InstanceNorm",
+         {"axis 1 twice", "[4, 3]"},
          [&] { InstanceNorm<float>(3, channels_on(1), samples_on(-1)).forward(x); });
   misuse("more extents than axes", "LayerNorm", {"[3, 2]", "axis 1", "[4, 3]"}, [&] {
     LayerNorm<float>({3, 2}, over(1)).forward(x);
@@ -175,6 +194,17 @@ TEST_CASE("layers that cannot be made") {
   misuse("a negative number of groups", "GroupNorm", {"-2"}, [] { GroupNorm<float>(-2, 64); });
   misuse("groups and channels the wrong way round", "GroupNorm", {"8", "64"},
          [] { GroupNorm<float>(64, 8); });
+  misuse("channels on the sample axis of GroupNorm", "GroupNorm", {"different axes", "axis 0 for both"},
+         [] { GroupNorm<float>(2, 8, channels_on(0), samples_on(0)); });
+  misuse("channels on the sample axis that GroupNorm has by default", "GroupNorm",
+         {"axis 0 for both", "by default on axis 0"}, [] { GroupNorm<float>(2, 8, channels_on(0)); });
+  misuse("channels on a sample axis of GroupNorm, from the end", "GroupNorm", {"axis -1 for both"},
+         [] { GroupNorm<float>(2, 8, channels_on(-1), samples_on(0, -1)); });
+  misuse("channels on the sample axis of InstanceNorm", "InstanceNorm", {"different axes", "axis 0 for both"},
+         [] { InstanceNorm<float>(8, channels_on(0), samples_on(0)); });
+  misuse("channels on a sample axis of InstanceNorm, from the end", "InstanceNorm", {"axis -1 for both"},
+         [] { InstanceNorm<float>(8, channels_on(-1), samples_on(0, -1), 1e-3); });
+  misuse("eps negative, after the channels", "BatchNorm", {"eps", "-0.1"}, [] { BatchNorm<float>(3, -0.1); });
   misuse("eps negative", "BatchNorm", {"eps", "-0.1"}, [] { BatchNorm<float>(3, channels_on(1), -0.1); });
   misuse("eps NaN", "LayerNorm", {"eps", "nan"},
          [] { LayerNorm<float>(3, static_cast<double>(not_a_number)); });
@@ -230,7 +260,7 @@ TEST_CASE("tensors that share memory") {
            using Overlapping = Eigen::Map<Matrix, 0, Eigen::OuterStride<>>;
            b.layer.forward(b.x, Overlapping(b.y.data(), 6, 3, Eigen::OuterStride<>(5)));
          });
-  misuse("a negative stride", layer_bench(), "LayerNorm", {"positive strides", "-6"}, [](auto& b) {
+  misuse("a negative stride", layer_bench(), "LayerNorm", {"strides of at least 0", "-6"}, [](auto& b) {
     using Backwards = Eigen::Map<const Matrix, 0, Eigen::OuterStride<>>;
     b.layer.forward(Backwards(b.x.data() + 12, 6, 3, Eigen::OuterStride<>(-6)), b.y);
   });

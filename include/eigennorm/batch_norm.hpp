@@ -1,6 +1,6 @@
 #pragma once
 
-#include <cstdint>
+#include <type_traits>
 
 #include "eigennorm/normalization.hpp"
 
@@ -21,7 +21,7 @@ namespace eigennorm {
 /// **Conventions.** The variance in `forward` is biased (divided by the number of values M), eps is inside
 /// the root. The
 /// running variance is unbiased unless `running->estimator` says otherwise. Momentum: see Averaging.
-/// Defaults: eps 1e-5,
+/// Defaults: axis 1, eps 1e-5,
 /// momentum_of_new(0.1), scale 1, shift 0, running mean 0 and variance 1, as in PyTorch. `running.reset()`:
 /// keeps none, and
 /// `evaluate` uses x's own statistics.
@@ -46,10 +46,21 @@ namespace eigennorm {
 template <typename Scalar>
 class BatchNorm : public Normalization<Scalar> {
  public:
-  explicit BatchNorm(std::int64_t channels, Channels axis = channels_on(1), double epsilon = 1e-5)
+  /// y = scale[c] * (x - mean[c]) / sqrt(variance[c] + epsilon) + shift[c], the channels c on `axis`.
+  explicit BatchNorm(core::Integer channels, Channels axis = channels_on(1), double epsilon = 1e-5)
       : Normalization<Scalar>(Geometry{all_but(axis.axes), axis.axes, channels, 0, "BatchNorm", "channels"},
                               Statistic::mean_variance, epsilon) {
     this->running.emplace(channels);
+  }
+
+  /// The same with channels on axis 1: `BatchNorm<float>(64, 1e-3)`.
+  explicit BatchNorm(core::Integer channels, double epsilon) : BatchNorm(channels, channels_on(1), epsilon) {}
+
+  /// A bare integer is neither an axis nor an eps; the compiler says how both are written.
+  template <typename Number, typename = std::enable_if_t<std::is_integral_v<Number>>>
+  explicit BatchNorm(core::Integer channels, Number) : BatchNorm(channels) {
+    static_assert(!sizeof(Number),
+                  "An axis is written channels_on(-1), eps as a floating-point number (1e-5).");
   }
 };
 
@@ -74,12 +85,18 @@ class BatchNorm : public Normalization<Scalar> {
 template <typename Scalar>
 class MeanOnlyBatchNorm : public Normalization<Scalar> {
  public:
-  explicit MeanOnlyBatchNorm(std::int64_t channels, Channels axis = channels_on(1))
+  explicit MeanOnlyBatchNorm(core::Integer channels, Channels axis = channels_on(1))
       : Normalization<Scalar>(
             Geometry{all_but(axis.axes), axis.axes, channels, 0, "MeanOnlyBatchNorm", "channels"},
             Statistic::mean, 0) {
     this->use_scale(false);
     this->running.emplace(channels, Statistic::mean);
+  }
+
+  /// A bare number is no axis, and there is no eps; the compiler says so.
+  template <typename Number, typename = std::enable_if_t<std::is_arithmetic_v<Number>>>
+  explicit MeanOnlyBatchNorm(core::Integer channels, Number) : MeanOnlyBatchNorm(channels) {
+    static_assert(!sizeof(Number), "An axis is written channels_on(-1), and MeanOnlyBatchNorm has no eps.");
   }
 };
 

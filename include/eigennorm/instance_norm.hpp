@@ -1,6 +1,6 @@
 #pragma once
 
-#include <cstdint>
+#include <type_traits>
 
 #include "eigennorm/normalization.hpp"
 
@@ -16,7 +16,7 @@ namespace eigennorm {
 ///
 /// **Shapes.** x, y, dy, dx: any rank; channels on axis 1 (default) or any other, samples on axis 0
 /// (default) or any number
-/// of axes. scale and shift: one value for each channel.
+/// of axes. scale and shift: one value for each channel. eps: 1e-5.
 ///
 /// **Running statistics** on request: `layer.running.emplace(channels)`. A batch's value is then the mean
 /// over its samples,
@@ -35,11 +35,33 @@ namespace eigennorm {
 template <typename Scalar>
 class InstanceNorm : public Normalization<Scalar> {
  public:
-  explicit InstanceNorm(std::int64_t channels, Channels axis = channels_on(1),
+  /// Fails where an axis is written for channels and samples.
+  explicit InstanceNorm(core::Integer channels, Channels axis = channels_on(1),
                         Samples samples = samples_on(0), double epsilon = 1e-5)
       : Normalization<Scalar>(Geometry{all_but(join(samples.axes, axis.axes)), axis.axes, channels, 0,
                                        "InstanceNorm", "channels"},
-                              Statistic::mean_variance, epsilon) {}
+                              Statistic::mean_variance, epsilon) {
+    core::check_apart(axis, samples, "InstanceNorm");
+  }
+
+  /// eps follows what is named: `InstanceNorm<float>(8, 1e-6)`,
+  /// `InstanceNorm<float>(8, channels_on(-1), 1e-6)`.
+  explicit InstanceNorm(core::Integer channels, double epsilon)
+      : InstanceNorm(channels, channels_on(1), epsilon) {}
+  explicit InstanceNorm(core::Integer channels, Channels axis, double epsilon)
+      : InstanceNorm(channels, axis, samples_on(0), epsilon) {}
+
+  /// A bare integer is neither an axis nor an eps; the compiler says how both are written.
+  template <typename Number, typename = std::enable_if_t<std::is_integral_v<Number>>>
+  explicit InstanceNorm(core::Integer channels, Number) : InstanceNorm(channels) {
+    static_assert(!sizeof(Number),
+                  "An axis is written channels_on(-1), eps as a floating-point number (1e-5).");
+  }
+  template <typename Number, typename = std::enable_if_t<std::is_integral_v<Number>>>
+  explicit InstanceNorm(core::Integer channels, Channels axis, Number) : InstanceNorm(channels, axis) {
+    static_assert(!sizeof(Number),
+                  "An axis of samples is written samples_on(0), eps as a floating-point number (1e-5).");
+  }
 };
 
 }  // namespace eigennorm

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cstdint>
 #include <initializer_list>
 #include <type_traits>
 
@@ -24,6 +23,7 @@ namespace eigennorm {
 /// | layer | normalizes over |
 /// |---|---|
 /// | `LayerNorm<float>(768)` | the last axis, of 768 |
+/// | `LayerNorm<float>(768, 1e-6)` | the same, with that eps instead of 1e-5 |
 /// | `LayerNorm<float>({28, 28})` | the last two axes together |
 /// | `LayerNorm<float>(96, over(1))` | axis 1: channels first, as in ConvNeXt |
 ///
@@ -44,14 +44,22 @@ template <typename Scalar>
 class LayerNorm : public Normalization<Scalar> {
  public:
   /// Over the last axes, as many as `extents` has.
-  explicit LayerNorm(std::initializer_list<std::int64_t> extents, double epsilon = 1e-5)
+  explicit LayerNorm(std::initializer_list<core::Integer> extents, double epsilon = 1e-5)
       : LayerNorm(Extents(extents), epsilon) {}
   explicit LayerNorm(const Extents& extents, double epsilon = 1e-5)
       : LayerNorm(extents, over_last(extents.size()), epsilon) {}
 
-  /// Two integers are no extent and eps: write `LayerNorm({28, 28})`, or eps as a floating-point number.
-  template <typename Integer, typename = std::enable_if_t<std::is_integral_v<Integer>>>
-  LayerNorm(const Extents&, Integer) = delete;
+  /// A bare integer is neither an axis nor an eps; the compiler says how both are written.
+  template <typename Number, typename = std::enable_if_t<std::is_integral_v<Number>>>
+  explicit LayerNorm(const Extents& extents, Number) : LayerNorm(extents) {
+    static_assert(!sizeof(Number),
+                  "Two integers: write LayerNorm({28, 28}) for the extents of two axes, or eps as a "
+                  "floating-point number.");
+  }
+  template <typename Number, typename = std::enable_if_t<std::is_integral_v<Number>>>
+  explicit LayerNorm(std::initializer_list<core::Integer> extents, Number) : LayerNorm(extents) {
+    static_assert(!sizeof(Number), "An axis is written over(1), eps as a floating-point number (1e-5).");
+  }
 
   /// Over any axes.
   LayerNorm(Extents extents, AxisSet axes, double epsilon = 1e-5)

@@ -40,6 +40,7 @@ class Numbers {
   /// All that may fail of a `resize`.
   void reserve(std::int64_t size) { values_.reserve(static_cast<std::size_t>(size)); }
   void resize(std::int64_t size) { values_.resize(static_cast<std::size_t>(size)); }
+  // (Named as Eigen's. NOLINTNEXTLINE(readability-identifier-naming))
   void setZero() { std::fill(values_.begin(), values_.end(), T(0)); }
 
  private:

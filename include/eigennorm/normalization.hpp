@@ -202,9 +202,8 @@ class Normalization {
     }
   }
 
-  // A const layer is told what to do instead. What the returning forms would return has to be named: `auto y =`
-  // void
-  // would be a second error, and the first to be read.
+  // A const layer is told what to do instead. What the returning forms would return has to be named: void for
+  // `auto y =` would be a second error, and the first to be read.
   template <typename X>
   core::Plain<X> forward(const X&, Context<Scalar> = {}) const {
     static_assert(!sizeof(X), "forward trains the layer, so it changes it: on a const layer use evaluate.");
@@ -314,7 +313,8 @@ class Normalization {
 
   /// Calls `f(std::string_view name, map)` for everything that training changes and a file should keep: "scale", "shift",
   /// "running_mean", "running_variance" as flat maps of Scalar, and "batches" as a flat map of one std::int64_t. Absent ones
-  /// are skipped; settings are code, not state. A visitor may take its map as `auto`, `auto&` or `const auto&`. What is written there is checked by the next call, or by `check()`.
+  /// are skipped; settings are code, not state. A visitor may take its map as `auto`, `auto&` or `const auto&`. What is
+  /// written there is checked by the next call, or by `check()`.
   template <typename F>
   void for_each_state(F&& f) {
     visit_state(*this, f);

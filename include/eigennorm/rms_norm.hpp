@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cstdint>
 #include <initializer_list>
 #include <type_traits>
 
@@ -15,7 +14,7 @@ namespace eigennorm {
 ///
 ///     y = scale[i] * x[i] / sqrt(mean(x^2) + eps)
 ///
-/// Shapes and axes as LayerNorm. A scale but no shift by default; `use_shift(true)` adds one.
+/// Shapes, axes and eps (1e-5) as LayerNorm. A scale but no shift by default; `use_shift(true)` adds one.
 ///
 /// \code
 /// #include <eigennorm/eigennorm.hpp>
@@ -30,14 +29,22 @@ template <typename Scalar>
 class RMSNorm : public Normalization<Scalar> {
  public:
   /// Over the last axes, as many as `extents` has.
-  explicit RMSNorm(std::initializer_list<std::int64_t> extents, double epsilon = 1e-5)
+  explicit RMSNorm(std::initializer_list<core::Integer> extents, double epsilon = 1e-5)
       : RMSNorm(Extents(extents), epsilon) {}
   explicit RMSNorm(const Extents& extents, double epsilon = 1e-5)
       : RMSNorm(extents, over_last(extents.size()), epsilon) {}
 
-  /// Two integers are no extent and eps: write `RMSNorm({28, 28})`, or eps as a floating-point number.
-  template <typename Integer, typename = std::enable_if_t<std::is_integral_v<Integer>>>
-  RMSNorm(const Extents&, Integer) = delete;
+  /// A bare integer is neither an axis nor an eps; the compiler says how both are written.
+  template <typename Number, typename = std::enable_if_t<std::is_integral_v<Number>>>
+  explicit RMSNorm(const Extents& extents, Number) : RMSNorm(extents) {
+    static_assert(!sizeof(Number),
+                  "Two integers: write RMSNorm({28, 28}) for the extents of two axes, or eps as a "
+                  "floating-point number.");
+  }
+  template <typename Number, typename = std::enable_if_t<std::is_integral_v<Number>>>
+  explicit RMSNorm(std::initializer_list<core::Integer> extents, Number) : RMSNorm(extents) {
+    static_assert(!sizeof(Number), "An axis is written over(1), eps as a floating-point number (1e-5).");
+  }
 
   /// Over any axes.
   RMSNorm(Extents extents, AxisSet axes, double epsilon = 1e-5)

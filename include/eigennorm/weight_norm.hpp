@@ -1,6 +1,6 @@
 #pragma once
 
-#include <cstdint>
+#include <type_traits>
 
 #include "eigennorm/normalization.hpp"
 
@@ -40,10 +40,16 @@ template <typename Scalar>
 class WeightNorm : public Normalization<Scalar> {
  public:
   /// One norm, and one g, for each of `outputs`.
-  explicit WeightNorm(std::int64_t outputs, Outputs axis = outputs_on(0))
+  explicit WeightNorm(core::Integer outputs, Outputs axis = outputs_on(0))
       : Normalization<Scalar>(Geometry{all_but(axis.axes), axis.axes, outputs, 0, "WeightNorm", "outputs"},
                               Statistic::sum_square, 0) {
     this->use_shift(false);
+  }
+
+  /// A bare number is no axis, and there is no eps; the compiler says so.
+  template <typename Number, typename = std::enable_if_t<std::is_arithmetic_v<Number>>>
+  explicit WeightNorm(core::Integer outputs, Number) : WeightNorm(outputs) {
+    static_assert(!sizeof(Number), "An axis is written outputs_on(0), and WeightNorm has no eps.");
   }
 
   /// One norm, and one g, for the whole tensor.

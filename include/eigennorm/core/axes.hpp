@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <iterator>
+#include <optional>
 #include <type_traits>
 
 #include "eigennorm/core/error.hpp"
@@ -22,8 +23,25 @@ namespace eigennorm {
 
 namespace core {
 
+template <typename T>
+constexpr bool is_integer = std::is_convertible_v<T, std::int64_t> && !std::is_floating_point_v<T>;
+
 template <typename... Ts>
-constexpr bool all_integers = (std::is_integral_v<std::decay_t<Ts>> && ...);
+constexpr bool all_integers = (is_integer<std::decay_t<Ts>> && ...);
+
+/// An integer of any type. As a parameter it takes a `std::size_t` or an `Eigen::Index` without a warning, in
+/// braces too, and no floating-point number, which would be an eps in a wrong place.
+class Integer {
+ public:
+  template <typename T, typename = std::enable_if_t<is_integer<T>>>
+  Integer(const T& value)
+      : value_(static_cast<std::int64_t>(value)) {}  // NOLINT(google-explicit-constructor)
+
+  operator std::int64_t() const { return value_; }  // NOLINT(google-explicit-constructor)
+
+ private:
+  std::int64_t value_;
+};
 
 /// At most `max_rank` integers, in place.
 class ShortList {
@@ -32,7 +50,7 @@ class ShortList {
 
   template <typename Iterator>
   ShortList(Iterator first, Iterator last, const char* owner) {
-    static_assert(std::is_integral_v<std::decay_t<decltype(*first)>>, "Axes and extents are integers.");
+    static_assert(is_integer<std::decay_t<decltype(*first)>>, "Axes and extents are integers.");
     for (; first != last; ++first) {
       if (size_ == max_rank) fail_with({owner, ": expected at most ", max_rank, " entries, got more"});
       values_[static_cast<std::size_t>(size_++)] = static_cast<std::int64_t>(*first);
@@ -59,13 +77,14 @@ class AxisSet {
   /// The empty set.
   AxisSet() = default;
 
-  /// The axes as bits, for a tensor of `rank` axes. Fails, in the name of `owner`, where an axis is out of
-  /// range or named twice.
-  std::uint32_t mask(int rank, const char* owner) const {
+  /// The axes as bits, for a tensor of `rank` axes and of `shape`, which error texts show. Fails, in the name
+  /// of `owner`, where an axis is out of range or named twice.
+  std::uint32_t mask(int rank, const core::Piece& shape, const char* owner) const {
     if (kind_ == Kind::last) {
       const std::int64_t count = list_[0];
       if (count > rank) {
-        core::fail_with({owner, ": expected an input of at least ", count, " axes, got one of ", rank});
+        core::fail_with({owner, ": expected an input of at least ", count,
+                         count == 1 ? " axis, got shape " : " axes, got shape ", shape});
       }
       return ((1U << count) - 1U) << (rank - count);
     }
@@ -73,15 +92,24 @@ class AxisSet {
     for (const std::int64_t given : list_) {
       const std::int64_t axis = given < 0 ? given + rank : given;
       if (axis < 0 || axis >= rank) {
-        core::fail_with({owner, ": expected an input with axis ", given, ", got one of ", rank, " axes (",
-                         -rank, " to ", rank - 1, ")"});
+        core::fail_with({owner, ": expected an input with axis ", given, ", got shape ", shape});
       }
       if ((named >> axis & 1U) != 0) {
-        core::fail_with({owner, ": expected different axes, got axis ", axis, " twice in ", list_.text()});
+        core::fail_with({owner, ": expected different axes, got axis ", axis, " twice in ", list_.text(),
+                         " for an input of shape ", shape});
       }
       named |= 1U << axis;
     }
     return kind_ == Kind::these ? named : ((1U << rank) - 1U) & ~named;
+  }
+
+  /// The first number that is listed in both, if any. (That 1 and -1 are one axis is known with the rank.)
+  std::optional<std::int64_t> shared_with(const AxisSet& other) const {
+    if (kind_ != Kind::these || other.kind_ != Kind::these) return std::nullopt;
+    const auto* shared =
+        std::find_first_of(list_.begin(), list_.end(), other.list_.begin(), other.list_.end());
+    if (shared == list_.end()) return std::nullopt;
+    return *shared;
   }
 
   /// As error texts show it, in two pieces: "axis 1", "axes [1, 2]", "all axes but [0]", "the last axis",
@@ -181,7 +209,7 @@ struct Outputs {
 struct WholeTensor {};
 
 /// The channel axis of BatchNorm, MeanOnlyBatchNorm, GroupNorm and InstanceNorm: 1 in NCHW, -1 in NHWC.
-inline Channels channels_on(std::int64_t axis) { return {over(axis)}; }
+inline Channels channels_on(core::Integer axis) { return {over(axis)}; }
 /// The sample axes of InstanceNorm and GroupNorm; any number of them, none included.
 template <typename... Axes>
 Samples samples_on(Axes... axes) {
@@ -192,20 +220,31 @@ Samples samples_on(Axes... axes) {
   }
 }
 /// The output axis of WeightNorm: 0 in PyTorch's layout (outputs, inputs).
-inline Outputs outputs_on(std::int64_t axis) { return {over(axis)}; }
+inline Outputs outputs_on(core::Integer axis) { return {over(axis)}; }
 /// WeightNorm with one norm, and one g, for the whole tensor.
 inline constexpr WholeTensor whole_tensor{};
+
+namespace core {
+
+/// Fails, in the name of `owner`, where the same axis is written for channels and samples.
+inline void check_apart(const Channels& channels, const Samples& samples, const char* owner) {
+  const std::optional<std::int64_t> shared = channels.axes.shared_with(samples.axes);
+  if (!shared) return;
+  fail_with({owner, ": expected channels and samples on different axes, got axis ", *shared,
+             " for both (samples_on says where the samples are, by default on axis 0)"});
+}
+
+}  // namespace core
 
 /// The extents of the feature axes, in logical order: an integer, a list `{28, 28}`, or a range of integers.
 /// One number
 /// stands for the product where there are several feature axes.
 class Extents {
  public:
-  template <typename Integer, typename = std::enable_if_t<std::is_integral_v<Integer>>>
-  Extents(Integer count)
-      : Extents({static_cast<std::int64_t>(count)}) {}  // NOLINT(google-explicit-constructor)
+  template <typename T, typename = std::enable_if_t<core::is_integer<T>>>
+  Extents(T count) : Extents({core::Integer(count)}) {}  // NOLINT(google-explicit-constructor)
 
-  Extents(std::initializer_list<std::int64_t> extents) : list_(extents.begin(), extents.end(), "Extents") {}
+  Extents(std::initializer_list<core::Integer> extents) : list_(extents.begin(), extents.end(), "Extents") {}
 
   template <typename Range, typename = decltype(std::begin(std::declval<const Range&>())),
             typename = std::enable_if_t<!std::is_same_v<Range, Extents>>>

@@ -17,8 +17,8 @@ namespace eigennorm {
 
 /// The calling thread, or a pool of the caller's: anything with the `numThreads`, `parallelFor` and
 /// `currentThreadId` of
-/// `Eigen::ThreadPoolDevice` (of the Tensor header, where `EIGEN_USE_THREADS` is defined). Converted from one, or from `Eigen::DefaultDevice`, where it is passed; the
-/// pool is not
+/// `Eigen::ThreadPoolDevice` (of the Tensor header, where `EIGEN_USE_THREADS` is defined). Converted from one, or from
+/// `Eigen::DefaultDevice`, where it is passed; the pool is not
 /// owned. Results do not depend on the device, to the bit. Called from inside a worker of the pool, work
 /// stays on it.
 class Device {

@@ -88,9 +88,8 @@ class Piece {
   double real_ = 0;
 };
 
-/// Stands in place of a result where a `static_assert` has refused the call: nothing gets here, and no compiler
-/// misses a
-/// `return` besides.
+/// Stands in place of a result where a `static_assert` has refused the call: nothing gets here, and no
+/// compiler misses a `return` besides.
 [[noreturn]] inline void refused() { std::abort(); }
 
 /// Fails with these pieces, one after the other.

@@ -31,13 +31,14 @@ struct Spread {
   }
 };
 
-/// Fails, in the name of `owner`, unless all strides are positive. Those of an empty tensor do not matter.
+/// Fails, in the name of `owner`, where a stride is negative. One of 0 repeats a value, which is all right where it is
+/// only read. Those of an empty tensor do not matter.
 inline void check_strides(const Shape& shape, const Strides& strides, const char* owner, const char* role) {
   if (shape.size() == 0) return;
   for (int axis = 0; axis < shape.rank; ++axis) {
     const std::int64_t stride = strides[static_cast<std::size_t>(axis)];
-    if (shape[axis] > 1 && stride < 1) {
-      fail_with({owner, ": expected positive strides, got ", stride, " on axis ", axis, " of ", role});
+    if (shape[axis] > 1 && stride < 0) {
+      fail_with({owner, ": expected strides of at least 0, got ", stride, " on axis ", axis, " of ", role});
     }
   }
 }
@@ -67,7 +68,7 @@ inline std::int64_t reach(const Shape& shape, const Strides& strides) {
 /// As check_strides, and fails unless every element of a tensor that is written has its own place. Strides
 /// that nest are asked for (each wider
 /// than all narrower axes together reach), which every Block, Map or Tensor of distinct elements in practice
-/// has.
+/// has. None of them is 0.
 inline void check_distinct(const Shape& shape, const Strides& strides, const char* owner, const char* role) {
   check_strides(shape, strides, owner, role);
   if (shape.size() == 0 || is_packed(shape, strides)) return;
@@ -85,7 +86,8 @@ inline void check_distinct(const Shape& shape, const Strides& strides, const cha
 
 enum class Overlap { none, same, partial };
 
-/// Whether `offset` is a sum of the strides from `i` on, each taken fewer times, either way, than its extent.
+/// Whether `offset` is a sum of the strides from `i` on, none of them 0, each taken fewer times, either way, than its
+/// extent.
 inline bool is_difference(const Spread& spread, int i, std::int64_t offset, std::int64_t reach) {
   if (i == spread.rank) return offset == 0;
   const auto [stride, step_reach] = spread.steps[static_cast<std::size_t>(i)];
@@ -101,8 +103,7 @@ inline bool is_difference(const Spread& spread, int i, std::int64_t offset, std:
   return false;
 }
 
-/// How the elements of two views of one shape, at least one of them with distinct elements, share memory.
-/// Exact where
+/// How the elements of two views of one shape, `a` with distinct elements, share memory. Exact where
 /// the strides are equal (two blocks of one matrix); `partial` where they differ and the address ranges meet.
 template <typename A, typename B>
 Overlap overlap(const View<A>& a, const View<B>& b) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <string_view>
 
 #include "eigennorm/core/axes.hpp"
 #include "eigennorm/core/view.hpp"
@@ -47,11 +48,21 @@ struct Roles {
   bool is_feature(int axis) const { return (features >> axis & 1U) != 0; }
 };
 
+/// How a layer of this geometry, which met a matrix, is told that its features are on axis 0.
+inline const char* axis_zero(const Geometry& geometry, const Roles& roles) {
+  const std::string_view noun = geometry.noun;
+  if (noun == "outputs") return "outputs_on(0)";
+  if (noun != "channels") return "over(0)";
+  // InstanceNorm and GroupNorm may have their samples there.
+  const bool samples = !roles.is_averaged(0) && (geometry.groups > 0 || roles.averaged == 0);
+  return samples ? "channels_on(0), samples_on(1)" : "channels_on(0)";
+}
+
 /// Resolves the axes of a geometry; fails where it does not fit the shape.
 inline Roles roles(const Geometry& geometry, const Shape& shape) {
   Roles roles;
-  roles.averaged = geometry.averaged.mask(shape.rank, geometry.name);
-  roles.features = geometry.features.mask(shape.rank, geometry.name);
+  roles.averaged = geometry.averaged.mask(shape.rank, shape.text(), geometry.name);
+  roles.features = geometry.features.mask(shape.rank, shape.text(), geometry.name);
   int axes = 0;
   bool fits = true;
   std::int64_t product = 1;
@@ -68,7 +79,8 @@ inline Roles roles(const Geometry& geometry, const Shape& shape) {
     const bool vector = shape.rank == 2 && shape[1] == 1 && geometry.extents.product() == shape[0];
     fail_with({geometry.name, ": made for ", geometry.extents.text(), " ", geometry.noun, " on ",
                geometry.features.text()[0], geometry.features.text()[1], ", got an input of shape ",
-               shape.text(), vector ? " (a vector is a matrix of one column here: use over(0))" : ""});
+               shape.text(), vector ? " (a vector is a matrix of one column here: use " : "",
+               vector ? axis_zero(geometry, roles) : "", vector ? ")" : ""});
   }
   if (geometry.groups > 0 && (axes != 1 || (roles.averaged & roles.features) != roles.features)) {
     fail_with({geometry.name, ": expected one channel axis beside the sample axes, got ",

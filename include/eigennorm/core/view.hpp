@@ -82,8 +82,7 @@ constexpr bool tells_memory<Dense, std::void_t<decltype(std::declval<const Dense
                                                decltype(std::declval<const Dense&>().outerStride())>> = true;
 
 /// What a refused verb says that it returns: something that may stand where the right thing would, so that a
-/// compiler says
-/// why it was refused and no more. A tensor expression's is the tensor that it could be evaluated into.
+/// compiler says why it was refused and no more. A tensor expression's is the tensor to evaluate it into.
 template <typename T, typename = void>
 struct Refused {
   using Plain = std::decay_t<T>;

@@ -91,6 +91,10 @@ struct LayerChoice {
       if (extent < 1 || product > std::numeric_limits<std::int64_t>::max() / extent) return false;
       product *= extent;
     }
+    // An axis written for channels and samples; features names the channels.
+    for (const std::int64_t sample : samples) {
+      if (sample == features.list[0]) return false;
+    }
     return kind != Kind::group_norm || (groups >= 1 && product % groups == 0);
   }
 

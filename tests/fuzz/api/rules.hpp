@@ -57,9 +57,9 @@ enum class Expected { accepted, refused, either };
 /// What strides and shared memory mean for a call whose tensors are not empty.
 inline Expected expected_of_memory(const Call& call) {
   const bool goes_back = call.verb == Verb::backward;
-  if (!moves_forwards(call.x) || (goes_back && !moves_forwards(call.dy))) return Expected::refused;
+  if (moves_backwards(call.x) || (goes_back && moves_backwards(call.dy))) return Expected::refused;
   if (call.returns) return Expected::accepted;
-  if (!moves_forwards(call.result)) return Expected::refused;
+  if (moves_backwards(call.result)) return Expected::refused;
   const Distinct elements = distinct(call.result);
   const Sharing with_x = sharing(call.result, call.x);
   const Sharing with_dy = goes_back ? sharing(call.result, call.dy) : Sharing::none;

@@ -43,7 +43,7 @@ struct Tensor {
     return result;
   }
 
-  /// Of the last element from the first, where all strides are positive.
+  /// Of the last element from the first, where no stride is negative.
   std::int64_t reach() const {
     std::int64_t reach = 0;
     for (std::size_t axis = 0; axis < shape.size(); ++axis) reach += strides[axis] * (shape[axis] - 1);
@@ -94,11 +94,11 @@ inline Tensor draw_tensor(Bytes& bytes, const Extents& shape, Family family, int
   return tensor;
 }
 
-inline bool moves_forwards(const Tensor& tensor) {
+inline bool moves_backwards(const Tensor& tensor) {
   for (std::size_t axis = 0; axis < tensor.shape.size(); ++axis) {
-    if (tensor.shape[axis] > 1 && tensor.strides[axis] < 1) return false;
+    if (tensor.shape[axis] > 1 && tensor.strides[axis] < 0) return true;
   }
-  return true;
+  return false;
 }
 
 enum class Distinct { no, by_nesting, otherwise };

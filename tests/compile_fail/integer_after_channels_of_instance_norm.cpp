@@ -1,0 +1,10 @@
+// expect: An axis is written channels_on(-1), eps as a floating-point number (1e-5).
+#include <eigennorm/eigennorm.hpp>
+
+int main() {
+#ifdef CONTROL
+  eigennorm::InstanceNorm<float> layer(8, eigennorm::channels_on(1)), other(8, 1e-6);
+#else
+  eigennorm::InstanceNorm<float> layer(8, 1);
+#endif
+}
