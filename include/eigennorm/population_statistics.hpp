@@ -344,7 +344,7 @@ class PopulationStatistics {
   template <typename Storage>
   void observe_view(const View<const Storage>& x, const AxisSet& axes, const Device& device) {
     check_state(observing);
-    const std::uint32_t mask = axes.mask(x.shape.rank, observing);
+    const std::uint32_t mask = axes.mask(x.shape.rank, x.shape.text(), observing);
     std::int64_t features = 1, others = 1, step = 0;
     int feature_axes = 0;
     for (int axis = 0; axis < x.shape.rank; ++axis) {
