@@ -1,6 +1,18 @@
 # Makes eigennorm_catch2: Catch2 2.13 or 3 with its main function, installed or fetched.
 
-find_package(Catch2 CONFIG QUIET)
+# For another machine only headers can be used of what is installed on this one. Those of Catch2 2 are enough, but they must
+# come alone: beside them in /usr/include lies this machine's C library.
+if(CMAKE_CROSSCOMPILING)
+  find_path(eigennorm_catch2_folder catch2/catch.hpp)
+  if(eigennorm_catch2_folder)
+    file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/catch2_alone)
+    file(CREATE_LINK ${eigennorm_catch2_folder}/catch2 ${CMAKE_BINARY_DIR}/catch2_alone/catch2 SYMBOLIC)
+    add_library(Catch2::Catch2 INTERFACE IMPORTED)
+    target_include_directories(Catch2::Catch2 INTERFACE ${CMAKE_BINARY_DIR}/catch2_alone)
+  endif()
+else()
+  find_package(Catch2 CONFIG QUIET)
+endif()
 if(NOT TARGET Catch2::Catch2)
   include(${CMAKE_CURRENT_LIST_DIR}/fetch.cmake)
   eigennorm_declare(Catch2 https://github.com/catchorg/Catch2.git v3.7.1

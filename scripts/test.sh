@@ -7,7 +7,7 @@
 #   scripts/test.sh --long   some six hours: the figures of docs/accuracy.md. The suite, all of it on each instruction set,
 #                            with g++ and clang, at -O0, -O3 and -march=native, and wholly with sanitizers; the thread
 #                            sanitizer; valgrind; 5,000 random problems of each kind, ten million random calls, tensors of
-#                            2^31 values; all planted bugs; the coverage of branches
+#                            2^31 values; other machines, under emulation; all planted bugs; the coverage of branches
 #
 # Further arguments go to CMake: scripts/test.sh -D EIGENNORM_WARNINGS_AS_ERRORS=ON
 set -euo pipefail
@@ -147,6 +147,10 @@ pass
 stage "tensors of 2^31 values"
 cmake --build "$build/test" --target big
 "$build/test/tests/big"
+pass
+
+stage "AArch64 and RISC-V, under emulation"
+scripts/cross.sh aarch64 riscv64
 pass
 
 stage "planted bugs"

@@ -18,7 +18,7 @@
 #include "watch.hpp"
 
 // Every bit of every layer in one number for each type and storage order. Whoever builds this, with whatever compiler,
-// flags, Eigen and x86-64 processor, has the same numbers, or the promise is broken (docs/accuracy.md). They change where the
+// flags, Eigen and processor, has the same numbers, or the promise is broken (docs/accuracy.md). They change where the
 // arithmetic of docs/arithmetic.md does, or the table of cases, and only then.
 
 namespace test {

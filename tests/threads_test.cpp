@@ -153,13 +153,16 @@ TEST_CASE("segments are merged in order, wave after wave") {
       const std::int64_t segments = 2500 / lanes + 7;
       INFO(segments << " segments of " << lanes << " lanes");
       std::vector<std::vector<std::int64_t>> merged(static_cast<std::size_t>(lanes));
-      core::for_each_segment<std::int64_t>(
-          device, segments, lanes,
-          [lanes](std::int64_t first, std::int64_t last, std::int64_t* partials) {
-            for (std::int64_t i = 0; i < (last - first) * lanes; ++i) partials[i] = first * lanes + i;
+      std::vector<std::int64_t> waiting(1024);
+      core::for_each_segment(
+          device, segments, lanes, static_cast<std::int64_t>(waiting.size()),
+          [&](std::int64_t first, std::int64_t last, std::int64_t at) {
+            for (std::int64_t i = 0; i < (last - first) * lanes; ++i)
+              waiting[static_cast<std::size_t>(at + i)] = first * lanes + i;
           },
-          [&](std::int64_t lane, std::int64_t partial) {
-            merged[static_cast<std::size_t>(lane)].push_back(partial);
+          [&](std::int64_t lane, std::int64_t segment, std::int64_t at) {
+            CHECK(segment == static_cast<std::int64_t>(merged[static_cast<std::size_t>(lane)].size()));
+            merged[static_cast<std::size_t>(lane)].push_back(waiting[static_cast<std::size_t>(at)]);
           });
       int wrong = 0;
       for (std::int64_t lane = 0; lane < lanes; ++lane) {

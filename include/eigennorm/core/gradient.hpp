@@ -59,12 +59,51 @@ inline std::int64_t sums_in(const kernels::Partition& partition) {
   return kernels::FeaturePieces(partition).parts * partition.features.kept.size;
 }
 
+/// Where a backward call keeps what the stack has no room for: numbers of Wide, one part behind the other.
+template <typename Scalar>
+struct Scratch {
+  using Rows = kernels::BackwardRows<Scalar, Scalar>;
+  static constexpr std::int64_t line = 64;
+
+  explicit Scratch(const kernels::Partition& partition) {
+    constexpr auto bytes = static_cast<std::int64_t>(sizeof(Wide<Scalar>));
+    if (kernels::segments_in(partition.count) > 1) waiting = waiting_bytes / bytes;
+    if (Rows::are_feature_rows(partition) && Rows::needs_accumulators(partition.count)) {
+      const std::int64_t rows = 2 * kernels::FeaturePieces(partition).parts;
+      const std::int64_t size = rows * Rows::accumulators_step(partition.count) * sizeof(Scalar);
+      accumulators = (size + line) / bytes;
+    }
+  }
+
+  std::int64_t waiting = 0;       ///< for the sums of segments
+  std::int64_t accumulators = 0;  ///< for those of rows, and to begin with a cache line
+
+  /// How many sums wait at a time.
+  static constexpr std::int64_t room = waiting_bytes / static_cast<std::int64_t>(sizeof(Wide<Scalar>)) /
+                                       kernels::GradientTotals<Scalar>::room(1);
+
+  /// Gives a job its parts, and returns where the rest begins.
+  template <typename Storage>
+  Wide<Scalar>* give(Wide<Scalar>* data, kernels::BackwardJob<Storage, Scalar>& job) const {
+    if (waiting > 0) job.waiting = kernels::GradientTotals<Scalar>(data, room);
+    data += waiting;
+    if (accumulators > 0) {
+      const auto past = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(data) % line);
+      auto* bytes = reinterpret_cast<unsigned char*>(data) + (past == 0 ? 0 : line - past);
+      job.accumulators = reinterpret_cast<Scalar*>(bytes);
+    }
+    return data + accumulators;
+  }
+};
+
 /// How many numbers a backward call needs room for.
 template <typename Scalar>
 std::int64_t gradient_scratch(const kernels::Partition& partition, bool scaled, bool frozen) {
+  const Scratch<Scalar> scratch(partition);
+  const std::int64_t before = scratch.waiting + scratch.accumulators;
   if (kernels::PieceSums<Scalar>::fits(partition, scaled))
-    return kernels::PieceSums<Scalar>::room * partition.features.kept.size;
-  return kernels::GradientTotals<Scalar>::room(sums_in(partition)) +
+    return before + kernels::PieceSums<Scalar>::room * partition.features.kept.size;
+  return before + kernels::GradientTotals<Scalar>::room(sums_in(partition)) +
          (frozen ? partition.features.kept.size : 0);
 }
 
@@ -84,14 +123,15 @@ void some_input_gradient(kernels::BackwardJob<Storage, Scalar>& job, std::int64_
   }
   for (std::int64_t id = first_tile; id < last_tile; ++id) {
     const kernels::Tile tile = partition.groups.tile(id, job.width);
-    std::array<kernels::GradientSums<Scalar>, static_cast<std::size_t>(kernels::most_lanes)> total;
-    for_each_segment<kernels::GradientSums<Scalar>>(
+    std::array<kernels::GradientSums<Scalar>, static_cast<std::size_t>(kernels::most_lanes<Scalar>)> total;
+    for_each_segment(
         device, kernels::GroupPieces(partition, job.scale != nullptr).segments, tile.lanes,
-        [&](std::int64_t first, std::int64_t last, kernels::GradientSums<Scalar>* partials) {
-          Tiles::sum_segments(job, id, first, last, partials);
+        Scratch<Scalar>::room,
+        [&](std::int64_t first, std::int64_t last, std::int64_t at) {
+          Tiles::sum_segments(job, id, first, last, job.waiting.from(at));
         },
-        [&](std::int64_t lane, const kernels::GradientSums<Scalar>& partial) {
-          total[static_cast<std::size_t>(lane)].add(partial);
+        [&](std::int64_t lane, std::int64_t, std::int64_t at) {
+          total[static_cast<std::size_t>(lane)].add(job.waiting.get(at));
         });
     Tiles::keep_tile(job, tile, total.data());
     if (job.frozen) continue;
@@ -118,7 +158,7 @@ void input_gradient(kernels::BackwardJob<Storage, Scalar>& job, const Device& de
   }
   const kernels::LaneLayout layout = kernels::layout_of_groups(partition, 3);
   job.layout = &layout;
-  job.width = tile_width(partition, layout, device.threads());
+  job.width = tile_width<Scalar>(partition, layout, device.threads());
   const std::int64_t tiles = partition.groups.tiles(job.width);
   if (job.pieces == nullptr) {
     some_input_gradient(job, 0, tiles, device);
@@ -183,6 +223,7 @@ void backward(kernels::BackwardJob<Storage, Scalar>& job, const AffineGradients<
   const kernels::Partition& partition = *job.partition;
   const std::int64_t sums = sums_in(partition);
   job.wants_parameters = gradients.wanted();
+  scratch = Scratch<Scalar>(partition).give(scratch, job);
   job.sums = kernels::GradientTotals<Scalar>(scratch, sums);
   job.stream = kernels::streams<Storage>(partition.size);
   if (partition.features_kept) {

@@ -19,16 +19,17 @@ namespace eigennorm::core {
 constexpr std::int64_t longest_short_run = 256;
 
 /// How many lanes a tile has.
-inline std::int64_t tile_width(const kernels::Partition& partition, const kernels::LaneLayout& layout,
-                               int threads) {
+template <typename Scalar>
+std::int64_t tile_width(const kernels::Partition& partition, const kernels::LaneLayout& layout, int threads) {
   const std::int64_t extent = layout.lane.extent;
   if (!partition.groups.interleaved)
-    return layout.direct && layout.run <= longest_short_run ? layout.width(kernels::gathered_lanes) : 1;
+    return layout.direct && layout.run <= longest_short_run ? layout.width<Scalar>(kernels::gathered_lanes)
+                                                            : 1;
   if (!layout.direct || partition.values.rank > 1 || extent < kernels::gathered_lanes)
     return kernels::gathered_lanes;
   // Fewer lanes where that gives every thread a tile, if groups are not long enough to be cut; then all tiles alike, so
   // that none is too narrow.
-  std::int64_t width = kernels::most_lanes;
+  std::int64_t width = kernels::most_lanes<Scalar>;
   while (kernels::segments_in(partition.count) == 1 && width > kernels::gathered_lanes &&
          partition.groups.tiles(width) < threads) {
     width /= 2;
@@ -44,20 +45,22 @@ inline bool takes_whole_tiles(std::int64_t tiles, std::int64_t segments, int thr
   return segments == 1 || tiles >= 4 * threads || tiles % threads == 0;
 }
 
-/// The segments of a tile's groups, as many at once as the device likes: `compute(first, last, partials)` leaves
-/// one partial result for each segment and lane; `merge(lane, partial)` takes them in order.
-template <typename Partial, typename Compute, typename Merge>
-void for_each_segment(const Device& device, std::int64_t segments, std::int64_t lanes, const Compute& compute,
-                      const Merge& merge) {
-  // They wait on the stack, a wave at a time.
-  std::array<Partial, 16 * kernels::most_lanes> waiting;
-  const std::int64_t wave = static_cast<std::int64_t>(waiting.size()) / lanes;
+/// Bytes in which the partial results of segments wait to be merged: room for those of sixteen at a time.
+constexpr std::int64_t waiting_bytes = 16 * 1024;
+
+/// The segments of a tile's groups, as many at once as the device likes and there is room for: `compute(first, last, at)`
+/// leaves one partial result for each segment and lane, from place `at` on; `merge(lane, segment, at)` takes them in
+/// order.
+template <typename Compute, typename Merge>
+void for_each_segment(const Device& device, std::int64_t segments, std::int64_t lanes, std::int64_t room,
+                      const Compute& compute, const Merge& merge) {
+  const std::int64_t wave = room / lanes;
   for (std::int64_t start = 0; start < segments; start += wave) {
     const std::int64_t numbers = (std::min)(wave, segments - start);
     device.parallel_for(numbers, kernels::segment_size * lanes, [&](std::int64_t first, std::int64_t last) {
-      compute(start + first, start + last, waiting.data() + first * lanes);
+      compute(start + first, start + last, first * lanes);
     });
-    for (std::int64_t i = 0; i < numbers * lanes; ++i) merge(i % lanes, waiting[static_cast<std::size_t>(i)]);
+    for (std::int64_t i = 0; i < numbers * lanes; ++i) merge(i % lanes, start + i / lanes, i);
   }
 }
 

@@ -19,12 +19,35 @@
 
 namespace eigennorm::core {
 
+/// Statistics of the groups of a tile, their segments at once.
+template <typename Storage, typename Scalar>
+void tile_statistics(const kernels::ForwardJob<Storage, Scalar>& job, const kernels::Tile& tile,
+                     const Device& device, kernels::Normalizer<Scalar>* by) {
+  // They wait on the stack, since evaluate has no other place.
+  using Waiting = kernels::WaitingSummary<Scalar>;
+  constexpr std::int64_t room = waiting_bytes / static_cast<std::int64_t>(sizeof(Waiting));
+  std::array<Waiting, static_cast<std::size_t>(room)> waiting;
+  std::array<kernels::Summary<Scalar>, static_cast<std::size_t>(kernels::most_lanes<Scalar>)> total;
+  const std::int64_t count = job.partition->count;
+  for_each_segment(
+      device, kernels::segments_in(count), tile.lanes, room,
+      [&](std::int64_t first, std::int64_t last, std::int64_t at) {
+        kernels::ForwardTiles<Storage, Scalar>::summarize_segments(job, tile, first, last,
+                                                                   waiting.data() + at);
+      },
+      [&](std::int64_t lane, std::int64_t segment, std::int64_t at) {
+        const std::int64_t values = (std::min)(kernels::segment_size, count - segment * kernels::segment_size);
+        total[static_cast<std::size_t>(lane)].merge(waiting[static_cast<std::size_t>(at)].get(values),
+                                                    kernels::is_centred(job.statistic));
+      });
+  kernels::ForwardStatistics<Storage, Scalar>::finish_tile(job, tile, total.data(), by);
+}
+
 /// Runs a forward call by each group's own statistics.
 template <typename Storage, typename Scalar>
 void forward(kernels::ForwardJob<Storage, Scalar>& job, const Device& device) {
   using Rows = kernels::ForwardRows<Storage, Scalar>;
   using Tiles = kernels::ForwardTiles<Storage, Scalar>;
-  using kernels::most_lanes;
   const kernels::Partition& partition = *job.partition;
   job.stream = job.y != nullptr && kernels::streams<Storage>(partition.size);
   const std::int64_t groups = partition.groups.kept.size;
@@ -36,7 +59,7 @@ void forward(kernels::ForwardJob<Storage, Scalar>& job, const Device& device) {
   }
   const kernels::LaneLayout layout = kernels::layout_of_groups(partition, 2);
   job.layout = &layout;
-  job.width = tile_width(partition, layout, device.threads());
+  job.width = tile_width<Scalar>(partition, layout, device.threads());
   const std::int64_t tiles = partition.groups.tiles(job.width);
   if (takes_whole_tiles(tiles, segments, device.threads())) {
     device.parallel_for(tiles, partition.size / tiles,
@@ -46,17 +69,8 @@ void forward(kernels::ForwardJob<Storage, Scalar>& job, const Device& device) {
   // Few, long groups: the segments of a tile at once.
   for (std::int64_t id = 0; id < tiles; ++id) {
     const kernels::Tile tile = partition.groups.tile(id, job.width);
-    std::array<kernels::Summary<Scalar>, static_cast<std::size_t>(most_lanes)> total;
-    for_each_segment<kernels::Summary<Scalar>>(
-        device, segments, tile.lanes,
-        [&](std::int64_t first, std::int64_t last, kernels::Summary<Scalar>* partials) {
-          Tiles::summarize_segments(job, tile, first, last, partials);
-        },
-        [&](std::int64_t lane, const kernels::Summary<Scalar>& partial) {
-          total[static_cast<std::size_t>(lane)].merge(partial, kernels::is_centred(job.statistic));
-        });
-    std::array<kernels::Normalizer<Scalar>, static_cast<std::size_t>(most_lanes)> by;
-    kernels::ForwardStatistics<Storage, Scalar>::finish_tile(job, tile, total.data(), by.data());
+    std::array<kernels::Normalizer<Scalar>, static_cast<std::size_t>(kernels::most_lanes<Scalar>)> by;
+    tile_statistics(job, tile, device, by.data());
     if (job.y == nullptr) continue;
     device.parallel_for(segments, kernels::segment_size * tile.lanes,
                         [&](std::int64_t first, std::int64_t last) {
@@ -82,7 +96,7 @@ void transform_given(kernels::ForwardJob<Storage, Scalar>& job, const Device& de
         [&](std::int64_t first, std::int64_t last) { Given::runs(job, pieces, first, last); });
     return;
   }
-  job.width = layout.width(kernels::most_positions);
+  job.width = layout.width<Scalar>(kernels::most_positions<Scalar>);
   const std::int64_t chunks = (layout.lane.extent + job.width - 1) / job.width;
   const std::int64_t rows_in_task = (std::max)(segment_size / (job.width * layout.run), std::int64_t{1});
   const std::int64_t bands = (layout.rows.size + rows_in_task - 1) / rows_in_task;

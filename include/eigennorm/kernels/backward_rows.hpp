@@ -108,6 +108,14 @@ struct BackwardRows {
     const FeaturePieces cut(*job.partition);
     const std::int64_t n = job.partition->count;
     const Axis axis = job.partition->groups.kept.fastest();
+    alignas(64) Scalar own[2][block_size];
+    Scalar* sums = own[0];
+    Scalar* products = own[1];
+    if (needs_accumulators(n)) {
+      // These parts take those of the first of them one after the other, which so stay in cache.
+      sums = job.accumulators + 2 * first * accumulators_step(n);
+      products = sums + accumulators_step(n);
+    }
     for (std::int64_t part = first; part < last; ++part) {
       const GradientTotals<Scalar> totals = job.sums.from(part * n);
       totals.clear(0, n);
@@ -116,7 +124,7 @@ struct BackwardRows {
         const std::int64_t count = (std::min)(pieces_together, end - row);
         Offsets at;
         at.step(axis, row);
-        some_feature_rows(job, at, axis, count, totals);
+        some_feature_rows(job, at, axis, count, totals, sums, products);
       }
     }
     if (job.stream) job.kernels->fence();
@@ -125,11 +133,15 @@ struct BackwardRows {
   /// Longer rows are taken in column blocks, sixteen at a time: two of them with all accumulators leave L2.
   static constexpr std::int64_t longest_row = 8 * block_size;
 
+  /// Whether rows need more accumulators than the stack has room for.
+  static bool needs_accumulators(std::int64_t n) { return n > block_size && n <= longest_row; }
+  /// Whole cache lines.
+  static std::int64_t accumulators_step(std::int64_t n) { return (n + 15) / 16 * 16; }
+
   /// At most sixteen rows: dx, and their sums added to `totals`.
   static void some_feature_rows(const Job& job, Offsets at, const Axis& axis, std::int64_t count,
-                                const GradientTotals<Scalar>& totals) {
+                                const GradientTotals<Scalar>& totals, Scalar* sums, Scalar* products) {
     const std::int64_t n = job.partition->count;
-    alignas(64) Scalar sums[longest_row], products[longest_row];
     if (n > longest_row) {
       Normalizer<Scalar> by[most_rows];
       Correction<Scalar> correction[most_rows];

@@ -39,7 +39,19 @@ void for_each_feature_run(const Loop& values, std::int64_t first, std::int64_t l
 template <typename Storage, typename Scalar>
 struct BackwardSums {
   using Job = BackwardJob<Storage, Scalar>;
-  using Buffer = Gathered<Storage>;
+  /// Of x and of dy: the wider Scalar is, the more room the rest takes.
+  static constexpr std::int64_t buffer_kilobytes =
+      (std::min)(64 / static_cast<std::int64_t>(sizeof(Scalar)), std::int64_t{12});
+  using Buffer = Gathered<Storage, buffer_kilobytes * 1024>;
+  static constexpr std::int64_t most = most_lanes<Scalar>;
+
+  /// What each lane of a tile is normalized with, and the sums of its block.
+  struct LaneSums {
+    alignas(64) Scalar high[most], low[most], rstd[most], first[most], second[most];
+
+    Normalizer<Scalar> by(std::int64_t lane) const { return {high[lane], low[lane], rstd[lane]}; }
+    Lanes<Scalar> lanes() const { return {high, low, rstd, nullptr, nullptr, nullptr, nullptr}; }
+  };
 
   /// The scale of each value of a block, or null where the group has one scale.
   static const Scalar* scales(const Job& job, std::int64_t feature, std::int64_t first, std::int64_t n,
@@ -49,8 +61,8 @@ struct BackwardSums {
   }
 
   /// Adds up one segment of each lane. `sample`: of its wave, where pieces are kept.
-  static void sum(const Job& job, const Tile& tile, Segment segment, Buffer& x_buffer, Buffer& dy_buffer,
-                  GradientSums<Scalar>* sums, std::int64_t sample = 0) {
+  static void sum(const Job& job, const Tile& tile, Segment segment, GradientSums<Scalar>* sums,
+                  std::int64_t sample = 0) {
     const Partition& partition = *job.partition;
     const GroupPieces cut(partition, job.scale != nullptr);
     for (std::int64_t t = 0; t < tile.lanes; ++t) sums[t] = {};
@@ -60,49 +72,102 @@ struct BackwardSums {
     }
     const bool in_place =
         sums_in_place(partition, tile, 2) && (tile.lane.feature == 0 || partition.features_kept);
-    Scalar scale_buffer[block_size];
-    alignas(64) Scalar high[most_lanes], low[most_lanes], rstd[most_lanes], first_sums[most_lanes],
-        second_sums[most_lanes];
+    LaneSums lanes;
     for (std::int64_t t = 0; t < tile.lanes; ++t) {
       const Normalizer<Scalar> by = job.moments.of(tile.base.group + t * tile.lane.group);
-      high[t] = by.high;
-      low[t] = by.low;
-      rstd[t] = by.rstd;
+      lanes.high[t] = by.high;
+      lanes.low[t] = by.low;
+      lanes.rstd[t] = by.rstd;
     }
     for (std::int64_t piece = segment.first_block; piece < segment.last_block; ++piece) {
       const std::int64_t first = cut.first_value(piece), n = cut.values_in(piece);
+      if (in_place && is_one_run(partition.values, first, n)) {
+        sum_in_place(job, tile, first, n, !cut.by_runs, lanes);
+      } else {
+        sum_gathered(job, tile, in_place, first, n, !cut.by_runs, lanes);
+      }
       const std::int64_t feature =
           cut.by_runs ? tile.base.feature + partition.groups.reduced.at(first).feature : 0;
-      const auto add = [&](std::int64_t t, Sums<Scalar> next) {
+      for (std::int64_t t = 0; t < tile.lanes; ++t) {
         const std::int64_t mine = feature + t * tile.lane.feature;
+        const Sums<Scalar> next{lanes.first[t], lanes.second[t]};
         if (job.pieces != nullptr) job.pieces->put(sample, piece % cut.per_run, mine, next);
         sums[t].add(next, cut.by_runs ? job.scale[mine] : Scalar(1));
-      };
-      if (in_place) {
-        const Lanes<Scalar> by{high, low, rstd, nullptr, nullptr, nullptr, nullptr};
-        job.kernels->lane_gradient_sums(
-            read_lanes(job.x, 0, partition.values, tile, first, n, x_buffer.values),
-            read_lanes(job.dy, 1, partition.values, tile, first, n, dy_buffer.values), n, tile.lanes, by,
-            cut.by_runs ? nullptr : scales(job, tile.base.feature, first, n, scale_buffer), first_sums,
-            second_sums);
-        for (std::int64_t t = 0; t < tile.lanes; ++t) add(t, {first_sums[t], second_sums[t]});
-        continue;
-      }
-      const Storage* x =
-          read_block(*job.kernels, job.x, 0, partition.values, tile, first, n, x_buffer.values);
-      const Storage* dy =
-          read_block(*job.kernels, job.dy, 1, partition.values, tile, first, n, dy_buffer.values);
-      for (std::int64_t t = 0; t < tile.lanes; ++t) {
-        const Scalar* scale =
-            cut.by_runs ? nullptr
-                        : scales(job, tile.base.feature + t * tile.lane.feature, first, n, scale_buffer);
-        const Normalizer<Scalar> by{high[t], low[t], rstd[t]};
-        Sums<Scalar> next;
-        job.kernels->gradient_sums({x + t * block_size, 0}, {dy + t * block_size, 0}, 1, n, &by,
-                                   {scale, nullptr, 0, true}, &next.first, &next.second);
-        add(t, next);
       }
     }
+  }
+
+  // Values [first, first + n) of each lane, at most a block; `scaled`: each by its own scale. (Not inlined, so that their
+  // buffers are on the stack only where they are needed.)
+
+  [[gnu::noinline]] static void sum_in_place(const Job& job, const Tile& tile, std::int64_t first,
+                                             std::int64_t n, bool scaled, LaneSums& lanes) {
+    const Loop& values = job.partition->values;
+    Scalar scale_buffer[block_size];
+    job.kernels->lane_gradient_sums(
+        lanes_in_place(job.x, 0, values, tile, first), lanes_in_place(job.dy, 1, values, tile, first), n,
+        tile.lanes, lanes.lanes(), scaled ? scales(job, tile.base.feature, first, n, scale_buffer) : nullptr,
+        lanes.first, lanes.second);
+  }
+
+  [[gnu::noinline]] static void sum_gathered(const Job& job, const Tile& tile, bool by_lanes,
+                                             std::int64_t first, std::int64_t n, bool scaled,
+                                             LaneSums& lanes) {
+    Buffer x_buffer, dy_buffer;
+    Scalar scale_buffer[Buffer::longest];
+    OpenTree<Scalar> trees[Buffer::lanes];
+    if constexpr (Buffer::lanes == gathered_lanes) {
+      if (by_lanes) {
+        std::fill(trees, trees + gathered_lanes, OpenTree<Scalar>{});
+        const std::int64_t part = Buffer::part(gathered_lanes);
+        for (std::int64_t at = 0; at < n; at += part) {
+          const std::int64_t count = (std::min)(part, n - at);
+          const Loop& values = job.partition->values;
+          job.kernels->continue_lane_gradient_sums(
+              gather_lanes(job.x, 0, values, tile, first + at, count, x_buffer.values),
+              gather_lanes(job.dy, 1, values, tile, first + at, count, dy_buffer.values), count,
+              lanes.lanes(),
+              scaled ? scales(job, tile.base.feature, first + at, count, scale_buffer) : nullptr, at, trees);
+        }
+        job.kernels->fold_lanes(trees, lanes.first, lanes.second);
+        return;
+      }
+    }
+    for (std::int64_t start = 0; start < tile.lanes; start += Buffer::lanes) {
+      Tile some{tile.base, (std::min)(Buffer::lanes, tile.lanes - start), tile.lane};
+      some.base.step(tile.lane, start);
+      sum_rows(job, some, start, first, n, scaled, x_buffer, dy_buffer, scale_buffer, trees, lanes);
+    }
+  }
+
+  /// As rows, those of a tile that are lanes `start` and on of `lanes`.
+  static void sum_rows(const Job& job, const Tile& tile, std::int64_t start, std::int64_t first,
+                       std::int64_t n, bool scaled, Buffer& x_buffer, Buffer& dy_buffer, Scalar* scale_buffer,
+                       OpenTree<Scalar>* trees, LaneSums& lanes) {
+    const Loop& values = job.partition->values;
+    const std::int64_t part = Buffer::part(tile.lanes);
+    if (n > part) std::fill(trees, trees + tile.lanes, OpenTree<Scalar>{});
+    for (std::int64_t at = 0; at < n; at += part) {
+      const std::int64_t count = (std::min)(part, n - at);
+      const Storage* x =
+          read_block(*job.kernels, job.x, 0, values, tile, first + at, count, x_buffer.values, part);
+      const Storage* dy =
+          read_block(*job.kernels, job.dy, 1, values, tile, first + at, count, dy_buffer.values, part);
+      for (std::int64_t t = 0; t < tile.lanes; ++t) {
+        const std::int64_t feature = tile.base.feature + t * tile.lane.feature;
+        const Affine<Scalar> affine{scaled ? scales(job, feature, first + at, count, scale_buffer) : nullptr,
+                                    nullptr, 0, true};
+        const Normalizer<Scalar> by = lanes.by(start + t);
+        const Rows<const Storage> x_row{x + t * part, 0}, dy_row{dy + t * part, 0};
+        if (n > part) {
+          job.kernels->continue_gradient_sums(x_row, dy_row, 1, count, &by, affine, at, trees + t);
+        } else {
+          job.kernels->gradient_sums(x_row, dy_row, 1, count, &by, affine, lanes.first + start + t,
+                                     lanes.second + start + t);
+        }
+      }
+    }
+    if (n > part) job.kernels->fold(trees, tile.lanes, lanes.first + start, lanes.second + start);
   }
 
   static void sum_feature_runs(const Job& job, const Tile& tile, const GroupPieces& cut, Segment segment,

@@ -19,25 +19,23 @@ namespace eigennorm::kernels {
 template <typename Storage, typename Scalar>
 struct BackwardTiles {
   using Job = BackwardJob<Storage, Scalar>;
-  using Buffer = Gathered<Storage>;
   using Sums = BackwardSums<Storage, Scalar>;
   using Writes = BackwardWrites<Storage, Scalar>;
 
   /// Tiles [first, last).
   static void tiles(const Job& job, std::int64_t first, std::int64_t last) {
-    Buffer x_buffer, dy_buffer;
     const Partition& partition = *job.partition;
     const GroupPieces cut(partition, job.scale != nullptr);
     for (std::int64_t id = first; id < last; ++id) {
       const Tile tile = partition.groups.tile(id, job.width);
-      GradientSums<Scalar> total[most_lanes];
+      GradientSums<Scalar> total[most_lanes<Scalar>];
       for (std::int64_t number = 0; number < cut.segments; ++number) {
-        GradientSums<Scalar> next[most_lanes];
-        Sums::sum(job, tile, cut.segment(number), x_buffer, dy_buffer, next, sample_of(job, id));
+        GradientSums<Scalar> next[most_lanes<Scalar>];
+        Sums::sum(job, tile, cut.segment(number), next, sample_of(job, id));
         for (std::int64_t t = 0; t < tile.lanes; ++t) total[t].add(next[t]);
       }
       keep_tile(job, tile, total);
-      if (!job.frozen) Writes::write(job, tile, 0, segments_in(partition.count), total, x_buffer, dy_buffer);
+      if (!job.frozen) Writes::write(job, tile, 0, segments_in(partition.count), total);
     }
     if (job.stream) job.kernels->fence();
   }
@@ -56,20 +54,20 @@ struct BackwardTiles {
 
   /// Segments [first, last) of tile number `id`: their sums, its lanes apart.
   static void sum_segments(const Job& job, std::int64_t id, std::int64_t first, std::int64_t last,
-                           GradientSums<Scalar>* sums) {
-    Buffer x_buffer, dy_buffer;
+                           const GradientTotals<Scalar>& waiting) {
     const GroupPieces cut(*job.partition, job.scale != nullptr);
     const Tile tile = job.partition->groups.tile(id, job.width);
-    for (std::int64_t number = first; number < last; ++number)
-      Sums::sum(job, tile, cut.segment(number), x_buffer, dy_buffer, sums + (number - first) * tile.lanes,
-                sample_of(job, id));
+    for (std::int64_t number = first; number < last; ++number) {
+      GradientSums<Scalar> sums[most_lanes<Scalar>];
+      Sums::sum(job, tile, cut.segment(number), sums, sample_of(job, id));
+      for (std::int64_t t = 0; t < tile.lanes; ++t) waiting.put((number - first) * tile.lanes + t, sums[t]);
+    }
   }
 
   /// Segments [first, last) of one tile: dx.
   static void write_segments(const Job& job, const Tile& tile, std::int64_t first, std::int64_t last,
                              const GradientSums<Scalar>* sums) {
-    Buffer x_buffer, dy_buffer;
-    Writes::write(job, tile, first, last, sums, x_buffer, dy_buffer);
+    Writes::write(job, tile, first, last, sums);
     if (job.stream) job.kernels->fence();
   }
 };

@@ -19,17 +19,17 @@ namespace eigennorm::kernels {
 template <typename Storage, typename Scalar>
 struct BackwardWrites {
   using Job = BackwardJob<Storage, Scalar>;
-  using Buffer = Gathered<Storage>;
+  using Buffer = Gathered<Storage, 8 * 1024>;
   using Sums = BackwardSums<Storage, Scalar>;
 
   /// Writes dx for segments [first, last) of each lane.
   static void write(const Job& job, const Tile& tile, std::int64_t first, std::int64_t last,
-                    const GradientSums<Scalar>* sums, Buffer& x_buffer, Buffer& dy_buffer) {
+                    const GradientSums<Scalar>* sums) {
     const Partition& partition = *job.partition;
     const std::int64_t first_value = first * segment_size;
     const std::int64_t last_value = (std::min)(last * segment_size, partition.count);
-    Normalizer<Scalar> by[most_lanes];
-    Correction<Scalar> correction[most_lanes];
+    Normalizer<Scalar> by[most_lanes<Scalar>];
+    Correction<Scalar> correction[most_lanes<Scalar>];
     for (std::int64_t t = 0; t < tile.lanes; ++t) {
       by[t] = job.moments.of(tile.base.group + t * tile.lane.group);
       correction[t] = correction_of(sums[t], job.statistic, partition.count);
@@ -57,7 +57,7 @@ struct BackwardWrites {
                  next_after<Storage>(partition.count, 2, partition.groups.kept.fastest().stride[0])});
           });
     } else {
-      write_blocks(job, tile, first_value, last_value, by, correction, x_buffer, dy_buffer);
+      write_blocks(job, tile, first_value, last_value, by, correction);
     }
   }
 
@@ -136,28 +136,33 @@ struct BackwardWrites {
     });
   }
 
-  static void write_blocks(const Job& job, const Tile& tile, std::int64_t first, std::int64_t last,
-                           const Normalizer<Scalar>* by, const Correction<Scalar>* correction,
-                           Buffer& x_buffer, Buffer& dy_buffer) {
+  /// Values [first, last) of each lane, through buffers. (Not inlined, so that they are on the stack only where they are
+  /// needed.)
+  [[gnu::noinline]] static void write_blocks(const Job& job, const Tile& tile, std::int64_t first,
+                                             std::int64_t last, const Normalizer<Scalar>* by,
+                                             const Correction<Scalar>* correction) {
     const Partition& partition = *job.partition;
-    Scalar scale_buffer[block_size];
-    for (std::int64_t at = first; at < last; at += block_size) {
-      const std::int64_t n = (std::min)(block_size, last - at);
-      const Storage* x = read_block(*job.kernels, job.x, 0, partition.values, tile, at, n, x_buffer.values);
+    Buffer x_buffer, dy_buffer;
+    Scalar scale_buffer[Buffer::longest];
+    const std::int64_t part = Buffer::length(tile.lanes);
+    for (std::int64_t at = first; at < last; at += part) {
+      const std::int64_t n = (std::min)(part, last - at);
+      const Storage* x =
+          read_block(*job.kernels, job.x, 0, partition.values, tile, at, n, x_buffer.values, part);
       const Storage* dy =
-          read_block(*job.kernels, job.dy, 1, partition.values, tile, at, n, dy_buffer.values);
+          read_block(*job.kernels, job.dy, 1, partition.values, tile, at, n, dy_buffer.values, part);
       Storage* place = place_of_block(job.dx, 2, partition.values, tile, at, n);
       Storage* dx = place == nullptr ? dy_buffer.values : place;
       for (std::int64_t t = 0; t < tile.lanes; ++t) {
         const std::int64_t feature = tile.base.feature + t * tile.lane.feature;
         const Scalar* scale = partition.features_kept ? at_feature(job.scale, feature)
                                                       : Sums::scales(job, feature, at, n, scale_buffer);
-        job.kernels->gradient({x + t * block_size, 0}, {dy + t * block_size, 0}, {dx + t * block_size, 0}, 1,
-                              n, by + t, correction + t, {scale, nullptr, 0, !partition.features_kept},
+        job.kernels->gradient({x + t * part, 0}, {dy + t * part, 0}, {dx + t * part, 0}, 1, n, by + t,
+                              correction + t, {scale, nullptr, 0, !partition.features_kept},
                               {job.stream && place != nullptr, 0});
       }
       if (place == nullptr)
-        write_block(*job.kernels, job.dx, 2, partition.values, tile, at, n, dy_buffer.values);
+        write_block(*job.kernels, job.dx, 2, partition.values, tile, at, n, dy_buffer.values, part);
     }
   }
 };

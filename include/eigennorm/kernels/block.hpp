@@ -20,6 +20,11 @@ constexpr std::int64_t segment_size = block_size * segment_blocks;
 constexpr std::int64_t step_size = 64;
 constexpr std::int64_t tree_lanes = 16;
 
+/// Groups whose blocks are summed together: so many rows, or lanes that are 256 bytes of Scalar.
+constexpr std::int64_t most_rows = 16;
+template <typename Scalar>
+constexpr std::int64_t most_lanes = 256 / static_cast<std::int64_t>(sizeof(Scalar));
+
 /// The two sums that a pass takes together.
 template <typename Scalar>
 struct Sums {
@@ -86,6 +91,13 @@ struct Lanes {
   const Scalar* slope;
 };
 
+/// The two trees of a row whose block comes in parts: for each of two terms the sums of even and of odd steps, by residue. Of
+/// sixteen lanes there are sixteen of these, one for each residue, which hold its sums by lane.
+template <typename Scalar>
+struct OpenTree {
+  alignas(64) Scalar sums[2][2][tree_lanes];  ///< [term][parity][residue, or lane]
+};
+
 /// The contract's functions, one such table for each instruction set, all of the same bits.
 /// xhat = ((x - high) - low) * rstd.
 ///
@@ -131,6 +143,15 @@ struct BlockKernels {
   void (*add_position)(const Storage* x, const Storage* dy, std::int64_t n, const Normalizer<Scalar>& by,
                        Scalar* sums, Scalar* products);
 
+  /// `sweeps` and `gradient_sums` of a part of each row's block, from its value `first` on, a whole number of steps; what a
+  /// part has after the last of them ends the block
+  void (*continue_sweeps)(In x, std::int64_t rows, std::int64_t n, const Scalar* h, std::int64_t first,
+                          OpenTree<Scalar>* trees);
+  void (*continue_gradient_sums)(In x, In dy, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
+                                 Affine<Scalar> affine, std::int64_t first, OpenTree<Scalar>* trees);
+  /// The trees of rows, folded
+  void (*fold)(const OpenTree<Scalar>* trees, std::int64_t rows, Scalar* first, Scalar* second);
+
   // ---- lanes
 
   /// The same for each lane down the rows; about h = 0 it gives tree(x) and tree(x^2)
@@ -139,6 +160,12 @@ struct BlockKernels {
   /// d = dy * row_scale, or dy where that is null
   void (*lane_gradient_sums)(In x, In dy, std::int64_t n, std::int64_t lanes, const Lanes<Scalar>& by,
                              const Scalar* row_scale, Scalar* first, Scalar* second);
+  /// These of a part of the block of sixteen lanes
+  void (*continue_lane_sweeps)(In x, std::int64_t n, const Scalar* h, std::int64_t first,
+                               OpenTree<Scalar>* trees);
+  void (*continue_lane_gradient_sums)(In x, In dy, std::int64_t n, const Lanes<Scalar>& by,
+                                      const Scalar* row_scale, std::int64_t first, OpenTree<Scalar>* trees);
+  void (*fold_lanes)(const OpenTree<Scalar>* trees, Scalar* first, Scalar* second);
   /// y = xhat * scale + shift, scale and shift by lane, or by row where row_scale is not null
   void (*lane_transform)(In x, Out y, std::int64_t n, std::int64_t lanes, const Lanes<Scalar>& by,
                          const Scalar* row_scale, const Scalar* row_shift, Traffic traffic);
@@ -162,8 +189,14 @@ struct BlockKernels {
             Functions::merge,
             Functions::copy,
             Functions::add_position,
+            Functions::continue_sweeps,
+            Functions::continue_gradient_sums,
+            Functions::fold,
             Functions::lane_sweeps,
             Functions::lane_gradient_sums,
+            Functions::continue_lane_sweeps,
+            Functions::continue_lane_gradient_sums,
+            Functions::fold_lanes,
             Functions::lane_transform,
             Functions::lane_gradient,
             Functions::fence};

@@ -13,11 +13,11 @@
 namespace eigennorm::kernels {
 
 /// Values [first, first + n) of every lane of a tile, at most a block: in the tensor itself where there is one
-/// lane and they follow each other there, otherwise copied into `buffer`, lane t at `t * block_size`.
+/// lane and they follow each other there, otherwise copied into `buffer`, lane t at `t * step`.
 template <typename Storage, typename Scalar>
 const Storage* read_block(const BlockKernels<Storage, Scalar>& kernels, const Storage* data,
                           std::size_t tensor, const Loop& values, const Tile& tile, std::int64_t first,
-                          std::int64_t n, Storage* buffer) {
+                          std::int64_t n, Storage* buffer, std::int64_t step) {
   const std::int64_t stride = values.fastest().stride[tensor];
   const std::int64_t lane_stride = tile.lane.stride[tensor];
   const Storage* base = data + tile.base.tensor[tensor];
@@ -25,23 +25,23 @@ const Storage* read_block(const BlockKernels<Storage, Scalar>& kernels, const St
   // While one run is copied, the next but one comes from memory.
   const std::int64_t next =
       values.rank < 2 ? 0 : 2 * values.axes[static_cast<std::size_t>(values.rank - 2)].stride[tensor];
-  values.for_each_run(
-      first, first + n, [&](const Offsets& offsets, std::int64_t position, std::int64_t length) {
-        const Storage* from = base + offsets.tensor[tensor];
-        Storage* to = buffer + (position - first);
-        if (stride == 1 || length == 1) {
-          if (tile.lanes == 1 && length == n) {
-            direct = from;
-          } else {
-            kernels.copy({from, lane_stride}, {to, block_size}, tile.lanes, length, {false, next});
-          }
-          return;
-        }
-        for (std::int64_t i = 0; i < length; ++i) {
-          for (std::int64_t t = 0; t < tile.lanes; ++t)
-            to[t * block_size + i] = from[i * stride + t * lane_stride];
-        }
-      });
+  values.for_each_run(first, first + n,
+                      [&](const Offsets& offsets, std::int64_t position, std::int64_t length) {
+                        const Storage* from = base + offsets.tensor[tensor];
+                        Storage* to = buffer + (position - first);
+                        if (stride == 1 || length == 1) {
+                          if (tile.lanes == 1 && length == n) {
+                            direct = from;
+                          } else {
+                            kernels.copy({from, lane_stride}, {to, step}, tile.lanes, length, {false, next});
+                          }
+                          return;
+                        }
+                        for (std::int64_t i = 0; i < length; ++i) {
+                          for (std::int64_t t = 0; t < tile.lanes; ++t)
+                            to[t * step + i] = from[i * stride + t * lane_stride];
+                        }
+                      });
   return direct != nullptr ? direct : buffer;
 }
 
@@ -59,7 +59,7 @@ Storage* place_of_block(Storage* data, std::size_t tensor, const Loop& values, c
 template <typename Storage, typename Scalar>
 void write_block(const BlockKernels<Storage, Scalar>& kernels, Storage* data, std::size_t tensor,
                  const Loop& values, const Tile& tile, std::int64_t first, std::int64_t n,
-                 const Storage* buffer) {
+                 const Storage* buffer, std::int64_t step) {
   const std::int64_t stride = values.fastest().stride[tensor];
   const std::int64_t lane_stride = tile.lane.stride[tensor];
   Storage* base = data + tile.base.tensor[tensor];
@@ -68,12 +68,12 @@ void write_block(const BlockKernels<Storage, Scalar>& kernels, Storage* data, st
                         Storage* to = base + offsets.tensor[tensor];
                         const Storage* from = buffer + (position - first);
                         if (stride == 1 || length == 1) {
-                          kernels.copy({from, block_size}, {to, lane_stride}, tile.lanes, length, {});
+                          kernels.copy({from, step}, {to, lane_stride}, tile.lanes, length, {});
                           return;
                         }
                         for (std::int64_t i = 0; i < length; ++i) {
                           for (std::int64_t t = 0; t < tile.lanes; ++t)
-                            to[i * stride + t * lane_stride] = from[t * block_size + i];
+                            to[i * stride + t * lane_stride] = from[t * step + i];
                         }
                       });
 }
@@ -81,27 +81,49 @@ void write_block(const BlockKernels<Storage, Scalar>& kernels, Storage* data, st
 /// Lanes that are gathered from scattered memory together: a cache line of float.
 constexpr std::int64_t gathered_lanes = 16;
 
-/// A block of each lane of a tile, where memory has them scattered. Not initialized.
-template <typename Storage>
+/// Values of some lanes, copied together where memory has them scattered: as many of each as there is room for, and
+/// all small enough for L1 and the stack. Not initialized.
+template <typename Storage, std::int64_t Bytes>
 struct Gathered {
-  Storage values[static_cast<std::size_t>(gathered_lanes * block_size)];
+  static constexpr std::int64_t room = Bytes / static_cast<std::int64_t>(sizeof(Storage));
+  /// Lanes of which there is room for a step.
+  static constexpr std::int64_t lanes = (std::min)(room / step_size, gathered_lanes);
+  /// The longest part of one lane.
+  static constexpr std::int64_t longest = (std::min)(room, block_size);
+
+  /// Values of each of so many lanes that there is room for, of a block at most.
+  static std::int64_t length(std::int64_t lanes) { return (std::min)(room / lanes, block_size); }
+  /// The same in whole steps.
+  static std::int64_t part(std::int64_t lanes) { return length(lanes) / step_size * step_size; }
+
+  alignas(64) Storage values[static_cast<std::size_t>(room)];
 };
 
-/// Whether the lanes of a tile are summed where they are; of several loops, only as many as can be copied.
+/// Whether the lanes of a tile are summed side by side; of several loops, only as many as are copied.
 inline bool sums_in_place(const Partition& partition, const Tile& tile, std::size_t tensors) {
   return partition.groups.interleaved && Partition::steps_by(tile.lane, 1, 0, tensors) &&
          (tile.lanes == gathered_lanes || (tile.lanes > gathered_lanes && partition.values.rank <= 1));
 }
 
-/// The rows of a block of interleaved lanes: in the tensor itself where they are equally far apart, otherwise
-/// copied, `gathered_lanes` wide.
+/// Whether rows [first, first + n) of interleaved lanes are equally far apart.
+inline bool is_one_run(const Loop& values, std::int64_t first, std::int64_t n) {
+  const std::int64_t extent = values.fastest().extent;
+  return first % extent + n <= extent;
+}
+
+/// Such rows.
 template <typename Storage>
-Rows<const Storage> read_lanes(const Storage* data, std::size_t tensor, const Loop& values, const Tile& tile,
-                               std::int64_t first, std::int64_t n, Storage* buffer) {
+Rows<const Storage> lanes_in_place(const Storage* data, std::size_t tensor, const Loop& values,
+                                   const Tile& tile, std::int64_t first) {
+  return {data + tile.base.tensor[tensor] + values.at(first).tensor[tensor], values.fastest().stride[tensor]};
+}
+
+/// Others, copied, `gathered_lanes` wide.
+template <typename Storage>
+Rows<const Storage> gather_lanes(const Storage* data, std::size_t tensor, const Loop& values,
+                                 const Tile& tile, std::int64_t first, std::int64_t n, Storage* buffer) {
   const Axis fastest = values.fastest();
   const Storage* base = data + tile.base.tensor[tensor];
-  if (first % fastest.extent + n <= fastest.extent)
-    return {base + values.at(first).tensor[tensor], fastest.stride[tensor]};
   values.for_each_run(
       first, first + n, [&](const Offsets& offsets, std::int64_t position, std::int64_t length) {
         for (std::int64_t i = 0; i < length; ++i) {
@@ -119,7 +141,7 @@ class AlignedParameter {
  public:
   AlignedParameter(const Scalar* from, bool each, std::int64_t n, std::int64_t rows) : from_(from) {
     constexpr std::int64_t worth_copying = 8;
-    if (from == nullptr || !each || n > block_size || rows < worth_copying) return;
+    if (from == nullptr || !each || n > room || rows < worth_copying) return;
     std::copy(from, from + n, values_);
     from_ = values_;
   }
@@ -129,7 +151,9 @@ class AlignedParameter {
   const Scalar* get() const { return from_; }
 
  private:
-  alignas(64) Scalar values_[block_size];
+  static constexpr std::int64_t room = (std::min)(block_size, 8192 / static_cast<std::int64_t>(sizeof(Scalar)));
+
+  alignas(64) Scalar values_[room];
   const Scalar* from_;
 };
 

@@ -117,11 +117,26 @@ struct FeatureSums {
     into.put(tile.base.feature, total);
   }
 
+  /// xhat of positions [first, first + n) of a feature, each by its own group.
+  static void normalize(const Job& job, const Tile& tile, std::int64_t first, std::int64_t n,
+                        const Storage* x, Scalar* xhat) {
+    const Loop& positions = job.partition->features.reduced;
+    const Axis fastest = positions.fastest();
+    positions.for_each_run(
+        first, first + n, [&](const Offsets& offsets, std::int64_t position, std::int64_t length) {
+          for (std::int64_t i = 0; i < length; ++i) {
+            const std::int64_t at = position - first + i;
+            const Normalizer<Scalar> by = job.moments.of(tile.base.group + offsets.group + i * fastest.group);
+            xhat[at] = ((static_cast<Scalar>(x[at]) - by.high) - by.low) * by.rstd;
+          }
+        });
+  }
+
   static Sums<Scalar> sum_piece(const Job& job, const Tile& tile, std::int64_t first, std::int64_t n) {
     const Loop& positions = job.partition->features.reduced;
     Storage x_values[block_size], dy_values[block_size];
-    const Storage* x = read_block(*job.kernels, job.x, 0, positions, tile, first, n, x_values);
-    const Storage* dy = read_block(*job.kernels, job.dy, 1, positions, tile, first, n, dy_values);
+    const Storage* x = read_block(*job.kernels, job.x, 0, positions, tile, first, n, x_values, block_size);
+    const Storage* dy = read_block(*job.kernels, job.dy, 1, positions, tile, first, n, dy_values, block_size);
     const Axis fastest = positions.fastest();
     const Offsets start = positions.at(first);
     const std::int64_t group = tile.base.group + start.group;
@@ -133,35 +148,29 @@ struct FeatureSums {
     }
     // The group changes on the way: xhat first, then dy * xhat with nothing left to normalize by.
     const Normalizer<Scalar> nothing{0, 0, 1};
-    Scalar xhat[block_size + 16], d[block_size];
     if constexpr (std::is_same_v<Storage, Scalar>) {
+      Scalar* xhat = x_values;  // x may be there already
       if (first % fastest.extent + n <= fastest.extent && fastest.group == 1 && n >= 16) {
-        Scalar ones[block_size], zeros[block_size];
-        fill(ones, n, Scalar(1));
-        fill(zeros, n, Scalar(-0.0));
         const Lanes<Scalar> lanes{job.moments.high + group,
                                   job.moments.low + group,
                                   job.moments.rstd + group,
-                                  ones,
-                                  zeros,
+                                  nullptr,
+                                  nullptr,
                                   nullptr,
                                   nullptr};
-        job.kernels->lane_transform({x, 0}, {xhat, 0}, 1, n, lanes, nullptr, nullptr, {});
-        job.kernels->gradient_sums({xhat, 0}, {dy, 0}, 1, n, &nothing, {}, &sums.first, &sums.second);
-        return sums;
+        const Scalar one = 1;
+        job.kernels->lane_transform({x, 0}, {xhat, 0}, 1, n, lanes, &one, nullptr, {});
+      } else {
+        normalize(job, tile, first, n, x, xhat);
       }
+      job.kernels->gradient_sums({xhat, 0}, {dy, 0}, 1, n, &nothing, {}, &sums.first, &sums.second);
+    } else {
+      Scalar xhat[block_size], d[block_size];
+      normalize(job, tile, first, n, x, xhat);
+      for (std::int64_t i = 0; i < n; ++i) d[i] = static_cast<Scalar>(dy[i]);
+      reference::Functions<Scalar, Scalar>::gradient_sums({xhat, 0}, {d, 0}, 1, n, &nothing, {}, &sums.first,
+                                                          &sums.second);
     }
-    positions.for_each_run(
-        first, first + n, [&](const Offsets& offsets, std::int64_t position, std::int64_t length) {
-          for (std::int64_t i = 0; i < length; ++i) {
-            const std::int64_t at = position - first + i;
-            const Normalizer<Scalar> by = job.moments.of(tile.base.group + offsets.group + i * fastest.group);
-            xhat[at] = ((static_cast<Scalar>(x[at]) - by.high) - by.low) * by.rstd;
-            d[at] = static_cast<Scalar>(dy[at]);
-          }
-        });
-    reference::Functions<Scalar, Scalar>::gradient_sums({xhat, 0}, {d, 0}, 1, n, &nothing, {}, &sums.first,
-                                                        &sums.second);
     return sums;
   }
 };

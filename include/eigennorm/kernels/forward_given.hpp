@@ -114,7 +114,7 @@ struct ForwardGiven {
     const std::int64_t start = chunk * job.width;
     Tile tile{{}, (std::min)(job.width, layout.lane.extent - start), layout.lane};
     tile.base.step(layout.lane, start);
-    Normalizer<Scalar> by[most_positions];
+    Normalizer<Scalar> by[most_positions<Scalar>];
     for (std::int64_t t = 0; t < tile.lanes; ++t)
       by[t] = statistics_of(job, tile.base.feature + t * tile.lane.feature).normalizer;
     if (layout.by_runs()) {

@@ -32,37 +32,89 @@ template <typename Storage, typename Scalar>
 struct ForwardStatistics {
   using W = Wide<Scalar>;
   using Job = ForwardJob<Storage, Scalar>;
-  using Buffer = Gathered<Storage>;
+  using Buffer = Gathered<Storage, 16 * 1024>;
 
   // ---- groups of any size, from summaries of their segments
 
   /// Summaries of one segment of each lane.
-  static void summarize(const Job& job, const Tile& tile, Segment segment, Buffer& buffer,
-                        Summary<Scalar>* summaries) {
+  static void summarize(const Job& job, const Tile& tile, Segment segment, Summary<Scalar>* summaries) {
     const Partition& partition = *job.partition;
     const bool in_place = sums_in_place(partition, tile, 1);
     for (std::int64_t block = segment.first_block; block < segment.last_block; ++block) {
       const std::int64_t first = block * block_size;
       const std::int64_t n = values_in_block(block, partition.count);
       const bool is_first = block == segment.first_block;
-      if (in_place) {
-        append_lanes(*job.kernels, job.statistic,
-                     read_lanes(job.x, 0, partition.values, tile, first, n, buffer.values), n, tile.lanes,
-                     is_first, summaries);
+      if (in_place && is_one_run(partition.values, first, n)) {
+        append_lanes(*job.kernels, job.statistic, lanes_in_place(job.x, 0, partition.values, tile, first), n,
+                     tile.lanes, is_first, summaries);
       } else {
-        const Storage* x =
-            read_block(*job.kernels, job.x, 0, partition.values, tile, first, n, buffer.values);
-        append_rows(*job.kernels, job.statistic, {x, block_size}, tile.lanes, n, is_first, summaries);
+        summarize_gathered(job, tile, in_place, first, n, is_first, summaries);
       }
     }
   }
 
+  /// Appends values [first, first + n) of each lane, a block, as rows or `by_lanes`; as many at a time as there is room for.
+  /// (Not inlined, so that its buffer is on the stack only where it is needed.)
+  [[gnu::noinline]] static void summarize_gathered(const Job& job, const Tile& tile, bool by_lanes,
+                                                   std::int64_t first, std::int64_t n, bool is_first,
+                                                   Summary<Scalar>* summaries) {
+    static_assert(Buffer::lanes == gathered_lanes);
+    const auto& kernels = *job.kernels;
+    const Loop& values = job.partition->values;
+    Buffer buffer;
+    const std::int64_t part = Buffer::part(tile.lanes);
+    const auto rows = [&](std::int64_t at, std::int64_t count) -> Rows<const Storage> {
+      return {read_block(kernels, job.x, 0, values, tile, first + at, count, buffer.values, part), part};
+    };
+    const auto lanes = [&](std::int64_t at, std::int64_t count) {
+      return gather_lanes(job.x, 0, values, tile, first + at, count, buffer.values);
+    };
+    if (n <= part) {
+      if (by_lanes) {
+        append_lanes(kernels, job.statistic, lanes(0, n), n, tile.lanes, is_first, summaries);
+      } else {
+        append_rows(kernels, job.statistic, rows(0, n), tile.lanes, n, is_first, summaries);
+      }
+      return;
+    }
+    const auto shifts = [&](Scalar* h) {
+      if (by_lanes) {
+        first_lane_shifts(kernels, lanes(0, step_size), step_size, tile.lanes, h);
+      } else {
+        first_shifts(kernels, rows(0, step_size), tile.lanes, step_size, h);
+      }
+    };
+    const auto sweep = [&](const Scalar* h, Scalar* sum, Scalar* square) {
+      OpenTree<Scalar> trees[gathered_lanes] = {};
+      for (std::int64_t at = 0; at < n; at += part) {
+        const std::int64_t count = (std::min)(part, n - at);
+        if (by_lanes) {
+          kernels.continue_lane_sweeps(lanes(at, count), count, h, at, trees);
+        } else {
+          kernels.continue_sweeps(rows(at, count), tile.lanes, count, h, at, trees);
+        }
+      }
+      if (by_lanes) {
+        kernels.fold_lanes(trees, sum, square);
+      } else {
+        kernels.fold(trees, tile.lanes, sum, square);
+      }
+    };
+    append_swept(job.statistic, n, tile.lanes, is_first, shifts, sweep, summaries);
+  }
+
+  /// (Not inlined, as above.)
+  [[gnu::noinline]] static GroupStatistics<Scalar> find_scaled(const Job& job, const Tile& tile,
+                                                               std::int64_t lane,
+                                                               const Summary<Scalar>& summary) {
+    return ScaledStatistics<Storage, Scalar>(job, tile, lane).find(summary);
+  }
+
   static GroupStatistics<Scalar> finish_lane(const Job& job, const Tile& tile, std::int64_t lane,
                                              const Summary<Scalar>& summary) {
-    const GroupStatistics<Scalar> result =
-        is_out_of_range(summary, job.statistic)
-            ? ScaledStatistics<Storage, Scalar>(job, tile, lane).find(summary)
-            : finish(summary, job.statistic, job.eps);
+    const GroupStatistics<Scalar> result = is_out_of_range(summary, job.statistic)
+                                               ? find_scaled(job, tile, lane, summary)
+                                               : finish(summary, job.statistic, job.eps);
     job.sink.put(tile.base.group + lane * tile.lane.group, result);
     return result;
   }
@@ -102,11 +154,22 @@ struct ForwardStatistics {
     finish_short(job, tile, groups, by, summarize);
   }
 
-  /// The same of lanes that are summed where they are.
-  static void finish_short_lanes(const Job& job, const Tile& tile, Buffer& buffer, Normalizer<Scalar>* by) {
+  /// Whether the groups of a tile are lanes of one block that are where they are, or can be copied whole.
+  static bool are_short_lanes(const Partition& partition, const Tile& tile) {
+    return partition.count <= block_size && sums_in_place(partition, tile, 1) &&
+           (partition.count <= Buffer::part(gathered_lanes) ||
+            is_one_run(partition.values, 0, partition.count));
+  }
+
+  /// The same of such lanes.
+  static void finish_short_lanes(const Job& job, const Tile& tile, Normalizer<Scalar>* by) {
     const std::int64_t n = job.partition->count;
-    const Rows<const Storage> x = read_lanes(job.x, 0, job.partition->values, tile, 0, n, buffer.values);
-    ShortGroups<Scalar, most_lanes> groups(tile.lanes);
+    const Loop& values = job.partition->values;
+    Buffer buffer;
+    const Rows<const Storage> x = is_one_run(values, 0, n)
+                                      ? lanes_in_place(job.x, 0, values, tile, 0)
+                                      : gather_lanes(job.x, 0, values, tile, 0, n, buffer.values);
+    ShortGroups<Scalar, most_lanes<Scalar>> groups(tile.lanes);
     if (is_centred(job.statistic)) {
       first_lane_shifts(*job.kernels, x, n, tile.lanes, groups.h);
     } else {

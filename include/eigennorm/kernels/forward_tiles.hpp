@@ -18,51 +18,51 @@ namespace eigennorm::kernels {
 template <typename Storage, typename Scalar>
 struct ForwardTiles {
   using Job = ForwardJob<Storage, Scalar>;
-  using Buffer = Gathered<Storage>;
   using Statistics = ForwardStatistics<Storage, Scalar>;
   using Writes = ForwardWrites<Storage, Scalar>;
 
   /// Tiles [first, last) by their own statistics.
   static void tiles(const Job& job, std::int64_t first, std::int64_t last) {
-    Buffer buffer;
     const std::int64_t segments = segments_in(job.partition->count);
     for (std::int64_t id = first; id < last; ++id) {
       const Tile tile = job.partition->groups.tile(id, job.width);
-      Normalizer<Scalar> by[most_lanes];
-      if (job.partition->count <= block_size && sums_in_place(*job.partition, tile, 1)) {
-        Statistics::finish_short_lanes(job, tile, buffer, by);
-        if (job.y != nullptr) Writes::write(job, tile, 0, segments, by, buffer);
-        continue;
+      Normalizer<Scalar> by[most_lanes<Scalar>];
+      if (Statistics::are_short_lanes(*job.partition, tile)) {
+        Statistics::finish_short_lanes(job, tile, by);
+      } else {
+        find_statistics(job, tile, by);
       }
-      Summary<Scalar> total[most_lanes];
-      for (std::int64_t number = 0; number < segments; ++number) {
-        Summary<Scalar> next[most_lanes];
-        Statistics::summarize(job, tile, segment(number, job.partition->count), buffer,
-                              number == 0 ? total : next);
-        for (std::int64_t t = 0; number > 0 && t < tile.lanes; ++t)
-          total[t].merge(next[t], is_centred(job.statistic));
-      }
-      Statistics::finish_tile(job, tile, total, by);
-      if (job.y != nullptr) Writes::write(job, tile, 0, segments, by, buffer);
+      if (job.y != nullptr) Writes::write(job, tile, 0, segments, by);
     }
     if (job.stream) job.kernels->fence();
   }
 
+  static void find_statistics(const Job& job, const Tile& tile, Normalizer<Scalar>* by) {
+    const std::int64_t count = job.partition->count;
+    Summary<Scalar> total[most_lanes<Scalar>];
+    for (std::int64_t number = 0; number < segments_in(count); ++number) {
+      Summary<Scalar> next[most_lanes<Scalar>];
+      Statistics::summarize(job, tile, segment(number, count), number == 0 ? total : next);
+      for (std::int64_t t = 0; number > 0 && t < tile.lanes; ++t)
+        total[t].merge(next[t], is_centred(job.statistic));
+    }
+    Statistics::finish_tile(job, tile, total, by);
+  }
+
   /// Segments [first, last) of one tile: their summaries, `tile.lanes` apart.
   static void summarize_segments(const Job& job, const Tile& tile, std::int64_t first, std::int64_t last,
-                                 Summary<Scalar>* summaries) {
-    Buffer buffer;
+                                 WaitingSummary<Scalar>* waiting) {
     for (std::int64_t number = first; number < last; ++number) {
-      Statistics::summarize(job, tile, segment(number, job.partition->count), buffer,
-                            summaries + (number - first) * tile.lanes);
+      Summary<Scalar> summaries[most_lanes<Scalar>];
+      Statistics::summarize(job, tile, segment(number, job.partition->count), summaries);
+      for (std::int64_t t = 0; t < tile.lanes; ++t) (waiting++)->put(summaries[t]);
     }
   }
 
   /// Segments [first, last) of one tile: y.
   static void write_segments(const Job& job, const Tile& tile, std::int64_t first, std::int64_t last,
                              const Normalizer<Scalar>* by) {
-    Buffer buffer;
-    Writes::write(job, tile, first, last, by, buffer);
+    Writes::write(job, tile, first, last, by);
     if (job.stream) job.kernels->fence();
   }
 };

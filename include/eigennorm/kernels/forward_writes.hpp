@@ -18,11 +18,11 @@ namespace eigennorm::kernels {
 template <typename Storage, typename Scalar>
 struct ForwardWrites {
   using Job = ForwardJob<Storage, Scalar>;
-  using Buffer = Gathered<Storage>;
+  using Buffer = Gathered<Storage, 8 * 1024>;
 
   /// Writes y for segments [first, last) of each lane.
   static void write(const Job& job, const Tile& tile, std::int64_t first, std::int64_t last,
-                    const Normalizer<Scalar>* by, Buffer& buffer) {
+                    const Normalizer<Scalar>* by) {
     const std::int64_t count = job.partition->count;
     const std::int64_t first_value = first * segment_size;
     const std::int64_t last_value = (std::min)(last * segment_size, count);
@@ -32,7 +32,7 @@ struct ForwardWrites {
     } else if (tile.lanes == 1 && Partition::steps_by(job.partition->groups.reduced.fastest(), 1, 0, 2)) {
       write_runs(job, tile, first_value, last_value, *by);
     } else {
-      write_blocks(job, tile, first_value, last_value, by, buffer);
+      write_blocks(job, tile, first_value, last_value, by);
     }
   }
 
@@ -124,9 +124,10 @@ struct ForwardWrites {
             {job.stream, next});
         return;
       }
-      Scalar scale[block_size], shift[block_size];
-      for (std::int64_t at = 0; at < length; at += block_size) {
-        const std::int64_t n = (std::min)(block_size, length - at);
+      constexpr std::int64_t together = 256;
+      Scalar scale[together], shift[together];
+      for (std::int64_t at = 0; at < length; at += together) {
+        const std::int64_t n = (std::min)(together, length - at);
         for (std::int64_t i = 0; i < n; ++i) {
           scale[i] = job.scale == nullptr ? Scalar(1) : job.scale[feature + (at + i) * axis.feature];
           shift[i] = job.shift == nullptr ? Scalar(-0.0) : job.shift[feature + (at + i) * axis.feature];
@@ -137,14 +138,17 @@ struct ForwardWrites {
     });
   }
 
-  /// Values [first, last) of each lane, through a buffer.
-  static void write_blocks(const Job& job, const Tile& tile, std::int64_t first, std::int64_t last,
-                           const Normalizer<Scalar>* by, Buffer& buffer) {
+  /// Values [first, last) of each lane, through a buffer. (Not inlined, as above.)
+  [[gnu::noinline]] static void write_blocks(const Job& job, const Tile& tile, std::int64_t first,
+                                             std::int64_t last, const Normalizer<Scalar>* by) {
     const Partition& partition = *job.partition;
-    Scalar scale_buffer[block_size], shift_buffer[block_size];
-    for (std::int64_t at = first; at < last; at += block_size) {
-      const std::int64_t n = (std::min)(block_size, last - at);
-      const Storage* x = read_block(*job.kernels, job.x, 0, partition.values, tile, at, n, buffer.values);
+    Buffer buffer;
+    Scalar scale_buffer[Buffer::longest], shift_buffer[Buffer::longest];
+    const std::int64_t part = Buffer::length(tile.lanes);
+    for (std::int64_t at = first; at < last; at += part) {
+      const std::int64_t n = (std::min)(part, last - at);
+      const Storage* x =
+          read_block(*job.kernels, job.x, 0, partition.values, tile, at, n, buffer.values, part);
       Storage* place = place_of_block(job.y, 1, partition.values, tile, at, n);
       Storage* y = place == nullptr ? buffer.values : place;
       for (std::int64_t t = 0; t < tile.lanes; ++t) {
@@ -160,10 +164,11 @@ struct ForwardWrites {
           if (shift != nullptr)
             shift = read_parameter(shift, partition.groups.reduced, feature, at, n, shift_buffer);
         }
-        job.kernels->transform({x + t * block_size, 0}, {y + t * block_size, 0}, 1, n, by + t,
+        job.kernels->transform({x + t * part, 0}, {y + t * part, 0}, 1, n, by + t,
                                {scale, shift, 0, !partition.features_kept}, {});
       }
-      if (place == nullptr) write_block(*job.kernels, job.y, 1, partition.values, tile, at, n, buffer.values);
+      if (place == nullptr)
+        write_block(*job.kernels, job.y, 1, partition.values, tile, at, n, buffer.values, part);
     }
   }
 };

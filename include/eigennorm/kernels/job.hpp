@@ -229,6 +229,8 @@ struct BackwardJob {
 
   bool wants_parameters = false;              ///< sums for dscale and dshift are kept
   GradientTotals<Scalar> sums{};              ///< by group, or by part and feature
+  Scalar* accumulators = nullptr;             ///< of rows that need more than the stack has room for, by part
+  GradientTotals<Scalar> waiting{};           ///< where the sums of segments wait to be added up
   const PieceSums<Scalar>* pieces = nullptr;  ///< where groups leave the sums of their pieces
   const LaneLayout* layout = nullptr;         ///< of tiles
   std::int64_t width = 1;                     ///< lanes of a tile

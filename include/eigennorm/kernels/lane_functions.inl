@@ -3,8 +3,8 @@
 
 // ---- lanes
 
-/// Vectors of lanes that are summed together: 256 bytes of each row of float, and 16 KB of partial sums.
-static constexpr std::int64_t most_vectors = 4;
+/// Vectors of lanes that are summed together: 256 bytes of each row, and 16 KB of partial sums.
+static constexpr std::int64_t most_vectors = most_lanes<Scalar> / 16;
 
 /// The trees of all lanes, sixteen lanes at a time: `row(i)` gives the function of lanes that makes the terms
 /// of row i, `ask(i, lane)` prefetches it, and `put(lane, T)` takes the sums.
@@ -107,6 +107,60 @@ static void lane_gradient_sums(In x, In dy, std::int64_t n, std::int64_t lanes, 
         L::store(first + lane, sum.first);
         L::store(second + lane, sum.second);
       });
+}
+
+// ---- trees of sixteen lanes whose blocks come in parts
+
+template <typename Row>
+EIGENNORM_INLINE void continue_lane_trees(std::int64_t n, std::int64_t first, OpenTree<Scalar>* trees, const Row& row) {
+  std::int64_t i = 0;
+  for (; i + step_size <= n; i += step_size) {
+    const std::int64_t parity = (first + i) / step_size % 2;
+    for (std::int64_t j = 0; j < tree_lanes; ++j)
+      wait(trees, parity, j,
+           Two::add(waiting(trees, parity, j), step(row(i + j), row(i + j + 16), row(i + j + 32), row(i + j + 48))));
+  }
+  const std::int64_t rest = n - i, parity = (first + i) / step_size % 2;
+  for (std::int64_t j = 0; j < (std::min)(rest, tree_lanes); ++j) {
+    Two next = row(i + j);
+    if (j + 16 < rest) next = Two::add(next, row(i + j + 16));
+    if (j + 32 < rest) {
+      Two back = row(i + j + 32);
+      if (j + 48 < rest) back = Two::add(back, row(i + j + 48));
+      next = Two::add(next, back);
+    }
+    wait(trees, parity, j, Two::add(waiting(trees, parity, j), next));
+  }
+}
+
+static void continue_lane_sweeps(In x, std::int64_t n, const Scalar* h, std::int64_t first, OpenTree<Scalar>* trees) {
+  const V shift = L::load(h);
+  continue_lane_trees(
+      n, first, trees, [=](std::int64_t i) __attribute__((always_inline)) {
+        const V e = L::subtract(L::load(x(i)), shift);
+        return Two{e, L::multiply(e, e)};
+      });
+}
+
+static void continue_lane_gradient_sums(In x, In dy, std::int64_t n, const Lanes<Scalar>& by, const Scalar* row_scale,
+                                        std::int64_t first, OpenTree<Scalar>* trees) {
+  const V high = L::load(by.high), low = L::load(by.low), rstd = L::load(by.rstd);
+  continue_lane_trees(
+      n, first, trees, [=](std::int64_t i) __attribute__((always_inline)) {
+        const V d = L::multiply(L::load(dy(i)), L::all(scale_of(row_scale, i)));
+        const V deviation = L::subtract(L::subtract(L::load(x(i)), high), low);
+        return Two{d, L::multiply(d, L::multiply(deviation, rstd))};
+      });
+}
+
+static void fold_lanes(const OpenTree<Scalar>* trees, Scalar* first, Scalar* second) {
+  Two sums[tree_lanes];
+  for (std::int64_t j = 0; j < tree_lanes; ++j) sums[j] = Two::add(waiting(trees, 0, j), waiting(trees, 1, j));
+  for (std::int64_t half = tree_lanes / 2; half > 0; half /= 2) {
+    for (std::int64_t j = 0; j < half; ++j) sums[j] = Two::add(sums[j], sums[j + half]);
+  }
+  L::store(first, sums[0].first);
+  L::store(second, sums[0].second);
 }
 
 /// y = value for all lanes of n rows, four rows at a time, so that what is by lane is read once for four:

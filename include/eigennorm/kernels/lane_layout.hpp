@@ -12,8 +12,9 @@
 
 namespace eigennorm::kernels {
 
-/// Positions that are transformed together: as many as have room for their parameters in L1.
-constexpr std::int64_t most_positions = 1024;
+/// Positions that are transformed together: as many as have room for their parameters in L1, 4 KB each.
+template <typename Scalar>
+constexpr std::int64_t most_positions = 4096 / static_cast<std::int64_t>(sizeof(Scalar));
 
 /// How the lanes of a tile lie in memory: `run` values of one lane that follow each other, then those of the
 /// next lane; and so again on each of `rows`.
@@ -29,8 +30,9 @@ struct LaneLayout {
   bool by_runs() const { return run >= 16 && inside.feature <= 1; }
 
   /// Lanes of at most `most` that are transformed together.
+  template <typename Scalar>
   std::int64_t width(std::int64_t most) const {
-    return std::clamp((by_runs() ? 16 : 1) * most_positions / run, std::int64_t{1}, most);
+    return std::clamp((by_runs() ? 16 : 1) * most_positions<Scalar> / run, std::int64_t{1}, most);
   }
 };
 
@@ -96,7 +98,7 @@ template <typename Scalar>
 class LaneArrays {
  public:
   /// Room for vectors that read past the last position.
-  static constexpr std::int64_t room = most_positions + 16;
+  static constexpr std::int64_t room = most_positions<Scalar> + 16;
 
   /// Several rows count as one up to `most` positions: that fills vectors where lanes are few. Their parameters are
   /// copied for it, which must stay little beside the rows.
@@ -109,7 +111,7 @@ class LaneArrays {
       copies_ = std::clamp((std::min)(most / positions_, row.extent / 8), std::int64_t{1}, row.extent);
   }
   /// Whole cache lines matter where results are streamed.
-  static std::int64_t most(bool stream) { return stream ? most_positions : most_positions / 4; }
+  static std::int64_t most(bool stream) { return stream ? most_positions<Scalar> : std::int64_t{256}; }
 
   std::int64_t positions() const { return positions_; }
   std::int64_t copies() const { return copies_; }

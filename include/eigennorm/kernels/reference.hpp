@@ -14,6 +14,15 @@
 
 namespace eigennorm::kernels::reference {
 
+/// The sum of a tree's sixteen.
+template <typename Scalar>
+Scalar folded(Scalar (&sums)[tree_lanes]) {
+  for (std::int64_t half = tree_lanes / 2; half > 0; half /= 2) {
+    for (std::int64_t j = 0; j < half; ++j) sums[j] = sums[j] + sums[j + half];
+  }
+  return sums[0];
+}
+
 /// One partial sum per lane of a step, for even and odd steps.
 template <typename Scalar>
 class Tree {
@@ -27,10 +36,7 @@ class Tree {
   Scalar fold() const {
     Scalar sums[tree_lanes];
     for (std::int64_t j = 0; j < tree_lanes; ++j) sums[j] = sums_[0][j] + sums_[1][j];
-    for (std::int64_t half = tree_lanes / 2; half > 0; half /= 2) {
-      for (std::int64_t j = 0; j < half; ++j) sums[j] = sums[j] + sums[j + half];
-    }
-    return sums[0];
+    return folded(sums);
   }
 
  private:
@@ -186,6 +192,93 @@ struct Functions {
       const Scalar d = static_cast<Scalar>(dy[i]);
       sums[i] = sums[i] + d;
       products[i] = products[i] + d * normalized(x[i], by);
+    }
+  }
+
+  // ---- trees whose blocks come in parts
+
+  /// Adds values [first, first + n) of a block to its tree: the sum of residue j is `at(term, parity, j)`.
+  template <typename At, typename Terms>
+  static void continue_trees(std::int64_t first, std::int64_t n, const At& at, const Terms& terms) {
+    for (std::int64_t i = 0; i < n; i += step_size) {
+      Scalar v[2][step_size] = {};
+      for (std::int64_t j = 0; j < step_size && i + j < n; ++j) terms(i + j, v[0][j], v[1][j]);
+      for (int k = 0; k < 2; ++k) {
+        for (std::int64_t j = 0; j < tree_lanes; ++j)
+          at(k, (first + i) / step_size % 2, j) += (v[k][j] + v[k][j + 16]) + (v[k][j + 32] + v[k][j + 48]);
+      }
+    }
+  }
+  static auto of_row(OpenTree<Scalar>* trees, std::int64_t row) {
+    return [trees, row](int k, std::int64_t parity, std::int64_t j) -> Scalar& {
+      return trees[row].sums[k][parity][j];
+    };
+  }
+  static auto of_lane(OpenTree<Scalar>* trees, std::int64_t lane) {
+    return [trees, lane](int k, std::int64_t parity, std::int64_t j) -> Scalar& {
+      return trees[j].sums[k][parity][lane];
+    };
+  }
+  template <typename At>
+  static Scalar folded(const At& at, int k) {
+    Scalar sums[tree_lanes];
+    for (std::int64_t j = 0; j < tree_lanes; ++j) sums[j] = at(k, 0, j) + at(k, 1, j);
+    return reference::folded(sums);
+  }
+
+  static void continue_sweeps(In x, std::int64_t rows, std::int64_t n, const Scalar* h, std::int64_t first,
+                              OpenTree<Scalar>* trees) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      continue_trees(first, n, of_row(trees, r), [&](std::int64_t i, Scalar& f, Scalar& g) {
+        f = static_cast<Scalar>(x(r)[i]) - h[r];
+        g = f * f;
+      });
+    }
+  }
+  static void continue_gradient_sums(In x, In dy, std::int64_t rows, std::int64_t n,
+                                     const Normalizer<Scalar>* by, Affine<Scalar> affine, std::int64_t first,
+                                     OpenTree<Scalar>* trees) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      continue_trees(first, n, of_row(trees, r), [&](std::int64_t i, Scalar& f, Scalar& g) {
+        f = times(static_cast<Scalar>(dy(r)[i]), affine.each ? affine.scale : nullptr, r * affine.step + i);
+        g = f * normalized(x(r)[i], by[r]);
+      });
+    }
+  }
+  static void fold(const OpenTree<Scalar>* trees, std::int64_t rows, Scalar* first, Scalar* second) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const auto at = [&](int k, std::int64_t parity, std::int64_t j) { return trees[r].sums[k][parity][j]; };
+      first[r] = folded(at, 0);
+      second[r] = folded(at, 1);
+    }
+  }
+
+  static void continue_lane_sweeps(In x, std::int64_t n, const Scalar* h, std::int64_t first,
+                                   OpenTree<Scalar>* trees) {
+    for (std::int64_t lane = 0; lane < tree_lanes; ++lane) {
+      continue_trees(first, n, of_lane(trees, lane), [&](std::int64_t i, Scalar& f, Scalar& g) {
+        f = static_cast<Scalar>(x(i)[lane]) - h[lane];
+        g = f * f;
+      });
+    }
+  }
+  static void continue_lane_gradient_sums(In x, In dy, std::int64_t n, const Lanes<Scalar>& by,
+                                          const Scalar* row_scale, std::int64_t first,
+                                          OpenTree<Scalar>* trees) {
+    for (std::int64_t lane = 0; lane < tree_lanes; ++lane) {
+      continue_trees(first, n, of_lane(trees, lane), [&](std::int64_t i, Scalar& f, Scalar& g) {
+        f = times(static_cast<Scalar>(dy(i)[lane]), row_scale, i);
+        g = f * normalized(x(i)[lane], of_lane(by, lane));
+      });
+    }
+  }
+  static void fold_lanes(const OpenTree<Scalar>* trees, Scalar* first, Scalar* second) {
+    for (std::int64_t lane = 0; lane < tree_lanes; ++lane) {
+      const auto at = [&](int k, std::int64_t parity, std::int64_t j) {
+        return trees[j].sums[k][parity][lane];
+      };
+      first[lane] = folded(at, 0);
+      second[lane] = folded(at, 1);
     }
   }
 

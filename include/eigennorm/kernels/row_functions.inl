@@ -43,12 +43,10 @@ EIGENNORM_INLINE T step(T v0, T v1, T v2, T v3) {
   return T::add(T::add(v0, v1), T::add(v2, v3));
 }
 
-/// The sixteen sums of a tree before they are folded; `terms(access, i)` gives the terms of the sixteen
-/// values from i on.
+/// Adds n values to the sixteen sums of the parity of the next step, and of the other one; `terms(access, i)` gives the
+/// terms of the sixteen values from i on. The two change places after every whole step.
 template <typename T, typename Terms>
-EIGENNORM_INLINE T tree(std::int64_t n, const Terms& terms) {
-  // The two parities change places after every step; their sum in the end does not mind which is which.
-  T this_sum = T::zero(), that_sum = this_sum;
+EIGENNORM_INLINE void add_to_tree(std::int64_t n, const Terms& terms, T& this_sum, T& that_sum) {
   std::int64_t i = 0;
   for (; i + step_size <= n; i += step_size) {
     const T next = T::add(this_sum, step(terms(Whole{}, i), terms(Whole{}, i + 16), terms(Whole{}, i + 32),
@@ -75,6 +73,14 @@ EIGENNORM_INLINE T tree(std::int64_t n, const Terms& terms) {
     if (rest > 32) last = T::add(last, rest > 48 ? T::add(some(32), some(48)) : some(32));
     this_sum = T::add(this_sum, last);
   }
+}
+
+/// The sixteen sums of a tree before they are folded.
+template <typename T, typename Terms>
+EIGENNORM_INLINE T tree(std::int64_t n, const Terms& terms) {
+  T this_sum = T::zero(), that_sum = this_sum;
+  add_to_tree(n, terms, this_sum, that_sum);
+  // Which parity is which does not matter to their sum.
   return T::add(this_sum, that_sum);
 }
 
@@ -147,6 +153,70 @@ static void gradient_sums(In x, In dy, std::int64_t rows, std::int64_t n, const 
         };
       },
       first, second);
+}
+
+// ---- trees whose blocks come in parts
+
+/// Two terms of a tree that waits.
+EIGENNORM_INLINE Two waiting(const OpenTree<Scalar>* trees, std::int64_t parity, std::int64_t r) {
+  return {L::load(trees[r].sums[0][parity]), L::load(trees[r].sums[1][parity])};
+}
+EIGENNORM_INLINE void wait(OpenTree<Scalar>* trees, std::int64_t parity, std::int64_t r, Two sums) {
+  L::store(trees[r].sums[0][parity], sums.first);
+  L::store(trees[r].sums[1][parity], sums.second);
+}
+
+template <typename Row>
+EIGENNORM_INLINE void continue_row_trees(std::int64_t rows, std::int64_t n, std::int64_t first, OpenTree<Scalar>* trees,
+                                         const Row& row) {
+  const std::int64_t before = first / step_size % 2, after = (first + n) / step_size % 2;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    Two this_sum = waiting(trees, before, r), that_sum = waiting(trees, 1 - before, r);
+    add_to_tree(n, row(r), this_sum, that_sum);
+    wait(trees, after, r, this_sum);
+    wait(trees, 1 - after, r, that_sum);
+  }
+}
+
+static void continue_sweeps(In x, std::int64_t rows, std::int64_t n, const Scalar* h, std::int64_t first,
+                            OpenTree<Scalar>* trees) {
+  continue_row_trees(
+      rows, n, first, trees, [=](std::int64_t r) __attribute__((always_inline)) {
+        const Storage* from = x(r);
+        const V shift = L::all(h[r]);
+        return [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+          const V e = L::subtract(access.template load<L>(access, from + i), shift);
+          return Two{e, L::multiply(e, e)};
+        };
+      });
+}
+
+static void continue_gradient_sums(In x, In dy, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
+                                   Affine<Scalar> affine, std::int64_t first, OpenTree<Scalar>* trees) {
+  continue_row_trees(
+      rows, n, first, trees, [=](std::int64_t r) __attribute__((always_inline)) {
+        const Scalar* scale = scale_of_each(affine, r);
+        const Storage* from = x(r);
+        const Storage* from_dy = dy(r);
+        const auto deviation = Functions::deviation(by[r]);
+        const V rstd = L::all(by[r].rstd);
+        return [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+          V d = access.template load<L>(access, from_dy + i);
+          if (scale != nullptr) d = L::multiply(d, access.template load<L>(access, scale + i));
+          return Two{d, L::multiply(d, L::multiply(deviation(access, from, i), rstd))};
+        };
+      });
+}
+
+static void fold(const OpenTree<Scalar>* trees, std::int64_t rows, Scalar* first, Scalar* second) {
+  V partial[2][16];
+  for (std::int64_t r = 0; r < 16; ++r) {
+    const bool empty = r >= rows;
+    const Two sums = empty ? Two::zero() : Two::add(waiting(trees, 0, r), waiting(trees, 1, r));
+    sums.split(partial, r);
+  }
+  L::store_few(first, L::fold_rows(partial[0]), rows);
+  L::store_few(second, L::fold_rows(partial[1]), rows);
 }
 
 // ---- statistics

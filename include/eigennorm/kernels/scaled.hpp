@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 
 #include "eigennorm/kernels/copy.hpp"
 #include "eigennorm/kernels/job.hpp"
@@ -49,8 +50,8 @@ class ScaledStatistics {
   /// The values of a block, times 2^-exponent.
   std::int64_t load(std::int64_t block, int exponent) {
     const std::int64_t n = values_in_block(block, job_.partition->count);
-    const Storage* x =
-        read_block(*job_.kernels, job_.x, 0, job_.partition->values, tile_, block * block_size, n, storage_);
+    const Storage* x = read_block(*job_.kernels, job_.x, 0, job_.partition->values, tile_, block * block_size,
+                                  n, copied(), block_size);
     // Two factors, because 2^-exponent alone may be out of range.
     const Scalar once = std::ldexp(Scalar(1), -exponent / 2);
     const Scalar again = std::ldexp(Scalar(1), -exponent - -exponent / 2);
@@ -83,9 +84,18 @@ class ScaledStatistics {
     return summary;
   }
 
+  /// Where values that have no place of their own are copied to: at once where they are scaled, if that is of their type.
+  Storage* copied() {
+    if constexpr (std::is_same_v<Storage, Scalar>) {
+      return values_;
+    } else {
+      return storage_;
+    }
+  }
+
   const ForwardJob<Storage, Scalar>& job_;
   Tile tile_;
-  Storage storage_[block_size];
+  Storage storage_[std::is_same_v<Storage, Scalar> ? 1 : block_size];
   Scalar values_[block_size];
 };
 

@@ -112,10 +112,6 @@ struct BlockSums {
   Scalar first_shift(Scalar sum) const { return static_cast<Scalar>(static_cast<W>(sum) * inverse); }
 };
 
-/// Groups whose blocks are summed together.
-constexpr std::int64_t most_rows = 16;
-constexpr std::int64_t most_lanes = 64;
-
 /// The shifts of the first blocks of some rows, or of some lanes.
 template <typename Storage, typename Scalar>
 void first_shifts(const BlockKernels<Storage, Scalar>& kernels, Rows<const Storage> x, std::int64_t rows,
@@ -130,7 +126,7 @@ void first_lane_shifts(const BlockKernels<Storage, Scalar>& kernels, Rows<const 
                        std::int64_t lanes, Scalar* h) {
   const std::int64_t q = (std::min)(step_size, n);
   const BlockSums<Scalar> start(q);
-  Scalar about[most_lanes] = {}, squares[most_lanes];
+  Scalar about[most_lanes<Scalar>] = {}, squares[most_lanes<Scalar>];
   kernels.lane_sweeps(x, q, lanes, about, h, squares);
   for (std::int64_t t = 0; t < lanes; ++t) h[t] = start.first_shift(h[t]);
 }
@@ -172,13 +168,14 @@ void append_rows(const BlockKernels<Storage, Scalar>& kernels, Statistic statist
   }
 }
 
-/// The same for at most `most_lanes` lanes.
-template <typename Storage, typename Scalar>
-void append_lanes(const BlockKernels<Storage, Scalar>& kernels, Statistic statistic, Rows<const Storage> x,
-                  std::int64_t n, std::int64_t lanes, bool first, Summary<Scalar>* summaries) {
-  Scalar h[most_lanes] = {}, sum[most_lanes], square[most_lanes];
+/// Appends a block of n values to each of at most `most_lanes` summaries, first or not in its segment: `shifts(h)` gives
+/// the shifts of first blocks, `sweep(h, sum, square)` the sums about any.
+template <typename Scalar, typename Shifts, typename Sweep>
+void append_swept(Statistic statistic, std::int64_t n, std::int64_t lanes, bool first, const Shifts& shifts,
+                  const Sweep& sweep, Summary<Scalar>* summaries) {
+  alignas(64) Scalar h[most_lanes<Scalar>] = {}, sum[most_lanes<Scalar>], square[most_lanes<Scalar>];
   if (!is_centred(statistic)) {
-    kernels.lane_sweeps(x, n, lanes, h, sum, square);
+    sweep(h, sum, square);
     for (std::int64_t t = 0; t < lanes; ++t) {
       if (first) summaries[t] = {};
       summaries[t].m2.add(static_cast<Wide<Scalar>>(square[t]));
@@ -188,11 +185,11 @@ void append_lanes(const BlockKernels<Storage, Scalar>& kernels, Statistic statis
   }
   const BlockSums<Scalar> block(n);
   if (first) {
-    first_lane_shifts(kernels, x, n, lanes, h);
+    shifts(h);
   } else {
     for (std::int64_t t = 0; t < lanes; ++t) h[t] = static_cast<Scalar>(summaries[t].mean);
   }
-  kernels.lane_sweeps(x, n, lanes, h, sum, square);
+  sweep(h, sum, square);
   bool any_far = false;
   for (std::int64_t t = 0; t < lanes; ++t) {
     if (!block.is_far({sum[t], square[t]})) continue;
@@ -200,7 +197,7 @@ void append_lanes(const BlockKernels<Storage, Scalar>& kernels, Statistic statis
     any_far = true;
   }
   // Those that were near come out as before.
-  if (any_far) kernels.lane_sweeps(x, n, lanes, h, sum, square);
+  if (any_far) sweep(h, sum, square);
   for (std::int64_t t = 0; t < lanes; ++t) {
     if (first) {
       block.summarize({sum[t], square[t]}, h[t], summaries[t]);
@@ -211,6 +208,44 @@ void append_lanes(const BlockKernels<Storage, Scalar>& kernels, Statistic statis
     }
   }
 }
+
+/// The same where lanes lie side by side.
+template <typename Storage, typename Scalar>
+void append_lanes(const BlockKernels<Storage, Scalar>& kernels, Statistic statistic, Rows<const Storage> x,
+                  std::int64_t n, std::int64_t lanes, bool first, Summary<Scalar>* summaries) {
+  append_swept(
+      statistic, n, lanes, first, [&](Scalar* h) { first_lane_shifts(kernels, x, n, lanes, h); },
+      [&](const Scalar* h, Scalar* sum, Scalar* square) { kernels.lane_sweeps(x, n, lanes, h, sum, square); },
+      summaries);
+}
+
+/// What of a summary has to wait until it is merged: how many values it has is known.
+template <typename Scalar>
+class WaitingSummary {
+ public:
+  void put(const Summary<Scalar>& summary) {
+    numbers_[0] = summary.mean;
+    numbers_[1] = summary.m2.value;
+    if constexpr (WideSum<Scalar>::compensated) {
+      numbers_[2] = summary.low;
+      numbers_[3] = summary.m2.lost;
+    }
+  }
+  Summary<Scalar> get(std::int64_t count) const {
+    Summary<Scalar> summary;
+    summary.count = static_cast<Wide<Scalar>>(count);
+    summary.mean = numbers_[0];
+    summary.m2.value = numbers_[1];
+    if constexpr (WideSum<Scalar>::compensated) {
+      summary.low = numbers_[2];
+      summary.m2.lost = numbers_[3];
+    }
+    return summary;
+  }
+
+ private:
+  Wide<Scalar> numbers_[WideSum<Scalar>::compensated ? 4 : 2];
+};
 
 /// A group's statistics, finished.
 template <typename Scalar>
