@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures what units of a program, and those of the library, cost to compile, and writes the tables of docs/compile-time.md.
-# Takes about ten minutes on a machine that does nothing else. Another compiler: CXX=clang++ scripts/compile_times.sh
+# Measures what units of a program, and those of the library, cost to compile, and writes the tables of
+# docs/compile-time.md. Takes about ten minutes on a machine that does nothing else. Another compiler: CXX=clang++ scripts/compile_times.sh
 # Each unit is compiled three times and the fastest counts; --repeat 1 is quicker. --print leaves the page as it is.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -101,7 +101,7 @@ print(f"{used.ru_utime + used.ru_stime:.2f} {kilobytes / 1024:.0f}")
 CODE
 }
 
-# measure SOURCE FLAG...: sets seconds, of the fastest of $repeat compilations, and megabytes and kilobytes (of the object).
+# measure SOURCE FLAG...: sets seconds, of the fastest of $repeat compilations, megabytes, and kilobytes of the object.
 measure() {
   local source=$1 result i
   shift
