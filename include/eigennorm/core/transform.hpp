@@ -19,10 +19,11 @@
 
 namespace eigennorm::core {
 
-/// Statistics of the groups of a tile, their segments at once.
+/// Statistics of the groups of a tile, their segments at once. (Not inlined, so that what waits is on the stack only here.)
 template <typename Storage, typename Scalar>
-void tile_statistics(const kernels::ForwardJob<Storage, Scalar>& job, const kernels::Tile& tile,
-                     const Device& device, kernels::Normalizer<Scalar>* by) {
+[[gnu::noinline]] void tile_statistics(const kernels::ForwardJob<Storage, Scalar>& job,
+                                       const kernels::Tile& tile, const Device& device,
+                                       kernels::Normalizer<Scalar>* by) {
   // They wait on the stack, since evaluate has no other place.
   using Waiting = kernels::WaitingSummary<Scalar>;
   constexpr std::int64_t room = waiting_bytes / static_cast<std::int64_t>(sizeof(Waiting));

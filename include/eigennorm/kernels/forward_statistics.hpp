@@ -161,8 +161,8 @@ struct ForwardStatistics {
             is_one_run(partition.values, 0, partition.count));
   }
 
-  /// The same of such lanes.
-  static void finish_short_lanes(const Job& job, const Tile& tile, Normalizer<Scalar>* by) {
+  /// The same of such lanes. (Not inlined, as above.)
+  [[gnu::noinline]] static void finish_short_lanes(const Job& job, const Tile& tile, Normalizer<Scalar>* by) {
     const std::int64_t n = job.partition->count;
     const Loop& values = job.partition->values;
     Buffer buffer;

@@ -36,8 +36,9 @@ struct ForwardWrites {
     }
   }
 
-  static void write_lanes(const Job& job, const Tile& tile, std::int64_t first, std::int64_t last,
-                          const Normalizer<Scalar>* by) {
+  /// Lanes side by side. (Not inlined, so that their arrays are on the stack only where they are needed.)
+  [[gnu::noinline]] static void write_lanes(const Job& job, const Tile& tile, std::int64_t first,
+                                            std::int64_t last, const Normalizer<Scalar>* by) {
     const LaneLayout& layout = *job.layout;
     if (layout.by_runs()) {
       write_short_runs(job, tile, first, last, by,
