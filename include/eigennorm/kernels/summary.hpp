@@ -259,7 +259,7 @@ struct GroupStatistics {
 template <typename Scalar>
 Scalar rstd_of(Wide<Scalar> reciprocal) {
   const auto rstd = static_cast<Scalar>(reciprocal);
-  return rstd > std::numeric_limits<Scalar>::max() ? Scalar(0) : rstd;
+  return rstd > (std::numeric_limits<Scalar>::max)() ? Scalar(0) : rstd;
 }
 
 /// The same from sigma^2.
