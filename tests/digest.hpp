@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include <eigennorm/kernels/finite.hpp>
+
 #include "cases.hpp"
 #include "support.hpp"
 #include "watch.hpp"
