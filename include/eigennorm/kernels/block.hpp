@@ -176,7 +176,8 @@ struct BlockKernels {
   /// After streaming stores, before anybody is told of them.
   void (*fence)();
 
-  template <typename Functions>
+  /// `Parts` has the trees whose blocks come in parts.
+  template <typename Functions, typename Parts = Functions>
   static constexpr BlockKernels of() {
     return {Functions::sums,
             Functions::sweeps,
@@ -189,14 +190,14 @@ struct BlockKernels {
             Functions::merge,
             Functions::copy,
             Functions::add_position,
-            Functions::continue_sweeps,
-            Functions::continue_gradient_sums,
-            Functions::fold,
+            Parts::continue_sweeps,
+            Parts::continue_gradient_sums,
+            Parts::fold,
             Functions::lane_sweeps,
             Functions::lane_gradient_sums,
-            Functions::continue_lane_sweeps,
-            Functions::continue_lane_gradient_sums,
-            Functions::fold_lanes,
+            Parts::continue_lane_sweeps,
+            Parts::continue_lane_gradient_sums,
+            Parts::fold_lanes,
             Functions::lane_transform,
             Functions::lane_gradient,
             Functions::fence};
