@@ -14,6 +14,7 @@ set_target_properties(eigennorm_compiled PROPERTIES
   EXPORT_NAME compiled
   OUTPUT_NAME eigennorm
   POSITION_INDEPENDENT_CODE ON
+  WINDOWS_EXPORT_ALL_SYMBOLS ON
   # Its symbols are those of templates, which a project's own visibility would hide.
   CXX_VISIBILITY_PRESET default
   VISIBILITY_INLINES_HIDDEN OFF

@@ -193,6 +193,20 @@ TEST_CASE("check() refuses what evaluate would, and does nothing else") {
   broken([](auto& l) { l.running->batches = -5; }, {"BatchNorm", "batches", "-5"});
 }
 
+TEST_CASE("check() refuses running statistics that no call of the layer takes") {
+  const auto refuses = [](Normalization<float> layer) {
+    layer.running.emplace(4);
+    return refused([&] { layer.check(); }, {"", "expected no running statistics"}) &&
+           refused([&] { layer.evaluate(random(4, 4, 1)); }, {"", "expected no running statistics"});
+  };
+  CHECK(refuses(LayerNorm<float>(4)));
+  CHECK(refuses(RMSNorm<float>(4)));
+  CHECK(refuses(WeightNorm<float>(4)));
+  InstanceNorm<float> tracking(4);
+  tracking.running.emplace(4);
+  tracking.check();
+}
+
 TEST_CASE("a layer that was moved from says so") {
   const Matrix x = random(4, 3, 1);
   BatchNorm<float> first(3);
@@ -204,7 +218,10 @@ TEST_CASE("a layer that was moved from says so") {
   CHECK(refused([&] { first.evaluate(x); }, words));     // NOLINT(bugprone-use-after-move)
   CHECK(refused([&] { first.backward(x, x); }, words));  // NOLINT(bugprone-use-after-move)
   CHECK(refused([&] { first.check(); }, words));         // NOLINT(bugprone-use-after-move)
-  const BatchNorm<float> copy = first;                   // NOLINT(bugprone-use-after-move)
+  CHECK(refused([&] { first.moments(); }, words));       // NOLINT(bugprone-use-after-move)
+  const float values[] = {1, 1, 1};
+  CHECK(refused([&] { first.assign("scale", values, 3); }, words));  // NOLINT(bugprone-use-after-move)
+  const BatchNorm<float> copy = first;                               // NOLINT(bugprone-use-after-move)
   CHECK(refused([&] { copy.evaluate(x); }, words));
   second.backward(x, x);
 

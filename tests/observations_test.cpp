@@ -211,19 +211,28 @@ TEST_CASE("x that cannot be observed is refused and changes nothing") {
     Eigen::MatrixXd x = Eigen::MatrixXd::Random(rows, 3);
     x.col(2).setConstant(1e200);
     CHECK(refuses(x, {"range", "larger"}).empty());
-    CHECK(refuses(Eigen::MatrixXd::Random(rows, 4), {"3 features", "axis 1", ", 4]"}).empty());
+    CHECK(refuses(Eigen::MatrixXd::Random(rows, 4), {"3 channels", "axis 1", ", 4]"}).empty());
     CHECK(refuses(Eigen::MatrixXd::Random(rows, 3), {"axis 2", "2 axes"}, 2).empty());
   }
   // Nothing is added by nothing.
   population.observe(Eigen::MatrixXd(0, 3), channels_on(1));
   CHECK(state() == before);
-  CHECK(refuses(Eigen::MatrixXd(0, 4), {"3 features"}).empty());
+  CHECK(refuses(Eigen::MatrixXd(0, 4), {"3 channels"}).empty());
 
   // Values that lie on each other.
   const Eigen::Map<const Eigen::MatrixXd, 0, Eigen::OuterStride<>> same(
       state().size() > 0 ? &infinity : nullptr, 1, 3, Eigen::OuterStride<>(0));
-  CHECK(refused(owner, {"positive strides", "0", "axis 1"},
-                [&] { population.observe(same, channels_on(1)); }) == "");
+  CHECK(refused(owner, {"NaN"}, [&] { population.observe(same, channels_on(1)); }) == "");
+  CHECK(state() == before);
+  const double one = 1.5;
+  const Eigen::Map<const Eigen::MatrixXd, 0, Eigen::OuterStride<>> spread(&one, 1, 3,
+                                                                          Eigen::OuterStride<>(0));
+  PopulationStatistics<double> of_spread(3), of_copy(3);
+  of_spread.observe(spread, channels_on(1));
+  of_copy.observe(Eigen::MatrixXd(spread), channels_on(1));
+  CHECK((of_spread.pooled(Estimator::biased).mean == of_copy.pooled(Estimator::biased).mean).all());
+  CHECK(refused(owner, {"3 channels", "axis 1", "[3, 1]", "channels_on(0)"},
+                [&] { population.observe(Eigen::Vector3d(1, 2, 3), channels_on(1)); }) == "");
   CHECK(state() == before);
 
   // An object without a size takes none from what it refuses.

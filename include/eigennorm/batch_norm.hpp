@@ -62,6 +62,10 @@ class BatchNorm : public Normalization<Scalar> {
     static_assert(!sizeof(Number),
                   "An axis is written channels_on(-1), eps as a floating-point number (1e-5).");
   }
+  template <typename Number, typename = std::enable_if_t<std::is_integral_v<Number>>>
+  BatchNorm(core::Integer channels, Channels axis, Number) : BatchNorm(channels, axis) {
+    static_assert(!sizeof(Number), "eps is written as a floating-point number (1e-5).");
+  }
 };
 
 /// Mean-only batch normalization (Salimans & Kingma 2016, section 4): each channel minus its mean over the

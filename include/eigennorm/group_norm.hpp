@@ -65,6 +65,11 @@ class GroupNorm : public Normalization<Scalar> {
     static_assert(!sizeof(Number),
                   "An axis of samples is written samples_on(0), eps as a floating-point number (1e-5).");
   }
+  template <typename Number, typename = std::enable_if_t<std::is_integral_v<Number>>>
+  GroupNorm(core::Integer groups, core::Integer channels, Channels axis, Samples samples, Number)
+      : GroupNorm(groups, channels, axis, samples) {
+    static_assert(!sizeof(Number), "eps is written as a floating-point number (1e-5).");
+  }
 
  private:
   static std::int64_t checked(std::int64_t groups) {

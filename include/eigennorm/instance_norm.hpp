@@ -62,6 +62,11 @@ class InstanceNorm : public Normalization<Scalar> {
     static_assert(!sizeof(Number),
                   "An axis of samples is written samples_on(0), eps as a floating-point number (1e-5).");
   }
+  template <typename Number, typename = std::enable_if_t<std::is_integral_v<Number>>>
+  InstanceNorm(core::Integer channels, Channels axis, Samples samples, Number)
+      : InstanceNorm(channels, axis, samples) {
+    static_assert(!sizeof(Number), "eps is written as a floating-point number (1e-5).");
+  }
 };
 
 }  // namespace eigennorm

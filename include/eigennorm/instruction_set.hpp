@@ -54,7 +54,8 @@ inline InstructionSet initial_instruction_set() {
   return wanted < best ? wanted : best;
 }
 
-inline std::atomic<InstructionSet>& chosen_instruction_set() {
+/// (Visible, so that a program and a shared library of it have one choice.)
+__attribute__((visibility("default"))) inline std::atomic<InstructionSet>& chosen_instruction_set() {
   static std::atomic<InstructionSet> chosen{initial_instruction_set()};
   return chosen;
 }

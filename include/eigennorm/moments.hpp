@@ -85,7 +85,9 @@ class Moments {
 
   /// Means; 0 where the statistic has none.
   Vector<Wide<Scalar>> mean() const {
-    return high_.map().template cast<Wide<Scalar>>() + low_.map().template cast<Wide<Scalar>>();
+    Vector<Wide<Scalar>> means(groups());
+    for (std::int64_t i = 0; i < groups(); ++i) means[i] = mean_of(i);
+    return means;
   }
   /// 1 / sigma; 1 where sigma is not a statistic. Like `variance()` a view, which the next forward into these moments
   /// changes: copy it into a Vector<Scalar> to keep it.

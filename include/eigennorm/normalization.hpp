@@ -358,10 +358,10 @@ class Normalization {
 
   void use_parameter(Parameter<Scalar>& parameter, bool use, Scalar value);
   void set_frozen(bool frozen, const char* verb);
+  void check_not_moved_from() const;
   void check_settings() const;
   void check_parameter(const Parameter<Scalar>& parameter, const char* role) const;
-  void check_running(const kernels::Partition& partition) const;
-  void check_running_sizes() const;
+  void check_running(bool features_averaged) const;
   void check_moments(const Moments<Scalar>& moments, const Shape& shape, Order order,
                      const kernels::Partition& partition) const;
   void update_running(const Moments<Scalar>& moments);

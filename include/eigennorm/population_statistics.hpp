@@ -166,7 +166,7 @@ class PopulationStatistics {
       core::fail_with({name, ": expected at least one batch of two or more values, got ", sums_.batches,
                        " of one value"});
     }
-    return estimate(sums_.within, freedom);
+    return estimate(false, freedom);
   }
 
   /// Mean and variance as if all batches were one. Fails where nothing, or for the unbiased estimate only
@@ -178,13 +178,13 @@ class PopulationStatistics {
     const std::int64_t divisor = estimator == Estimator::unbiased ? sums_.count - 1 : sums_.count;
     if (has_variance() && divisor == 0)
       core::fail_with({name, ": expected at least two values of each feature, got one"});
-    return estimate(sums_.within + sums_.between, divisor);
+    return estimate(true, divisor);
   }
 
   /// Calls `f(std::string_view name, map)` for everything that a file should keep: "mean", "within" = sum(M2_B) and
   /// "between" = sum(m (mu_B - mean)^2) as flat maps of Wide<Scalar> (double for float), "count" = sum(m) and "batches" as
   /// flat maps of one std::int64_t. Absent ones are skipped. To restore, make an object for the same number of features and
-  /// statistic, and fill its maps: what comes next has the bits of the object that was saved. The next use fails, and says
+  /// statistic, and fill its maps, which are good for the visit only: what comes next has the bits of the object that was saved. The next use fails, and says
   /// what is wrong, where a value is not finite, a sum of squares below 0 or a count impossible.
   template <typename F>
   void for_each_state(F&& f) {
@@ -364,7 +364,7 @@ class PopulationStatistics {
       core::fail_with({observing, ": expected an input of at least one feature, got shape ", x.shape.text()});
     const bool with_variance = !is_sized() || has_variance();
     core::Calls<Storage, Scalar>::observe(
-        x, Geometry{all_but(axes), axes, is_sized() ? sums_.mean.size() : features, 0, observing, "features"},
+        x, Geometry{all_but(axes), axes, is_sized() ? sums_.mean.size() : features, 0, observing, "channels"},
         with_variance ? Statistic::mean_variance : Statistic::mean, device, scratch_);
     add_batches(scratch_);
   }
@@ -418,8 +418,16 @@ class PopulationStatistics {
 
   // ---- results
 
-  Estimate<Scalar> estimate(const Vector<W>& squares, std::int64_t divisor) const {
-    return {sums_.mean.template cast<Scalar>(), (squares / static_cast<W>(divisor)).template cast<Scalar>()};
+  /// (By loops, because Eigen's expressions are compiled as the user's unit says.)
+  Estimate<Scalar> estimate(bool with_between, std::int64_t divisor) const {
+    Estimate<Scalar> result{Vector<Scalar>(sums_.mean.size()), Vector<Scalar>(sums_.within.size())};
+    for (std::int64_t i = 0; i < result.mean.size(); ++i) result.mean[i] = static_cast<Scalar>(sums_.mean[i]);
+    const W count = static_cast<W>(divisor);
+    for (std::int64_t i = 0; i < result.variance.size(); ++i) {
+      const W squares = with_between ? sums_.within[i] + sums_.between[i] : sums_.within[i];
+      result.variance[i] = static_cast<Scalar>(squares / count);
+    }
+    return result;
   }
 
   template <typename Population, typename F>

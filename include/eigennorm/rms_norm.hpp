@@ -51,6 +51,10 @@ class RMSNorm : public Normalization<Scalar> {
       : Normalization<Scalar>(Geometry{axes, axes, extents, 0, "RMSNorm"}, Statistic::mean_square, epsilon) {
     this->use_shift(false);
   }
+  template <typename Number, typename = std::enable_if_t<std::is_integral_v<Number>>>
+  RMSNorm(const Extents& extents, const AxisSet& axes, Number) : RMSNorm(extents, axes) {
+    static_assert(!sizeof(Number), "eps is written as a floating-point number (1e-5).");
+  }
 };
 
 }  // namespace eigennorm

@@ -1,12 +1,12 @@
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <limits>
 #include <type_traits>
 
 #include "eigennorm/core/error.hpp"
+#include "eigennorm/kernels/finite.hpp"
 #include "eigennorm/kernels/summary.hpp"
 #include "eigennorm/kernels/wide.hpp"
 #include "eigennorm/parameter.hpp"
@@ -15,6 +15,8 @@
 /// Statistics that training leaves for evaluation.
 
 namespace eigennorm {
+
+#include "eigennorm/kernels/strict_begin.inl"
 
 /// How a new batch enters a running value. Made by `momentum_of_new`, `momentum_kept` or `cumulative`: never
 /// a bare number,
@@ -43,7 +45,7 @@ class Averaging {
 
   /// Fails, in the name of `owner`, unless the momentum is in [0, 1].
   void check(const char* owner) const {
-    if (!(momentum_ >= 0 && momentum_ <= 1))
+    if (!kernels::is_finite(momentum_) || momentum_ < 0 || momentum_ > 1)
       core::fail_with({owner, ": expected a momentum from 0 to 1, got ", momentum_});
   }
 
@@ -59,6 +61,8 @@ class Averaging {
   Kind kind_;
   double momentum_;
 };
+
+#include "eigennorm/kernels/strict_end.inl"
 
 /// running = (1 - m) * running + m * batch (PyTorch, mlpack, flashlight). Fails unless m is in [0, 1].
 inline Averaging momentum_of_new(double momentum) {
@@ -101,7 +105,7 @@ class Sieve {
     if constexpr (by_bits) {
       found_ |= (bits_of(number) & ~sign) + carry;
     } else {
-      found_ |= magnitude_is_finite(number) ? 0U : 1U;
+      found_ |= kernels::is_finite(number) ? 0U : 1U;
     }
   }
   /// Finds whatever has a sign, too.
@@ -109,7 +113,7 @@ class Sieve {
     if constexpr (by_bits) {
       found_ |= bits_of(number) | (bits_of(number) + carry);
     } else {
-      found_ |= magnitude_is_finite(number) && number >= 0 ? 0U : 1U;
+      found_ |= kernels::is_finite(number) && number >= 0 ? 0U : 1U;
     }
   }
   bool found() const { return by_bits ? (found_ & sign) != 0 : found_ != 0; }
@@ -126,8 +130,6 @@ class Sieve {
     std::memcpy(&bits, &number, sizeof bits);
     return bits;
   }
-  static bool magnitude_is_finite(T number) { return (std::abs)(number) <= (std::numeric_limits<T>::max)(); }
-
   Bits found_ = 0;
 };
 

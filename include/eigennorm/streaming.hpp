@@ -9,7 +9,8 @@
 namespace eigennorm {
 namespace kernels {
 
-inline std::atomic<std::int64_t>& streaming_limit() {
+/// (Visible, so that a program and a shared library of it have one limit.)
+__attribute__((visibility("default"))) inline std::atomic<std::int64_t>& streaming_limit() {
   // Four megabytes of y come with four of x at least, more than a core's own caches hold.
   static std::atomic<std::int64_t> limit{4000000};
   return limit;

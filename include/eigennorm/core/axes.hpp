@@ -7,6 +7,7 @@
 #include <iterator>
 #include <optional>
 #include <type_traits>
+#include <utility>
 
 #include "eigennorm/core/error.hpp"
 #include "eigennorm/kernels/walk.hpp"
@@ -110,6 +111,12 @@ class AxisSet {
         std::find_first_of(list_.begin(), list_.end(), other.list_.begin(), other.list_.end());
     if (shared == list_.end()) return std::nullopt;
     return *shared;
+  }
+
+  /// Whether they are written the same.
+  friend bool operator==(const AxisSet& a, const AxisSet& b) {
+    return a.kind_ == b.kind_ && a.list_.size() == b.list_.size() &&
+           std::equal(a.list_.begin(), a.list_.end(), b.list_.begin());
   }
 
   /// As error texts show it, in two pieces: "axis 1", "axes [1, 2]", "all axes but [0]", "the last axis",

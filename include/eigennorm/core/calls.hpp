@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -14,6 +15,7 @@
 #include "eigennorm/core/transform.hpp"
 #include "eigennorm/kernels/dispatch.hpp"
 #include "eigennorm/kernels/finite.hpp"
+#include "eigennorm/kernels/summary.hpp"
 #include "eigennorm/normalization.hpp"
 
 /// \file
@@ -62,6 +64,7 @@ void Normalization<Scalar>::set_frozen(bool frozen, const char* verb) {
 
 template <typename Scalar>
 const Moments<Scalar>& Normalization<Scalar>::moments() const {
+  check_not_moved_from();
   if (moments_.empty()) {
     core::fail_with(
         {name(), "::moments: expected a forward before that kept its moments in the layer, got none"});
@@ -107,6 +110,7 @@ void Normalization<Scalar>::take_flat(const std::vector<Scalar>& values, Vector<
 
 template <typename Scalar>
 void Normalization<Scalar>::assign(std::string_view state, const Scalar* values, std::int64_t size) {
+  check_not_moved_from();
   Vector<Scalar>* target = state == "scale"              ? &scale.value
                            : state == "shift"            ? &shift.value
                            : !running                    ? nullptr
@@ -138,15 +142,17 @@ void Normalization<Scalar>::assign(std::string_view state, const Scalar* values,
 template <typename Scalar>
 void Normalization<Scalar>::check() const {
   check_settings();
-  if (running) {
-    check_running_sizes();
-    running->check(name(), geometry_.noun);
-  }
+  check_running(geometry_.averaged == geometry_.features);
+}
+
+template <typename Scalar>
+void Normalization<Scalar>::check_not_moved_from() const {
+  if (moved_from_) core::fail_with({name(), ": expected a layer, got one that was moved away"});
 }
 
 template <typename Scalar>
 void Normalization<Scalar>::check_settings() const {
-  if (moved_from_) core::fail_with({name(), ": expected a layer, got one that was moved away"});
+  check_not_moved_from();
   if (!kernels::is_finite(eps) || eps < 0)
     core::fail_with({name(), ": expected a finite eps of at least 0, got ", eps});
   check_parameter(scale, "scale");
@@ -166,24 +172,20 @@ void Normalization<Scalar>::check_parameter(const Parameter<Scalar>& parameter, 
   }
 }
 
+/// `features_averaged`: whether an axis is both averaged and one of the features.
 template <typename Scalar>
-void Normalization<Scalar>::check_running_sizes() const {
+void Normalization<Scalar>::check_running(bool features_averaged) const {
+  if (!running) return;
+  if (!kernels::is_centred(statistic_) || features_averaged) {
+    core::fail_with({name(),
+                     ": expected no running statistics, which need a mean that is not averaged over the "
+                     "features, got some"});
+  }
   const std::int64_t variances = statistic_ == Statistic::mean_variance ? features() : 0;
   if (running->mean.size() != features() || running->variance.size() != variances) {
     core::fail_with({name(), ": expected running statistics of ", features(), " means and ", variances,
                      " variances, got ", running->mean.size(), " and ", running->variance.size()});
   }
-}
-
-template <typename Scalar>
-void Normalization<Scalar>::check_running(const kernels::Partition& partition) const {
-  if (!running) return;
-  if (!kernels::is_centred(statistic_) || (partition.averaged_axes & partition.feature_axes) != 0) {
-    core::fail_with({name(),
-                     ": expected no running statistics, which need a mean that is not averaged over the "
-                     "features, got some"});
-  }
-  check_running_sizes();
   running->check(name(), geometry_.noun);
 }
 
@@ -297,7 +299,7 @@ void Calls<Storage, Scalar>::forward(Layer& layer, const In& x, const Out& y,
   const Order order = order_of(x, y);
   const kernels::Partition partition =
       core::partition(layer.geometry_, x.shape, order, {x.strides, y.strides, Strides{}});
-  layer.check_running(partition);
+  layer.check_running((partition.averaged_axes & partition.feature_axes) != 0);
   const bool frozen = running && running->use_in_forward;
   const bool update = running && running->update && partition.size > 0;
   if (update && layer.statistic_ == Statistic::mean_variance && partition.count == 1) {
@@ -347,7 +349,7 @@ kernels::Partition Calls<Storage, Scalar>::check_evaluation(const Layer& layer, 
   const kernels::Partition partition =
       core::partition(layer.geometry_, x.shape, y == nullptr ? x.order : order_of(x, *y),
                       {x.strides, y == nullptr ? Strides{} : y->strides, Strides{}});
-  layer.check_running(partition);
+  layer.check_running((partition.averaged_axes & partition.feature_axes) != 0);
   return partition;
 }
 

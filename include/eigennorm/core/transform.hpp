@@ -37,7 +37,8 @@ template <typename Storage, typename Scalar>
                                                                    waiting.data() + at);
       },
       [&](std::int64_t lane, std::int64_t segment, std::int64_t at) {
-        const std::int64_t values = (std::min)(kernels::segment_size, count - segment * kernels::segment_size);
+        const std::int64_t values =
+            (std::min)(kernels::segment_size, count - segment * kernels::segment_size);
         total[static_cast<std::size_t>(lane)].merge(waiting[static_cast<std::size_t>(at)].get(values),
                                                     kernels::is_centred(job.statistic));
       });
