@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include <eigennorm/core/tiles.hpp>
+
 #include "catch.hpp"
 #include "large_layers.hpp"
 #include "support.hpp"
