@@ -123,7 +123,7 @@ class Report:
 
     def expect(self, total, what):
         self.numbers, self.total = itertools.count(1), total
-        self.say(f"{total} {what}")
+        self.say(f"{what}: {total}")
 
     def start(self, bug):
         self.say(f"begun {next(self.numbers)} of {self.total}: {bug.name}")
