@@ -41,7 +41,7 @@ fi
 install_missing
 
 build="$PWD/build"
-arguments=(-D EIGENNORM_WARNINGS_AS_ERRORS=OFF -D EIGENNORM_TEST_EVERY_SET=$every_set "$@")
+arguments=(-D EIGENNORM_WARNINGS_AS_ERRORS=OFF -D EIGENNORM_TEST_EVERY_SET="$every_set" "$@")
 
 # What has passed, a line for each, for the end.
 passed=()
