@@ -212,7 +212,7 @@ TEST_CASE("x that cannot be observed is refused and changes nothing") {
     x.col(2).setConstant(1e200);
     CHECK(refuses(x, {"range", "larger"}).empty());
     CHECK(refuses(Eigen::MatrixXd::Random(rows, 4), {"3 channels", "axis 1", ", 4]"}).empty());
-    CHECK(refuses(Eigen::MatrixXd::Random(rows, 3), {"axis 2", "2 axes"}, 2).empty());
+    CHECK(refuses(Eigen::MatrixXd::Random(rows, 3), {"axis 2", ", 3]"}, 2).empty());
   }
   // Nothing is added by nothing.
   population.observe(Eigen::MatrixXd(0, 3), channels_on(1));

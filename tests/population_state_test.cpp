@@ -164,7 +164,7 @@ TEST_CASE("an object that is sized, or not") {
   }
   // The size of a sized one is kept from the start.
   PopulationStatistics<double> sized(3), open;
-  CHECK(refused("PopulationStatistics::observe", {"3 features", "[4, 2]"},
+  CHECK(refused("PopulationStatistics::observe", {"3 channels", "[4, 2]"},
                 [&] { sized.observe(batch(4, 2, 1), channels_on(1)); }) == "");
   MeanOnlyBatchNorm<double> mean_only(3);
   mean_only.forward(batch(4, 3, 1));
