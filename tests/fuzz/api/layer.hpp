@@ -76,6 +76,7 @@ struct LayerChoice {
   std::int64_t groups = 0;
   eigennorm::Statistic statistic = eigennorm::Statistic::mean_variance;
   double eps = 0;
+  bool moved_from = false;
 
   std::int64_t product() const {
     std::int64_t product = 1;

@@ -76,7 +76,7 @@ template <typename Scalar>
 Expected expected(const eigennorm::Normalization<Scalar>& layer, const LayerChoice& choice,
                   const Trace& trace, const Call& call) {
   const std::optional<Fit> fit = choice.fit(call.x.shape);
-  if (settings_are_wrong(layer) || !fit) return Expected::refused;
+  if (choice.moved_from || settings_are_wrong(layer) || !fit) return Expected::refused;
   // Backward takes what forward left, and does not look at the running statistics.
   if (call.verb != Verb::backward && running_is_wrong(layer, choice, *fit)) return Expected::refused;
   if (!call.returns && call.result.shape != call.x.shape) return Expected::refused;

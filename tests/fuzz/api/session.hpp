@@ -99,8 +99,9 @@ class Session {
     const watch::Bytes before = watch::bits(*from.layer);
     to = std::move(from);
     require(watch::bits(*to.layer) == before, "a moved layer keeps its bits");
-    // What is left can be called, too, and must not crash; what it says is its own affair.
+    // What is left refuses every call.
     from.choice = to.choice;
+    from.choice.moved_from = true;
     from.trace.state = Trace::State::unknown;
   }
 
