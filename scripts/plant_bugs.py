@@ -8,7 +8,7 @@ be in tests/bugs/equivalent.txt, with the reason why nobody can observe it; othe
 
 Needs Python 3 with its standard library alone, and what the tests need.
 
-    scripts/plant_bugs.py --short            six bugs, in less than three minutes
+    scripts/plant_bugs.py --short            six bugs, in some five minutes
     scripts/plant_bugs.py                    all: a matter of hours
     scripts/plant_bugs.py --only 'momentum'  those with this in their name
 """
