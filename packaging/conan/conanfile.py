@@ -95,3 +95,5 @@ class EigenNorm(ConanFile):
             compiled.set_property("cmake_target_name", "eigennorm::compiled")
             compiled.requires = ["headers"]
             compiled.libs = collect_libs(self)
+            compiled.defines = ["EIGENNORM_COMPILED"]
+            compiled.set_property("pkg_config_name", "eigennorm-compiled")
