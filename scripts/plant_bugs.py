@@ -8,7 +8,7 @@ be in tests/bugs/equivalent.txt, with the reason why nobody can observe it; othe
 
 Needs Python 3 with its standard library alone, and what the tests need.
 
-    scripts/plant_bugs.py --short            six bugs, in some five minutes
+    scripts/plant_bugs.py --short            three bugs, in some three minutes
     scripts/plant_bugs.py                    all: a matter of hours
     scripts/plant_bugs.py --only 'momentum'  those with this in their name
 """
@@ -88,7 +88,7 @@ def read_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--named", action="store_true", help="named bugs alone")
     parser.add_argument("--mechanical", action="store_true", help="mechanical bugs alone")
-    parser.add_argument("--short", action="store_true", help="the six named bugs marked as short")
+    parser.add_argument("--short", action="store_true", help="the three named bugs marked as short")
     parser.add_argument("--only", metavar="NAME", help="bugs with this in their name")
     parser.add_argument("--count", metavar="N", type=int, help=f"so many of a kind (mechanical: {MECHANICAL})")
     parser.add_argument("--first", metavar="K", type=int, default=1, help="from number K of a kind on")

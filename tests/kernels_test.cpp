@@ -475,12 +475,25 @@ bool same_on_all(const Normalization<float>& layer, const Tensor& x, const Tenso
   return same;
 }
 
-TEST_CASE("Whole layers have the bits of the reference, for every size from 1 to 4200 and each geometry") {
+/// Every size up to two steps and a vector, and each edge beyond: of blocks, of what is transposed or transformed together, of
+/// rows that are taken in column blocks.
+std::vector<std::int64_t> sizes() {
+  std::vector<std::int64_t> all;
+  for (std::int64_t n = 1; n <= 150; ++n) all.push_back(n);
+  for (const std::int64_t edge : {192, 256, 336, 384, 512, 768, 1008, 1024, 1344, 1536, 2048, 3072, 4096, 4128}) {
+    for (std::int64_t n = edge - 2; n <= edge + 2; ++n) all.push_back(n);
+    all.push_back(edge + 16);
+    all.push_back(edge + 37);
+  }
+  return all;
+}
+
+TEST_CASE("Whole layers have the bits of the reference, for all sizes that matter and each geometry") {
   using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   using Tensor = Eigen::Tensor<float, 4, Eigen::RowMajor>;
   std::srand(3);
   // Also past the caches, where results of this size are not by themselves.
-  for (std::int64_t n = 1; n <= 4200; ++n) {
+  for (const std::int64_t n : sizes()) {
     stream_results_from(n % 2 == 0 ? 0 : std::int64_t{1} << 40);
     const Matrix rows = Matrix::Random(3, n).array() + 3, d_rows = Matrix::Random(3, n);
     INFO(n);

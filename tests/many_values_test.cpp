@@ -23,10 +23,9 @@ std::vector<Case> large_cases() {
   };
 }
 
-}  // namespace
-
-TEMPLATE_TEST_CASE("errors do not grow with the number of values, nor with the mean", "", float, double) {
-  using FieldType = Field<TestType, Eigen::RowMajor>;
+template <typename Data>
+void check_large_cases() {
+  using FieldType = Field<Data, Eigen::RowMajor>;
   std::uint64_t seed = 50;
   for (const Case& which : large_cases()) {
     INFO(which.name);
@@ -38,3 +37,10 @@ TEMPLATE_TEST_CASE("errors do not grow with the number of values, nor with the m
     problem.check_gradients(batch, false);
   }
 }
+
+}  // namespace
+
+TEST_CASE("errors do not grow with the number of values, nor with the mean") { check_large_cases<float>(); }
+
+// Takes ten times as long, for the sake of the truth: scripts/test.sh --long.
+TEST_CASE("nor do those of double", "[.][long]") { check_large_cases<double>(); }

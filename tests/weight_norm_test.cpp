@@ -234,14 +234,14 @@ TEMPLATE_LIST_TEST_CASE("a row whose norm has no inverse counts as zeros, and sp
     forward<Scalar>(layer, v, w);
     backward<Scalar>(layer, v, dw, dv);
     INFO("rows of " << width);
+    const Numbers all_w = w.numbers(), all_dv = dv.numbers(), all_w_full = w_full.numbers(), all_dv_full = dv_full.numbers();
     int wrong = 0;
     for (std::size_t i = 0; i < values.size(); ++i) {
       const std::size_t output = i / n;
       if (output == 15) continue;
       const bool tiny = output == 1 || output == 7 || output == 12;
-      wrong += w.numbers()[i] != (tiny ? 0 : w_full.numbers()[i]);
-      wrong += dv.numbers()[i] != (tiny ? 0 : dv_full.numbers()[i]);
-      if (n > 40) i += 36;  // of long rows some values
+      wrong += all_w[i] != (tiny ? 0 : all_w_full[i]);
+      wrong += all_dv[i] != (tiny ? 0 : all_dv_full[i]);
     }
     CHECK(wrong == 0);
     for (const Eigen::Index output : {1, 7, 12}) {
@@ -250,7 +250,7 @@ TEMPLATE_LIST_TEST_CASE("a row whose norm has no inverse counts as zeros, and sp
     }
     CHECK(layer.scale.grad[2] == untouched.scale.grad[2]);
     // The direction of the row that is just long enough is a unit vector.
-    CHECK(std::abs(w.numbers()[15 * n] / static_cast<Real>(layer.scale.value[15]) - 1) < 0.01);
+    CHECK(std::abs(all_w[15 * n] / static_cast<Real>(layer.scale.value[15]) - 1) < 0.01);
     layer.scale_from(v.template map<2>());
     for (const Eigen::Index output : {1, 7, 12}) CHECK(layer.scale.value[output] == 0);
     CHECK(layer.scale.value[15] > 0);

@@ -12,6 +12,7 @@ if(text MATCHES "// flags: ([^\n]+)")
   separate_arguments(flags UNIX_COMMAND "${CMAKE_MATCH_1}")
 endif()
 
+list(REMOVE_ITEM INCLUDES "")
 list(TRANSFORM INCLUDES PREPEND -I)
 set(compile ${COMPILER} -std=c++17 -fsyntax-only ${INCLUDES} ${CASE})
 
