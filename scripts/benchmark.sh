@@ -28,7 +28,8 @@ gnuplot -e "data='$build/data_1.tsv'; picture='docs/images/performance.svg'" ben
 {
   echo "Measured on $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), $(nproc) cores; caches:"
   lscpu | sed -n 's/^\(L[123][di]*\) cache: */\1 /p' | paste -sd ',' | sed 's/,/, /g; s/$/./'
-  echo "Compiler: $(${CXX:-c++} --version | head -1). The library: \`-O2\`; Eigen loops and copies: \`-O3 -march=native\`."
+  echo "Compiler: $(${CXX:-c++} --version | head -1)."
+  echo "The library: \`-O2\`; Eigen loops and copies: \`-O3 -march=native\`."
   echo
   echo "### One thread"
   echo

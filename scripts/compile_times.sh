@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures what units of a program, and those of the library, cost to compile, and writes the tables of
-# docs/compile-time.md. Takes about ten minutes on a machine that does nothing else. Another compiler: CXX=clang++ scripts/compile_times.sh
+# Measures what units of a program, and those of the library, cost to compile, and writes the tables of docs/compile-time.md.
+# Takes about ten minutes on a machine that does nothing else. Another compiler: CXX=clang++ scripts/compile_times.sh
 # Each unit is compiled three times and the fastest counts; --repeat 1 is quicker. --print leaves the page as it is.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -32,6 +32,8 @@ if [ -z "$eigen" ]; then
 fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+counted="the fastest of $repeat"
+if [ "$repeat" = 1 ]; then counted="of one run"; fi
 
 # ---- the units
 
@@ -165,7 +167,7 @@ precompiled() {
   echo "Compiler: $("$compiler" --version | head -1), \`-std=c++17\`; Eigen" \
     "$(awk '/define EIGEN_(WORLD|MAJOR|MINOR)_VERSION/ { printf "%s%s", dot, $3; dot = "." }' "$eigen/Eigen/src/Core/util/Macros.h")." \
     "Seconds are of"
-  echo "processor time, user and system, the fastest of $repeat. Memory (MB) is what the compiler takes, and the object's size (kB) what"
+  echo "processor time, user and system, $counted. Memory (MB) is what the compiler takes, and the object's size (kB) what"
   echo "comes out, both with \`-O2\`."
   echo
   echo "### A unit of your program"

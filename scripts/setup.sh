@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the scripts beside it: installs what is missing, and only that, and says what is going on.
 
 missing=()

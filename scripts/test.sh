@@ -4,10 +4,12 @@
 #   scripts/test.sh          some 25 minutes on two idle cores, most of them compiling: the whole suite (-O2, random problems, and
 #                            what computes on each instruction set), the tests of memory and of misuse again with the
 #                            address and undefined-behaviour sanitizers, and three planted bugs, which the suite must catch
-#   scripts/test.sh --long   some six hours: the figures of docs/accuracy.md. The suite, all of it on each instruction set,
-#                            with g++ and clang, at -O0, -O3 and -march=native, and wholly with sanitizers; the thread
-#                            sanitizer; valgrind; 5,000 random problems of each kind, ten million random calls, tensors of
-#                            2^31 values; other machines, under emulation; all planted bugs; the coverage of branches
+#   scripts/test.sh --long   some six hours: the figures of docs/accuracy.md. The suite on each instruction set, with g++
+#                            and clang (-O2) and wholly with sanitizers; three programs that hold the bits at -O0, -O1,
+#                            -O3 and -O3 -march=native; three with the thread sanitizer; valgrind; 5,000 random problems of
+#                            each kind, ten million random calls, tensors of more than 2^31 values; AArch64 and RISC-V,
+#                            under emulation; all planted bugs; the coverage of branches. Not the newest compilers, nor
+#                            Windows: scripts/newest.sh, scripts/cross.sh windows
 #
 # Further arguments go to CMake: scripts/test.sh -D EIGENNORM_WARNINGS_AS_ERRORS=ON
 set -euo pipefail

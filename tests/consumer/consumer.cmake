@@ -4,7 +4,7 @@ add_executable(consumer ../main.cpp)
 target_link_libraries(consumer PRIVATE ${LIBRARY})
 target_compile_options(consumer PRIVATE -Wall -Wextra -Wconversion -Wshadow -Wpedantic -Werror)
 
-foreach(unwanted IN ITEMS eigennorm_warnings eigennorm_headers eigennorm_catch2 eigennorm_reference)
+foreach(unwanted IN ITEMS eigennorm_compiled eigennorm_warnings eigennorm_headers eigennorm_catch2 eigennorm_reference)
   if(TARGET ${unwanted})
     message(FATAL_ERROR "A consumer got the target ${unwanted}.")
   endif()

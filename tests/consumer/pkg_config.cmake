@@ -17,4 +17,10 @@ execute_process(COMMAND ${PKG_CONFIG} --print-errors --exists "${PACKAGE} = ${VE
 execute_process(COMMAND ${PKG_CONFIG} --cflags --libs ${PACKAGE} OUTPUT_VARIABLE flags ${must_work})
 separate_arguments(flags UNIX_COMMAND "${flags}")
 execute_process(COMMAND ${COMPILER} -std=c++17 ${CMAKE_CURRENT_LIST_DIR}/main.cpp ${flags} -o ${PROGRAM} ${must_work})
+# No flag of pkg-config tells the program where a shared library is. (The package of the headers has no libdir.)
+execute_process(COMMAND ${PKG_CONFIG} --variable=libdir ${PACKAGE} OUTPUT_VARIABLE libdir OUTPUT_STRIP_TRAILING_WHITESPACE
+  ${must_work})
+if(libdir)
+  set(ENV{LD_LIBRARY_PATH} "${libdir}:$ENV{LD_LIBRARY_PATH}")
+endif()
 execute_process(COMMAND ${PROGRAM} ${must_work})
