@@ -89,31 +89,6 @@ class Comparison {
           }))
         return "gradient_sums";
     }
-    // In two parts with each table, and whole with the other.
-    const std::int64_t part = n / 2 / kernels::step_size * kernels::step_size;
-    for (const Kernels* whole : {&a_, &b_}) {
-      if (sums_differ([&](const Kernels& k, Scalar* s, Scalar*) {
-            if (&k == whole) return k.sweeps(x, rows, n, h.data(), s, s + rows);
-            kernels::OpenTree<Scalar> trees[kernels::most_rows] = {};
-            k.continue_sweeps(x, rows, part, h.data(), 0, trees);
-            k.continue_sweeps({x.data + part, step}, rows, n - part, h.data(), part, trees);
-            k.fold(trees, rows, s, s + rows);
-          }))
-        return "continue_sweeps";
-      for (const Scalar* each : {scale, nothing}) {
-        if (sums_differ([&](const Kernels& k, Scalar* s, Scalar*) {
-              const kernels::Affine<Scalar> affine{each, nothing, 1, true};
-              if (&k == whole) return k.gradient_sums(x, dy, rows, n, by.data(), affine, s, s + rows);
-              kernels::OpenTree<Scalar> trees[kernels::most_rows] = {};
-              k.continue_gradient_sums(x, dy, rows, part, by.data(), affine, 0, trees);
-              k.continue_gradient_sums({x.data + part, step}, {dy.data + part, step}, rows, n - part,
-                                       by.data(), {kernels::at_feature(each, part), nothing, 1, true}, part,
-                                       trees);
-              k.fold(trees, rows, s, s + rows);
-            }))
-          return "continue_gradient_sums";
-      }
-    }
     for (const bool stream : {false, true}) {
       for (const Scalar* first : {scale, nothing}) {
         for (const Scalar* second : {shift, nothing}) {

@@ -25,6 +25,9 @@ template <typename Scalar, typename Sizes, int Options, typename Index>
 class TensorFixedSize;
 template <typename Plain, int Options, template <class> class MakePointer>
 class TensorMap;
+template <typename Expression, typename Device>
+struct TensorEvaluator;
+struct DefaultDevice;
 }  // namespace Eigen
 
 namespace eigennorm {
@@ -88,11 +91,10 @@ struct Refused {
   using Plain = std::decay_t<T>;
 };
 template <typename T>
-struct Refused<T, std::void_t<decltype(T::NumDimensions), decltype(Eigen::internal::traits<T>::Layout),
-                              typename Eigen::internal::traits<T>::Index, typename T::Scalar>> {
-  using Plain =
-      Eigen::Tensor<std::remove_const_t<typename T::Scalar>, int(T::NumDimensions),
-                    int(Eigen::internal::traits<T>::Layout), typename Eigen::internal::traits<T>::Index>;
+struct Refused<T, std::void_t<decltype(T::NumDimensions), typename T::Index, typename T::Scalar>> {
+  using Evaluator = Eigen::TensorEvaluator<const T, Eigen::DefaultDevice>;
+  using Plain = Eigen::Tensor<std::remove_const_t<typename T::Scalar>, int(T::NumDimensions),
+                              int(Evaluator::Layout), typename T::Index>;
 };
 
 /// What the library knows of an Eigen class. The general case is an expression: its values are in no memory.

@@ -39,10 +39,8 @@ void for_each_feature_run(const Loop& values, std::int64_t first, std::int64_t l
 template <typename Storage, typename Scalar>
 struct BackwardSums {
   using Job = BackwardJob<Storage, Scalar>;
-  /// Of x and of dy: the wider Scalar is, the more room the rest takes.
-  static constexpr std::int64_t buffer_kilobytes =
-      (std::min)(64 / static_cast<std::int64_t>(sizeof(Scalar)), std::int64_t{12});
-  using Buffer = Gathered<Storage, buffer_kilobytes * 1024>;
+  /// Of x and of dy each: a block of a long double, several of others.
+  using Buffer = Gathered<Storage, 16 * 1024>;
   static constexpr std::int64_t most = most_lanes<Scalar>;
 
   /// What each lane of a tile is normalized with, and the sums of its block.
@@ -84,7 +82,7 @@ struct BackwardSums {
       if (in_place && is_one_run(partition.values, first, n)) {
         sum_in_place(job, tile, first, n, !cut.by_runs, lanes);
       } else {
-        sum_gathered(job, tile, in_place, first, n, !cut.by_runs, lanes);
+        (in_place ? sum_gathered_lanes : sum_gathered_rows)(job, tile, first, n, !cut.by_runs, lanes);
       }
       const std::int64_t feature =
           cut.by_runs ? tile.base.feature + partition.groups.reduced.at(first).feature : 0;
@@ -110,64 +108,45 @@ struct BackwardSums {
         lanes.first, lanes.second);
   }
 
-  [[gnu::noinline]] static void sum_gathered(const Job& job, const Tile& tile, bool by_lanes,
-                                             std::int64_t first, std::int64_t n, bool scaled,
-                                             LaneSums& lanes) {
+  [[gnu::noinline]] static void sum_gathered_lanes(const Job& job, const Tile& tile, std::int64_t first,
+                                                   std::int64_t n, bool scaled, LaneSums& lanes) {
+    static_assert(Buffer::lanes == gathered_lanes);
     Buffer x_buffer, dy_buffer;
-    Scalar scale_buffer[Buffer::longest];
-    OpenTree<Scalar> trees[Buffer::lanes];
-    if constexpr (Buffer::lanes == gathered_lanes) {
-      if (by_lanes) {
-        std::fill(trees, trees + gathered_lanes, OpenTree<Scalar>{});
-        const std::int64_t part = Buffer::part(gathered_lanes);
-        for (std::int64_t at = 0; at < n; at += part) {
-          const std::int64_t count = (std::min)(part, n - at);
-          const Loop& values = job.partition->values;
-          job.kernels->continue_lane_gradient_sums(
-              gather_lanes(job.x, 0, values, tile, first + at, count, x_buffer.values),
-              gather_lanes(job.dy, 1, values, tile, first + at, count, dy_buffer.values), count,
-              lanes.lanes(),
-              scaled ? scales(job, tile.base.feature, first + at, count, scale_buffer) : nullptr, at, trees);
-        }
-        job.kernels->fold_lanes(trees, lanes.first, lanes.second);
-        return;
-      }
-    }
-    for (std::int64_t start = 0; start < tile.lanes; start += Buffer::lanes) {
-      Tile some{tile.base, (std::min)(Buffer::lanes, tile.lanes - start), tile.lane};
-      some.base.step(tile.lane, start);
-      sum_rows(job, some, start, first, n, scaled, x_buffer, dy_buffer, scale_buffer, trees, lanes);
-    }
-  }
-
-  /// As rows, those of a tile that are lanes `start` and on of `lanes`.
-  static void sum_rows(const Job& job, const Tile& tile, std::int64_t start, std::int64_t first,
-                       std::int64_t n, bool scaled, Buffer& x_buffer, Buffer& dy_buffer, Scalar* scale_buffer,
-                       OpenTree<Scalar>* trees, LaneSums& lanes) {
+    Scalar scale_buffer[Buffer::room / gathered_lanes];
+    OpenTree<Scalar> trees[gathered_lanes] = {};
     const Loop& values = job.partition->values;
-    const std::int64_t part = Buffer::part(tile.lanes);
-    if (n > part) std::fill(trees, trees + tile.lanes, OpenTree<Scalar>{});
+    const std::int64_t part = Buffer::part(gathered_lanes);
     for (std::int64_t at = 0; at < n; at += part) {
       const std::int64_t count = (std::min)(part, n - at);
-      const Storage* x =
-          read_block(*job.kernels, job.x, 0, values, tile, first + at, count, x_buffer.values, part);
-      const Storage* dy =
-          read_block(*job.kernels, job.dy, 1, values, tile, first + at, count, dy_buffer.values, part);
-      for (std::int64_t t = 0; t < tile.lanes; ++t) {
-        const std::int64_t feature = tile.base.feature + t * tile.lane.feature;
-        const Affine<Scalar> affine{scaled ? scales(job, feature, first + at, count, scale_buffer) : nullptr,
-                                    nullptr, 0, true};
-        const Normalizer<Scalar> by = lanes.by(start + t);
-        const Rows<const Storage> x_row{x + t * part, 0}, dy_row{dy + t * part, 0};
-        if (n > part) {
-          job.kernels->continue_gradient_sums(x_row, dy_row, 1, count, &by, affine, at, trees + t);
-        } else {
-          job.kernels->gradient_sums(x_row, dy_row, 1, count, &by, affine, lanes.first + start + t,
-                                     lanes.second + start + t);
-        }
-      }
+      job.kernels->continue_lane_gradient_sums(
+          gather_lanes(job.x, 0, values, tile, first + at, count, x_buffer.values),
+          gather_lanes(job.dy, 1, values, tile, first + at, count, dy_buffer.values), count, lanes.lanes(),
+          scaled ? scales(job, tile.base.feature, first + at, count, scale_buffer) : nullptr, at, trees);
     }
-    if (n > part) job.kernels->fold(trees, tile.lanes, lanes.first + start, lanes.second + start);
+    job.kernels->fold_lanes(trees, lanes.first, lanes.second);
+  }
+
+  /// As rows, as many lanes at a time as there is room for.
+  [[gnu::noinline]] static void sum_gathered_rows(const Job& job, const Tile& tile, std::int64_t first,
+                                                  std::int64_t n, bool scaled, LaneSums& lanes) {
+    Buffer x_buffer, dy_buffer;
+    Scalar scale_buffer[block_size];
+    const Loop& values = job.partition->values;
+    for (std::int64_t start = 0; start < tile.lanes;) {
+      const Tile some = Buffer::some(tile, start, n);
+      const std::int64_t step = Buffer::step(some.lanes, n);
+      const Storage* x = read_block(*job.kernels, job.x, 0, values, some, first, n, x_buffer.values, step);
+      const Storage* dy = read_block(*job.kernels, job.dy, 1, values, some, first, n, dy_buffer.values, step);
+      for (std::int64_t t = 0; t < some.lanes; ++t) {
+        const std::int64_t feature = some.base.feature + t * some.lane.feature;
+        const Affine<Scalar> affine{scaled ? scales(job, feature, first, n, scale_buffer) : nullptr, nullptr,
+                                    0, true};
+        const Normalizer<Scalar> by = lanes.by(start + t);
+        job.kernels->gradient_sums({x + t * step, 0}, {dy + t * step, 0}, 1, n, &by, affine,
+                                   lanes.first + start + t, lanes.second + start + t);
+      }
+      start += some.lanes;
+    }
   }
 
   static void sum_feature_runs(const Job& job, const Tile& tile, const GroupPieces& cut, Segment segment,

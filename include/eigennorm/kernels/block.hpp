@@ -91,11 +91,11 @@ struct Lanes {
   const Scalar* slope;
 };
 
-/// The two trees of a row whose block comes in parts: for each of two terms the sums of even and of odd steps, by residue. Of
-/// sixteen lanes there are sixteen of these, one for each residue, which hold its sums by lane.
+/// The trees of sixteen lanes whose block comes in parts, those of one residue: for each of two terms the sums of even and of
+/// odd steps, by lane. There are sixteen of these.
 template <typename Scalar>
 struct OpenTree {
-  alignas(64) Scalar sums[2][2][tree_lanes];  ///< [term][parity][residue, or lane]
+  alignas(64) Scalar sums[2][2][tree_lanes];  ///< [term][parity][lane]
 };
 
 /// The contract's functions, one such table for each instruction set, all of the same bits.
@@ -143,15 +143,6 @@ struct BlockKernels {
   void (*add_position)(const Storage* x, const Storage* dy, std::int64_t n, const Normalizer<Scalar>& by,
                        Scalar* sums, Scalar* products);
 
-  /// `sweeps` and `gradient_sums` of a part of each row's block, from its value `first` on, a whole number of steps; what a
-  /// part has after the last of them ends the block
-  void (*continue_sweeps)(In x, std::int64_t rows, std::int64_t n, const Scalar* h, std::int64_t first,
-                          OpenTree<Scalar>* trees);
-  void (*continue_gradient_sums)(In x, In dy, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
-                                 Affine<Scalar> affine, std::int64_t first, OpenTree<Scalar>* trees);
-  /// The trees of rows, folded
-  void (*fold)(const OpenTree<Scalar>* trees, std::int64_t rows, Scalar* first, Scalar* second);
-
   // ---- lanes
 
   /// The same for each lane down the rows; about h = 0 it gives tree(x) and tree(x^2)
@@ -160,7 +151,8 @@ struct BlockKernels {
   /// d = dy * row_scale, or dy where that is null
   void (*lane_gradient_sums)(In x, In dy, std::int64_t n, std::int64_t lanes, const Lanes<Scalar>& by,
                              const Scalar* row_scale, Scalar* first, Scalar* second);
-  /// These of a part of the block of sixteen lanes
+  /// These of a part of the block of sixteen lanes, from its value `first` on, a whole number of steps; what a part has after
+  /// the last of them ends the block
   void (*continue_lane_sweeps)(In x, std::int64_t n, const Scalar* h, std::int64_t first,
                                OpenTree<Scalar>* trees);
   void (*continue_lane_gradient_sums)(In x, In dy, std::int64_t n, const Lanes<Scalar>& by,
@@ -190,9 +182,6 @@ struct BlockKernels {
             Functions::merge,
             Functions::copy,
             Functions::add_position,
-            Parts::continue_sweeps,
-            Parts::continue_gradient_sums,
-            Parts::fold,
             Functions::lane_sweeps,
             Functions::lane_gradient_sums,
             Parts::continue_lane_sweeps,

@@ -96,6 +96,18 @@ struct Gathered {
   /// The same in whole steps.
   static std::int64_t part(std::int64_t lanes) { return length(lanes) / step_size * step_size; }
 
+  /// The lanes of a tile from `start` on of whose n values, at most a block, there is room for; a kernel's rows at most.
+  static Tile some(const Tile& tile, std::int64_t start, std::int64_t n) {
+    static_assert(room >= block_size);
+    Tile some{tile.base, (std::min)({tile.lanes - start, room / n, most_rows}), tile.lane};
+    some.base.step(tile.lane, start);
+    return some;
+  }
+  /// How far apart they are kept: by as much as there is, because rows 4 KB apart get into each other's way in L1.
+  static std::int64_t step(std::int64_t lanes, std::int64_t n) {
+    return (std::max)(n, room / lanes / tree_lanes * tree_lanes);
+  }
+
   alignas(64) Storage values[static_cast<std::size_t>(room)];
 };
 
@@ -151,7 +163,8 @@ class AlignedParameter {
   const Scalar* get() const { return from_; }
 
  private:
-  static constexpr std::int64_t room = (std::min)(block_size, 8192 / static_cast<std::int64_t>(sizeof(Scalar)));
+  static constexpr std::int64_t room =
+      (std::min)(block_size, 8192 / static_cast<std::int64_t>(sizeof(Scalar)));
 
   alignas(64) Scalar values_[room];
   const Scalar* from_;

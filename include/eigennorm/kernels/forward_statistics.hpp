@@ -53,7 +53,7 @@ struct ForwardStatistics {
     }
   }
 
-  /// Appends values [first, first + n) of each lane, a block, as rows or `by_lanes`; as many at a time as there is room for.
+  /// Appends values [first, first + n) of each lane, a block, as rows or `by_lanes`.
   /// (Not inlined, so that its buffer is on the stack only where it is needed.)
   [[gnu::noinline]] static void summarize_gathered(const Job& job, const Tile& tile, bool by_lanes,
                                                    std::int64_t first, std::int64_t n, bool is_first,
@@ -62,13 +62,11 @@ struct ForwardStatistics {
     const auto& kernels = *job.kernels;
     const Loop& values = job.partition->values;
     Buffer buffer;
-    const std::int64_t part = Buffer::part(tile.lanes);
     if (!by_lanes) {
-      // Whole blocks of fewer lanes, which are faster than parts of all.
+      // As many lanes at a time as there is room for.
       for (std::int64_t start = 0; start < tile.lanes;) {
-        Tile some{tile.base, (std::min)({tile.lanes - start, Buffer::room / n, most_rows}), tile.lane};
-        some.base.step(tile.lane, start);
-        const std::int64_t step = (std::max)(n, Buffer::room / some.lanes / tree_lanes * tree_lanes);
+        const Tile some = Buffer::some(tile, start, n);
+        const std::int64_t step = Buffer::step(some.lanes, n);
         append_rows(kernels, job.statistic,
                     {read_block(kernels, job.x, 0, values, some, first, n, buffer.values, step), step},
                     some.lanes, n, is_first, summaries + start);
@@ -79,6 +77,7 @@ struct ForwardStatistics {
     const auto lanes = [&](std::int64_t at, std::int64_t count) {
       return gather_lanes(job.x, 0, values, tile, first + at, count, buffer.values);
     };
+    const std::int64_t part = Buffer::part(gathered_lanes);
     if (n <= part) {
       append_lanes(kernels, job.statistic, lanes(0, n), n, tile.lanes, is_first, summaries);
       return;

@@ -75,7 +75,9 @@ struct Functions {
   };
   EIGENNORM_INLINE Deviation deviation(const Normalizer<Scalar>& by) { return {L::all(by.high), L::all(by.low)}; }
 
-#include "eigennorm/kernels/row_functions.inl"
+#include "eigennorm/kernels/row_sums.inl"
+
+#include "eigennorm/kernels/row_results.inl"
 
 #include "eigennorm/kernels/lane_functions.inl"
 

@@ -111,6 +111,15 @@ static void lane_gradient_sums(In x, In dy, std::int64_t n, std::int64_t lanes, 
 
 // ---- trees of sixteen lanes whose blocks come in parts
 
+/// Two terms of a tree that waits.
+EIGENNORM_INLINE Two waiting(const OpenTree<Scalar>* trees, std::int64_t parity, std::int64_t r) {
+  return {L::load(trees[r].sums[0][parity]), L::load(trees[r].sums[1][parity])};
+}
+EIGENNORM_INLINE void wait(OpenTree<Scalar>* trees, std::int64_t parity, std::int64_t r, Two sums) {
+  L::store(trees[r].sums[0][parity], sums.first);
+  L::store(trees[r].sums[1][parity], sums.second);
+}
+
 template <typename Row>
 EIGENNORM_INLINE void continue_lane_trees(std::int64_t n, std::int64_t first, OpenTree<Scalar>* trees, const Row& row) {
   std::int64_t i = 0;

@@ -209,11 +209,6 @@ struct Functions {
       }
     }
   }
-  static auto of_row(OpenTree<Scalar>* trees, std::int64_t row) {
-    return [trees, row](int k, std::int64_t parity, std::int64_t j) -> Scalar& {
-      return trees[row].sums[k][parity][j];
-    };
-  }
   static auto of_lane(OpenTree<Scalar>* trees, std::int64_t lane) {
     return [trees, lane](int k, std::int64_t parity, std::int64_t j) -> Scalar& {
       return trees[j].sums[k][parity][lane];
@@ -224,33 +219,6 @@ struct Functions {
     Scalar sums[tree_lanes];
     for (std::int64_t j = 0; j < tree_lanes; ++j) sums[j] = at(k, 0, j) + at(k, 1, j);
     return reference::folded(sums);
-  }
-
-  static void continue_sweeps(In x, std::int64_t rows, std::int64_t n, const Scalar* h, std::int64_t first,
-                              OpenTree<Scalar>* trees) {
-    for (std::int64_t r = 0; r < rows; ++r) {
-      continue_trees(first, n, of_row(trees, r), [&](std::int64_t i, Scalar& f, Scalar& g) {
-        f = static_cast<Scalar>(x(r)[i]) - h[r];
-        g = f * f;
-      });
-    }
-  }
-  static void continue_gradient_sums(In x, In dy, std::int64_t rows, std::int64_t n,
-                                     const Normalizer<Scalar>* by, Affine<Scalar> affine, std::int64_t first,
-                                     OpenTree<Scalar>* trees) {
-    for (std::int64_t r = 0; r < rows; ++r) {
-      continue_trees(first, n, of_row(trees, r), [&](std::int64_t i, Scalar& f, Scalar& g) {
-        f = times(static_cast<Scalar>(dy(r)[i]), affine.each ? affine.scale : nullptr, r * affine.step + i);
-        g = f * normalized(x(r)[i], by[r]);
-      });
-    }
-  }
-  static void fold(const OpenTree<Scalar>* trees, std::int64_t rows, Scalar* first, Scalar* second) {
-    for (std::int64_t r = 0; r < rows; ++r) {
-      const auto at = [&](int k, std::int64_t parity, std::int64_t j) { return trees[r].sums[k][parity][j]; };
-      first[r] = folded(at, 0);
-      second[r] = folded(at, 1);
-    }
   }
 
   static void continue_lane_sweeps(In x, std::int64_t n, const Scalar* h, std::int64_t first,
