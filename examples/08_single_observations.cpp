@@ -1,9 +1,9 @@
 // Observations one at a time: the statistics of a stream that never makes a batch.
 //
-// A robot reads its seventeen sensors at every step and wants them normalized. A row alone has no variance, so BatchNorm
-// refuses it in training. Rows put together by fours would do, but running statistics average the variances *within*
-// batches: where the sensors drift slowly, four readings in a row are alike, and the variance between batches is lost.
-// PopulationStatistics takes row after row, counts all of it, and can be saved and restored.
+// A robot reads its seventeen sensors at every step and wants them normalized. A row alone has no variance, so
+// BatchNorm refuses it in training. Rows put together by fours would do, but running statistics average the variances
+// *within* batches: where the sensors drift slowly, four readings in a row are alike, and the variance between
+// batches is lost. PopulationStatistics takes row after row, counts all of it, and can be saved and restored.
 
 #include <cmath>
 #include <cstdint>

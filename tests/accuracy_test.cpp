@@ -1,5 +1,6 @@
-// Speed is not paid for with accuracy: y, dx and rstd of LayerNorm and BatchNorm, in every layout, on data that are hard
-// for one-pass and one-float statistics. Errors are scaled: the largest, over the largest magnitude of the truth.
+// Speed is not paid for with accuracy: y, dx and rstd of LayerNorm and BatchNorm, in every layout, on data that are
+// hard for one-pass and one-float statistics. Errors are scaled: the largest, over the largest magnitude of the
+// truth.
 
 #include <cmath>
 #include <cstdio>

@@ -13,8 +13,8 @@
 #include "support.hpp"
 #include "watch.hpp"
 
-// What other libraries' layers are made of EigenNorm's by: parameters as one vector, state from plain arrays, all checks
-// without a call; and layers in states that no call may accept.
+// What other libraries' layers are made of EigenNorm's by: parameters as one vector, state from plain arrays, all
+// checks without a call; and layers in states that no call may accept.
 
 using namespace eigennorm;
 using watch::bits;

@@ -13,10 +13,10 @@
 #include "large_layers.hpp"
 #include "support.hpp"
 
-// Whoever calls a layer in a loop that must not wait for the heap can rely on it: after the first call of a shape nothing
-// is allocated, and by evaluate never. On a pool, Eigen allocates its tasks; the library adds nothing. Every malloc of the
-// process is counted, operator new among them, since Eigen's own check sees neither its thread pool nor the standard
-// library.
+// Whoever calls a layer in a loop that must not wait for the heap can rely on it: after the first call of a shape
+// nothing is allocated, and by evaluate never. On a pool, Eigen allocates its tasks; the library adds nothing. Every
+// malloc of the process is counted, operator new among them, since Eigen's own check sees neither its thread pool nor
+// the standard library.
 
 #if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 

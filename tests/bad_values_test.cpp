@@ -280,8 +280,8 @@ TEST_CASE("data in sixteen bits up to their largest") {
 }
 
 TEST_CASE("a mean of many deviations costs no digits") {
-  // The mean is no number of the data's type. In double the deviations are less small, because the truth, in long double,
-  // is to be known well enough.
+  // The mean is no number of the data's type. In double the deviations are less small, because the truth, in long
+  // double, is to be known well enough.
   test::Random random(35);
   const auto dy = random.normals(120);
   for (const auto& c : cases<float>(1e-5)) {

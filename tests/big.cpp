@@ -1,6 +1,6 @@
-// Tensors of more than 2^31 elements: LayerNorm, BatchNorm and WeightNorm on 2^31 + 4096 values of bfloat16, forward and
-// backward, in 8.6 GB of memory. Rows count from the last one, too: what a 32-bit index would leave out or write twice is
-// seen at the end. Prints what it does; exit status 1 if anything is wrong.
+// Tensors of more than 2^31 elements: LayerNorm, BatchNorm and WeightNorm on 2^31 + 4096 values of bfloat16, forward
+// and backward, in 8.6 GB of memory. Rows count from the last one, too: what a 32-bit index would leave out or write
+// twice is seen at the end. Prints what it does; exit status 1 if anything is wrong.
 
 #include <cstdio>
 #include <cstring>

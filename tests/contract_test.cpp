@@ -1,5 +1,5 @@
-// What layers give is what docs/arithmetic.md says, to the bit (contract.hpp). Without this a block of another length, or a
-// sum in another order, would be as right as before, with other bits.
+// What layers give is what docs/arithmetic.md says, to the bit (contract.hpp). Without this a block of another
+// length, or a sum in another order, would be as right as before, with other bits.
 
 #include <cstring>
 #include <string>

@@ -48,8 +48,8 @@ watch::Bytes bits(const FieldType& field) {
   return bytes;
 }
 
-/// -4 to 4, in steps of 2^-20, exact in double. No function of the standard library has a part in it whose last bits could
-/// differ.
+/// -4 to 4, in steps of 2^-20, exact in double. No function of the standard library has a part in it whose last bits
+/// could differ.
 Numbers uniform(std::size_t size, Random& random, double offset, double factor) {
   Numbers numbers(size);
   for (Real& number : numbers)
@@ -142,7 +142,8 @@ std::string digest_of_bad_values() {
   std::uint64_t seed = 1000;
   for (const Case& which : cases()) {
     if (which.size() > 5000) continue;
-    // One of these among others, or, in the end, nothing but one value. (By number: NaN may be equal to all things here.)
+    // One of these among others, or, in the end, nothing but one value. (By number: NaN may be equal to all things
+    // here.)
     const std::array<Data, 3> bad{Limits::quiet_NaN(), Limits::infinity(), Limits::max()};
     for (std::size_t kind = 0; kind <= bad.size(); ++kind) {
       Random random(++seed);

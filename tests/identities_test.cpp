@@ -16,9 +16,9 @@ struct Fill {
   Numbers x;
 };
 
-/// As oneDNN's tests fill: a group is made of pairs, mean + deviation and mean - deviation, and where one value is left
-/// over, the mean. Means are small integers and deviations powers of two, so every sum, of values or of squares, is exact
-/// in any order.
+/// As oneDNN's tests fill: a group is made of pairs, mean + deviation and mean - deviation, and where one value is
+/// left over, the mean. Means are small integers and deviations powers of two, so every sum, of values or of squares,
+/// is exact in any order.
 Fill exact_fill(const reference::Roles& roles) {
   Fill fill;
   for (std::size_t group = 0; group < roles.groups; ++group) {

@@ -450,8 +450,8 @@ bool same_on_all(const Normalization<float>& layer, const Tensor& x, const Tenso
   return same;
 }
 
-/// Every size up to two steps and a vector, and each edge beyond: of blocks, of what is transposed or transformed together, of
-/// rows that are taken in column blocks.
+/// Every size up to two steps and a vector, and each edge beyond: of blocks, of what is transposed or transformed
+/// together, of rows that are taken in column blocks.
 std::vector<std::int64_t> sizes() {
   std::vector<std::int64_t> all;
   for (std::int64_t n = 1; n <= 150; ++n) all.push_back(n);

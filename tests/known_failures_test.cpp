@@ -17,8 +17,9 @@
 #include "support.hpp"
 #include "watch.hpp"
 
-// How normalization layers have failed elsewhere, one test for each kind of report, with the numbers of the reports where
-// they give some. Other tests go deeper into each; here a reader finds whether a failure that he knows can happen.
+// How normalization layers have failed elsewhere, one test for each kind of report, with the numbers of the reports
+// where they give some. Other tests go deeper into each; here a reader finds whether a failure that he knows can
+// happen.
 
 using namespace eigennorm;
 using Eigen::MatrixXf;
@@ -286,7 +287,8 @@ TEST_CASE("failure 12: threads that evaluate one layer meet in its members") {
 }
 
 TEST_CASE("failure 13: a last part lost from the sums over the batch, or the two sums swapped") {
-  // xhat is 1 or -1. By dy = 2 * xhat dscale grows by twice the number of values and dshift by 0 or so; by dy = 3 the other way round.
+  // xhat is 1 or -1. By dy = 2 * xhat dscale grows by twice the number of values and dshift by 0 or so; by dy = 3 the
+  // other way round.
   const auto check = [](Normalization<float> layer, const Rows& x, const Vector<float>& sign, float count) {
     layer.eps = 0;
     layer.forward(x);

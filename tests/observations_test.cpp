@@ -12,7 +12,8 @@
 #include "support.hpp"
 #include "watch.hpp"
 
-// PopulationStatistics that observe x itself, without a layer: the bits of a BatchNorm's forward whose moments are observed.
+// PopulationStatistics that observe x itself, without a layer: the bits of a BatchNorm's forward whose moments are
+// observed.
 
 using namespace eigennorm;
 using test::Random;

@@ -9,7 +9,8 @@
 #include "large_layers.hpp"
 #include "support.hpp"
 
-// What a thread sanitizer is given to watch (scripts/test.sh --long builds this with one), and again and again the same bits.
+// What a thread sanitizer is given to watch (scripts/test.sh --long builds this with one), and again and again the
+// same bits.
 
 using namespace test;
 using namespace eigennorm;
@@ -148,7 +149,8 @@ TEST_CASE("layers of different threads have nothing in common") {
 }
 
 TEST_CASE("a call from inside the pool's own workers stays on them, and does not wait for others") {
-  // All workers of a pool of two call at once: would they wait for tasks on the same pool, nobody was left to run those.
+  // All workers of a pool of two call at once: would they wait for tasks on the same pool, nobody was left to run
+  // those.
   Eigen::ThreadPool pool(2);
   const Eigen::ThreadPoolDevice device(&pool, 2);
   for (const Large<float>& each : shared_layers()) {

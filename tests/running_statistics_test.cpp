@@ -8,8 +8,8 @@
 #include "catch.hpp"
 #include "watch.hpp"
 
-// What training leaves for evaluation: how it is averaged, which variance enters, and the two switches. What does not enter
-// at all: rejected_batches_test.cpp.
+// What training leaves for evaluation: how it is averaged, which variance enters, and the two switches. What does not
+// enter at all: rejected_batches_test.cpp.
 
 using namespace eigennorm;
 using test::batch;
@@ -410,8 +410,9 @@ TEST_CASE("statistics that are refined by small steps keep their precision in fl
 }
 
 TEST_CASE("the drift of a long cumulative average in float") {
-  // Each batch rounds the value once, by at most half a unit in the last place, and later batches weigh that less and less:
-  // after n of them the error is below n / 2 u of the largest value, and by chance about sqrt(n) / 3. (u = 2^-24.)
+  // Each batch rounds the value once, by at most half a unit in the last place, and later batches weigh that less and
+  // less: after n of them the error is below n / 2 u of the largest value, and by chance about sqrt(n) / 3. (u =
+  // 2^-24.)
   constexpr int batches = 100000;
   constexpr double u = 1.0 / (1 << 24);
   BatchNorm<float> layer(2);

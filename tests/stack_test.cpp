@@ -25,9 +25,9 @@
 #include "catch.hpp"
 #include "support.hpp"
 
-// Whoever runs a layer on a thread of his own can rely on it: no verb takes 64 KB of stack, on the calling thread or on one of
-// a pool. So it runs where threads have 128 KB, as with musl. LayerNorm's backward of 64 x 48 took 175 KB once. The stacks
-// here are painted before and looked at afterwards; below them lies a page that nobody may touch.
+// Whoever runs a layer on a thread of his own can rely on it: no verb takes 64 KB of stack, on the calling thread or
+// on one of a pool. So it runs where threads have 128 KB, as with musl. LayerNorm's backward of 64 x 48 took 175 KB
+// once. The stacks here are painted before and looked at afterwards; below them lies a page that nobody may touch.
 
 using namespace test;
 using namespace eigennorm;
@@ -39,9 +39,9 @@ namespace {
 constexpr std::size_t kilobyte = 1024;
 constexpr std::size_t promised = 64 * kilobyte;
 
-// Sanitizers put red zones around every array and keep the variables of all scopes apart, and without optimization every
-// small function has a frame: frames of these builds say nothing about those of users. There the same calls run on a
-// stack that is large enough, and only their results are looked at, by the sanitizer.
+// Sanitizers put red zones around every array and keep the variables of all scopes apart, and without optimization
+// every small function has a frame: frames of these builds say nothing about those of users. There the same calls run
+// on a stack that is large enough, and only their results are looked at, by the sanitizer.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__OPTIMIZE__)
 constexpr bool counts = false;
 #elif defined(__has_feature)
@@ -205,8 +205,8 @@ struct Sized {
   Sizes shape;
 };
 
-/// Every road: groups that are rows, short, long, and longer than accumulators go; groups side by side, and some of them;
-/// groups in segments; scale and shift within groups, by runs or not.
+/// Every road: groups that are rows, short, long, and longer than accumulators go; groups side by side, and some of
+/// them; groups in segments; scale and shift within groups, by runs or not.
 template <typename Scalar>
 std::vector<Sized<Scalar>> layers() {
   return {

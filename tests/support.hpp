@@ -241,8 +241,8 @@ void randomize(eigennorm::Normalization<Scalar>& layer, Random& random) {
   for (Scalar& value : layer.running->variance) value = static_cast<Scalar>(0.5 + random.uniform());
 }
 
-/// How close a result has to be to the truth: within `limit` units of roundoff of its scale,
-/// after one rounding of the result itself where it is stored in 16 bits.
+/// How close a result has to be to the truth: within `limit` units of roundoff of its scale, after one rounding of
+/// the result itself where it is stored in 16 bits.
 ///
 /// The limits 4 (float) and 8 (double) are those of the stored vectors. A result comes out of five or so
 /// roundings (mean, difference, 1/sigma, scale, shift), each of at most one unit of its summand; an error in

@@ -234,7 +234,8 @@ TEMPLATE_LIST_TEST_CASE("a row whose norm has no inverse counts as zeros, and sp
     forward<Scalar>(layer, v, w);
     backward<Scalar>(layer, v, dw, dv);
     INFO("rows of " << width);
-    const Numbers all_w = w.numbers(), all_dv = dv.numbers(), all_w_full = w_full.numbers(), all_dv_full = dv_full.numbers();
+    const Numbers all_w = w.numbers(), all_w_full = w_full.numbers();
+    const Numbers all_dv = dv.numbers(), all_dv_full = dv_full.numbers();
     int wrong = 0;
     for (std::size_t i = 0; i < values.size(); ++i) {
       const std::size_t output = i / n;

@@ -18,17 +18,13 @@ namespace eigennorm {
 /// NHWC (axis -1).
 /// scale, shift, running mean and running variance: one value for each channel.
 ///
-/// **Conventions.** The variance in `forward` is biased (divided by the number of values M), eps is inside
-/// the root. The
-/// running variance is unbiased unless `running->estimator` says otherwise. Momentum: see Averaging.
-/// Defaults: axis 1, eps 1e-5,
-/// momentum_of_new(0.1), scale 1, shift 0, running mean 0 and variance 1, as in PyTorch. `running.reset()`:
-/// keeps none, and
-/// `evaluate` uses x's own statistics.
+/// **Conventions.** The variance in `forward` is biased (divided by the number of values M), eps is inside the root.
+/// The running variance is unbiased unless `running->estimator` says otherwise. Momentum: see Averaging. Defaults:
+/// axis 1, eps 1e-5, momentum_of_new(0.1), scale 1, shift 0, running mean 0 and variance 1, as in PyTorch.
+/// `running.reset()`: keeps none, and `evaluate` uses x's own statistics.
 ///
-/// **Errors.** One value per channel in `forward` while running statistics move: its variance is unknown.
-/// Otherwise as
-/// Normalization.
+/// **Errors.** One value per channel in `forward` while running statistics move: its variance is unknown. Otherwise
+/// as Normalization.
 ///
 /// \code
 /// #include <eigennorm/eigennorm.hpp>
@@ -73,9 +69,8 @@ class BatchNorm : public Normalization<Scalar> {
 ///
 ///     y = x - mean[c] + shift[c]
 ///
-/// Made to follow a layer whose weights are normalized by WeightNorm. Shapes as BatchNorm; there is no
-/// scale, no eps and no
-/// running variance. One value per channel is allowed: y is the shift.
+/// Made to follow a layer whose weights are normalized by WeightNorm. Shapes as BatchNorm; there is no scale, no eps
+/// and no running variance. One value per channel is allowed: y is the shift.
 ///
 /// \code
 /// #include <eigennorm/eigennorm.hpp>

@@ -10,16 +10,13 @@
 
 namespace eigennorm {
 
-/// Group normalization (Wu & He 2018): the channels of each sample in groups, each by its mean and variance
-/// over the
+/// Group normalization (Wu & He 2018): the channels of each sample in groups, each by its mean and variance over the
 /// group's channels and all positions.
 ///
-///     y = scale[c] * (x - mean[n, g]) / sqrt(variance[n, g] + eps) + shift[c]        g = c / (channels /
-/// groups)
+///     y = scale[c] * (x - mean[n, g]) / sqrt(variance[n, g] + eps) + shift[c],    g = c / (channels / groups)
 ///
-/// **Shapes.** x, y, dy, dx: any rank; channels on axis 1 (default) or any other, samples on axis 0
-/// (default) or any number
-/// of axes. scale and shift: one value for each channel. eps: 1e-5. One group: LayerNorm over all but the
+/// **Shapes.** x, y, dy, dx: any rank; channels on axis 1 (default) or any other, samples on axis 0 (default) or any
+/// number of axes. scale and shift: one value for each channel. eps: 1e-5. One group: LayerNorm over all but the
 /// samples, with parameters per channel. As many groups as channels: InstanceNorm.
 ///
 /// **Errors.** Groups that do not divide the channels; channels and samples on one axis.
@@ -46,8 +43,7 @@ class GroupNorm : public Normalization<Scalar> {
     core::check_apart(axis, samples, "GroupNorm");
   }
 
-  /// eps follows what is named: `GroupNorm<float>(8, 64, 1e-6)`,
-  /// `GroupNorm<float>(8, 64, channels_on(-1), 1e-6)`.
+  /// eps follows what is named: `GroupNorm<float>(8, 64, 1e-6)`, `GroupNorm<float>(8, 64, channels_on(-1), 1e-6)`.
   GroupNorm(core::Integer groups, core::Integer channels, double epsilon)
       : GroupNorm(groups, channels, channels_on(1), epsilon) {}
   GroupNorm(core::Integer groups, core::Integer channels, Channels axis, double epsilon)

@@ -3,9 +3,10 @@
 #include "eigennorm/core/calls.hpp"
 
 /// \file
-/// Everything that a unit compiled with EIGENNORM_COMPILED leaves to the linker, for builds without CMake. One source file of
-/// the program defines EIGENNORM_IMPLEMENTATION before it includes eigennorm.hpp, which then includes this. It takes as
-/// long as five units without EIGENNORM_COMPILED; with CMake the target `eigennorm::compiled` does the same in five files.
+/// Everything that a unit compiled with EIGENNORM_COMPILED leaves to the linker, for builds without CMake. One source
+/// file of the program defines EIGENNORM_IMPLEMENTATION before it includes eigennorm.hpp, which then includes this.
+/// It takes as long as five units without EIGENNORM_COMPILED; with CMake the target `eigennorm::compiled` does the
+/// same in five files.
 
 template class eigennorm::Normalization<float>;
 template class eigennorm::Normalization<double>;

@@ -14,13 +14,11 @@ namespace eigennorm {
 ///
 ///     y = scale[c] * (x - mean[n, c]) / sqrt(variance[n, c] + eps) + shift[c]
 ///
-/// **Shapes.** x, y, dy, dx: any rank; channels on axis 1 (default) or any other, samples on axis 0
-/// (default) or any number
-/// of axes. scale and shift: one value for each channel. eps: 1e-5.
+/// **Shapes.** x, y, dy, dx: any rank; channels on axis 1 (default) or any other, samples on axis 0 (default) or any
+/// number of axes. scale and shift: one value for each channel. eps: 1e-5.
 ///
-/// **Running statistics** on request: `layer.running.emplace(channels)`. A batch's value is then the mean
-/// over its samples,
-/// as in PyTorch.
+/// **Running statistics** on request: `layer.running.emplace(channels)`. A batch's value is then the mean over its
+/// samples, as in PyTorch.
 ///
 /// \code
 /// #include <eigennorm/eigennorm.hpp>
@@ -44,8 +42,7 @@ class InstanceNorm : public Normalization<Scalar> {
     core::check_apart(axis, samples, "InstanceNorm");
   }
 
-  /// eps follows what is named: `InstanceNorm<float>(8, 1e-6)`,
-  /// `InstanceNorm<float>(8, channels_on(-1), 1e-6)`.
+  /// eps follows what is named: `InstanceNorm<float>(8, 1e-6)`, `InstanceNorm<float>(8, channels_on(-1), 1e-6)`.
   explicit InstanceNorm(core::Integer channels, double epsilon)
       : InstanceNorm(channels, channels_on(1), epsilon) {}
   explicit InstanceNorm(core::Integer channels, Channels axis, double epsilon)

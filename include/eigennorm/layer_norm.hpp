@@ -16,9 +16,8 @@ namespace eigennorm {
 ///
 /// mean and variance over the feature axes; the variance is biased, eps inside the root.
 ///
-/// **Shapes.** x, y, dy, dx: any rank; the features are the last axis, the last few, or any set. scale and
-/// shift: one value
-/// for each feature, in logical order, last axis fastest.
+/// **Shapes.** x, y, dy, dx: any rank; the features are the last axis, the last few, or any set. scale and shift: one
+/// value for each feature, in logical order, last axis fastest.
 ///
 /// | layer | normalizes over |
 /// |---|---|

@@ -26,8 +26,8 @@ namespace core {
 template <typename Storage, typename Scalar>
 struct Calls;
 
-/// Numbers that keep their memory where they become fewer: a layer that goes back and forth between shapes allocates for
-/// the largest alone.
+/// Numbers that keep their memory where they become fewer: a layer that goes back and forth between shapes allocates
+/// for the largest alone.
 template <typename T>
 class Numbers {
  public:
@@ -51,19 +51,17 @@ class Numbers {
 
 #include "eigennorm/kernels/strict_begin.inl"
 
-/// The statistics that one `forward` used, numbered logically over the kept axes (last one fastest): for
-/// each group the
-/// mean, to twice the precision of Scalar, and rstd = 1 / sigma. No copy of x. A layer holds its own; pass
-/// another through
-/// Context::moments to use one layer several times before going back, as in a recurrent net:
+/// The statistics that one `forward` used, numbered logically over the kept axes (last one fastest): for each group
+/// the mean, to twice the precision of Scalar, and rstd = 1 / sigma. No copy of x. A layer holds its own; pass
+/// another through Context::moments to use one layer several times before going back, as in a recurrent net:
 ///
 /// \code
 /// #include <eigennorm/eigennorm.hpp>
 ///
 /// int main() {
 ///   eigennorm::LayerNorm<float> layer(16);
-///   Eigen::MatrixXf x1 = Eigen::MatrixXf::Random(4, 16), x2 = Eigen::MatrixXf::Random(4, 16), dy = x1, y(4,
-/// 16), dx(4, 16);
+///   Eigen::MatrixXf x1 = Eigen::MatrixXf::Random(4, 16), x2 = Eigen::MatrixXf::Random(4, 16), dy = x1;
+///   Eigen::MatrixXf y(4, 16), dx(4, 16);
 ///   eigennorm::Moments<float> step1, step2;
 ///   layer.forward(x1, y, {{}, &step1});
 ///   layer.forward(x2, y, {{}, &step2});
@@ -92,9 +90,8 @@ class Moments {
   /// 1 / sigma; 1 where sigma is not a statistic. Like `variance()` a view, which the next forward into these moments
   /// changes: copy it into a Vector<Scalar> to keep it.
   Eigen::Map<const Vector<Scalar>> rstd() const { return rstd_.map(); }
-  /// Biased variances. Only where every value of a group has the same feature, so that running statistics
-  /// could want them,
-  /// and sigma is a statistic; otherwise empty. After a frozen forward: the running ones.
+  /// Biased variances. Only where every value of a group has the same feature, so that running statistics could want
+  /// them, and sigma is a statistic; otherwise empty. After a frozen forward: the running ones.
   Eigen::Map<const Vector<Wide<Scalar>>> variance() const { return variance_.map(); }
 
  private:

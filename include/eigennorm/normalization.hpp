@@ -68,8 +68,8 @@ class MovedFrom {
   bool yes_ = false;
 };
 
-/// What the verbs do once the door is behind them: `Storage` is the type of x's elements. Defined in core/calls.hpp for the
-/// five pairs of types that there are; a unit that uses the compiled library sees these declarations only.
+/// What the verbs do once the door is behind them: `Storage` is the type of x's elements. Defined in core/calls.hpp
+/// for the five pairs of types that there are; a unit that uses the compiled library sees these declarations only.
 template <typename Storage, typename Scalar>
 struct Calls {
   using Layer = Normalization<Scalar>;
@@ -98,34 +98,26 @@ struct Calls {
 
 /// A trainable normalization: `y = scale * (x - mu) / sigma + shift`.
 ///
-/// A normalization is two sets of axes and a statistic: the axes it averages over, the axes along which
-/// scale and shift
-/// vary, and what it divides by. With M the number of values that share a statistic, xhat = (x - mu) / sigma
-/// and
-/// d = scale * dy,
+/// A normalization is two sets of axes and a statistic: the axes it averages over, the axes along which scale and
+/// shift vary, and what it divides by. With M the number of values that share a statistic, xhat = (x - mu) / sigma
+/// and d = scale * dy,
 ///
-///     dx     = (d - mean(d) - xhat * sum(d * xhat) / M) / sigma    (mean(d) only where the statistic has a
-/// mean;
-///                                                                   M -> 1 for sum_square; no last term for
-/// mean)
+///     dx     = (d - mean(d) - xhat * sum(d * xhat) / M) / sigma    (no mean(d) where the statistic has no mean; no
+///                                                                   last term for mean; M -> 1 for sum_square)
 ///     dx     = d / sigma                                           (frozen: by running statistics)
 ///     dscale = sum(dy * xhat),  dshift = sum(dy)                   (over all but the feature axes)
 ///
-/// **Tensors.** Any Eigen object whose values lie in memory: Matrix, Array, Map, Ref, Block (rank 2, vectors
-/// too), Tensor,
-/// TensorMap, TensorFixedSize (rank 1 to 8), of either storage order, any strides that are not negative
-/// (0 in what is only read) and any alignment. Elements are
-/// Scalar, or Eigen::half or Eigen::bfloat16 where Scalar is float. The tensors of a call have one shape,
-/// one storage
-/// order and one element type. Empty tensors are allowed and change no parameter, gradient or running value.
+/// **Tensors.** Any Eigen object whose values lie in memory: Matrix, Array, Map, Ref, Block (rank 2, vectors too),
+/// Tensor, TensorMap, TensorFixedSize (rank 1 to 8), of either storage order, any strides that are not negative (0 in
+/// what is only read) and any alignment. Elements are Scalar, or Eigen::half or Eigen::bfloat16 where Scalar is
+/// float. The tensors of a call have one shape, one storage order and one element type. Empty tensors are allowed and
+/// change no parameter, gradient or running value.
 ///
-/// **Verbs.** `forward` trains: it uses the batch's statistics, leaves `moments()` and moves the running
-/// statistics.
-/// `evaluate` is inference: const, re-entrant, by the running statistics where there are any, by x's own
-/// otherwise.
-/// `backward` follows its `forward`, takes that x again, adds to the parameters' `grad` and writes dx; it
-/// may run twice and
-/// uses the scale as it is then. Each verb has a form that returns its result and one that writes into yours.
+/// **Verbs.** `forward` trains: it uses the batch's statistics, leaves `moments()` and moves the running statistics.
+/// `evaluate` is inference: const, re-entrant, by the running statistics where there are any, by x's own otherwise.
+/// `backward` follows its `forward`, takes that x again, adds to the parameters' `grad` and writes dx; it may run
+/// twice and uses the scale as it is then. Each verb has a form that returns its result and one that writes into
+/// yours.
 ///
 /// **Aliasing.** In `evaluate` y may be x; in `backward` dx may be dy. Any other shared element is an error.
 ///
@@ -159,7 +151,8 @@ class Normalization {
   static_assert(std::is_floating_point_v<Scalar>, "The Scalar of a layer is float, double or long double.");
 
  public:
-  /// With scale 1 and shift 0. Fails unless there is at least one feature, and where `geometry.groups` do not divide them.
+  /// With scale 1 and shift 0. Fails unless there is at least one feature, and where `geometry.groups` do not divide
+  /// them.
   Normalization(const Geometry& geometry, Statistic statistic, double epsilon);
 
   /// The generic layer: averaged axes, feature axes, extents of the features.
@@ -289,8 +282,8 @@ class Normalization {
     shift.grad.setZero();
   }
 
-  /// Calls `f(std::string_view name, Parameter<Scalar>&)` for "scale" and "shift", absent ones skipped: for optimizers. On a
-  /// const layer the parameters are const.
+  /// Calls `f(std::string_view name, Parameter<Scalar>&)` for "scale" and "shift", absent ones skipped: for
+  /// optimizers. On a const layer the parameters are const.
   template <typename F>
   void for_each_parameter(F&& f) {
     visit_parameters(*this, f);
@@ -311,10 +304,10 @@ class Normalization {
   /// The same for the gradients.
   void set_gradients(const std::vector<Scalar>& values);
 
-  /// Calls `f(std::string_view name, map)` for everything that training changes and a file should keep: "scale", "shift",
-  /// "running_mean", "running_variance" as flat maps of Scalar, and "batches" as a flat map of one std::int64_t. Absent ones
-  /// are skipped; settings are code, not state. A visitor may take its map as `auto`, `auto&` or `const auto&`. What is
-  /// written there is checked by the next call, or by `check()`.
+  /// Calls `f(std::string_view name, map)` for everything that training changes and a file should keep: "scale",
+  /// "shift", "running_mean", "running_variance" as flat maps of Scalar, and "batches" as a flat map of one
+  /// std::int64_t. Absent ones are skipped; settings are code, not state. A visitor may take its map as `auto`,
+  /// `auto&` or `const auto&`. What is written there is checked by the next call, or by `check()`.
   template <typename F>
   void for_each_state(F&& f) {
     visit_state(*this, f);
@@ -324,9 +317,9 @@ class Normalization {
     visit_state(*this, f);
   }
 
-  /// Takes over one piece of state from a plain array, by its name in `for_each_state`: "scale", "shift", "running_mean" or
-  /// "running_variance". Fails, unchanged, where the layer has no such state or it has another size, and where running
-  /// statistics would be ones that a call refuses.
+  /// Takes over one piece of state from a plain array, by its name in `for_each_state`: "scale", "shift",
+  /// "running_mean" or "running_variance". Fails, unchanged, where the layer has no such state or it has another
+  /// size, and where running statistics would be ones that a call refuses.
   void assign(std::string_view state, const Scalar* values, std::int64_t size);
 
   /// Fails where a call would, whatever its tensors: settings, and the sizes and values of what the layer holds.

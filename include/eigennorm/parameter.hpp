@@ -9,14 +9,12 @@
 
 namespace eigennorm {
 
-/// All storage that a layer owns. `DontAlign`, because alignment depends on compiler flags: a layer may be
-/// made in a unit
-/// built with -march=native and destroyed in one built without.
+/// All storage that a layer owns. `DontAlign`, because alignment depends on compiler flags: a layer may be made in a
+/// unit built with -march=native and destroyed in one built without.
 template <typename Scalar>
 using Vector = Eigen::Array<Scalar, Eigen::Dynamic, 1, Eigen::DontAlign>;
 
-/// A trainable parameter: one value for each feature, the features in logical order, last axis fastest. Both
-/// members
+/// A trainable parameter: one value for each feature, the features in logical order, last axis fastest. Both members
 /// empty: the layer goes without.
 ///
 /// \code

@@ -39,13 +39,10 @@ namespace eigennorm {
 ///   sum(m). It counts differences between batches as variance.
 ///
 /// To evaluate a trained net on population statistics, run the training batches through it once more with
-/// `running->update = false` (so the layer normalizes by each batch and nothing moves), `observe` each, and
-/// assign the
-/// estimate. Layers below must be in the mode in which they will be used: go from the input to the output,
-/// one layer
-/// after another, or take all layers in one pass by batch statistics, as the paper does. Observing during
-/// the last epoch
-/// of training instead saves that pass, but mixes statistics of weights that still changed.
+/// `running->update = false` (so the layer normalizes by each batch and nothing moves), `observe` each, and assign
+/// the estimate. Layers below must be in the mode in which they will be used: go from the input to the output, one
+/// layer after another, or take all layers in one pass by batch statistics, as the paper does. Observing during the
+/// last epoch of training instead saves that pass, but mixes statistics of weights that still changed.
 ///
 /// \code
 /// #include <eigennorm/eigennorm.hpp>
@@ -67,8 +64,8 @@ namespace eigennorm {
 /// Objects that observed different batches can be merged. Two orders of the same batches agree to rounding
 /// in double.
 ///
-/// **Without a layer**, x itself is observed. So a stream whose observations come one at a time has statistics, which no
-/// batch has: `pooled()` of batches of one value is the variance of the stream.
+/// **Without a layer**, x itself is observed. So a stream whose observations come one at a time has statistics, which
+/// no batch has: `pooled()` of batches of one value is the variance of the stream.
 ///
 /// \code
 /// #include <eigennorm/eigennorm.hpp>
@@ -92,8 +89,8 @@ class PopulationStatistics {
   /// Of as many features as the first observation has, and with a variance where that has one.
   PopulationStatistics() = default;
 
-  /// For `features` features, of which nothing is known yet; without a variance for Statistic::mean. Fails where there is
-  /// no feature, and for a statistic that has no mean.
+  /// For `features` features, of which nothing is known yet; without a variance for Statistic::mean. Fails where
+  /// there is no feature, and for a statistic that has no mean.
   explicit PopulationStatistics(std::int64_t features, Statistic statistic = Statistic::mean_variance) {
     static constexpr const char* name = "PopulationStatistics";
     if (features < 1)
@@ -125,10 +122,10 @@ class PopulationStatistics {
     add_batches(moments);
   }
 
-  /// Adds x, as if a BatchNorm with these channels had taken it as its batch (a MeanOnlyBatchNorm, where this object has no
-  /// variance), to the same bits. x is what a layer takes: any Eigen object in memory, of Scalar, or of 16 bits where that
-  /// is float. One value for each feature, a row of a matrix, takes no more than a few additions. An empty x adds nothing.
-  /// Fails, unchanged, where x has another number of features, or is not finite.
+  /// Adds x, as if a BatchNorm with these channels had taken it as its batch (a MeanOnlyBatchNorm, where this object
+  /// has no variance), to the same bits. x is what a layer takes: any Eigen object in memory, of Scalar, or of 16
+  /// bits where that is float. One value for each feature, a row of a matrix, takes no more than a few additions. An
+  /// empty x adds nothing. Fails, unchanged, where x has another number of features, or is not finite.
   template <typename X>
   void observe(const X& x, const Channels& channels, const Device& device = {}) {
     if constexpr (core::check_input<X, Scalar>()) observe_view(core::view(x), channels.axes, device);
@@ -169,9 +166,8 @@ class PopulationStatistics {
     return estimate(false, freedom);
   }
 
-  /// Mean and variance as if all batches were one. Fails where nothing, or for the unbiased estimate only
-  /// one value, was
-  /// observed.
+  /// Mean and variance as if all batches were one. Fails where nothing, or for the unbiased estimate only one value,
+  /// was observed.
   Estimate<Scalar> pooled(Estimator estimator = Estimator::unbiased) const {
     static constexpr const char* name = "PopulationStatistics::pooled";
     check_observed(name);
@@ -182,10 +178,11 @@ class PopulationStatistics {
   }
 
   /// Calls `f(std::string_view name, map)` for everything that a file should keep: "mean", "within" = sum(M2_B) and
-  /// "between" = sum(m (mu_B - mean)^2) as flat maps of Wide<Scalar> (double for float), "count" = sum(m) and "batches" as
-  /// flat maps of one std::int64_t. Absent ones are skipped. To restore, make an object for the same number of features and
-  /// statistic, and fill its maps, which are good for the visit only: what comes next has the bits of the object that was saved. The next use fails, and says
-  /// what is wrong, where a value is not finite, a sum of squares below 0 or a count impossible.
+  /// "between" = sum(m (mu_B - mean)^2) as flat maps of Wide<Scalar> (double for float), "count" = sum(m) and
+  /// "batches" as flat maps of one std::int64_t. Absent ones are skipped. To restore, make an object for the same
+  /// number of features and statistic, and fill its maps, which are good for the visit only: what comes next has the
+  /// bits of the object that was saved. The next use fails, and says what is wrong, where a value is not finite, a
+  /// sum of squares below 0 or a count impossible.
   template <typename F>
   void for_each_state(F&& f) {
     restored_ = true;

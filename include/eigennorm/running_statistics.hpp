@@ -18,9 +18,8 @@ namespace eigennorm {
 
 #include "eigennorm/kernels/strict_begin.inl"
 
-/// How a new batch enters a running value. Made by `momentum_of_new`, `momentum_kept` or `cumulative`: never
-/// a bare number,
-/// because one half of the field gives the weight of the new value and the other half that of the old one.
+/// How a new batch enters a running value. Made by `momentum_of_new`, `momentum_kept` or `cumulative`: never a bare
+/// number, because one half of the field gives the weight of the new value and the other half that of the old one.
 class Averaging {
  public:
   /// (Converts from nothing: here to say so.)
@@ -70,10 +69,10 @@ inline Averaging momentum_of_new(double momentum) {
 }
 /// running = m * running + (1 - m) * batch (Keras, Flax, ONNX). Fails unless m is in [0, 1].
 inline Averaging momentum_kept(double momentum) { return {Averaging::Kind::kept, momentum, "momentum_kept"}; }
-/// The plain average of all batches so far. It is kept in Scalar, so that a file of it goes on with the same bits, and rounded
-/// once a batch: after n batches it is off by at most (n + 1) / 2 u of the largest value it had, in practice by less than
-/// sqrt(n) u (u = 2^-24 for float, 2^-53 for double; docs/accuracy.md). For long runs in float use PopulationStatistics,
-/// whose sums are in double.
+/// The plain average of all batches so far. It is kept in Scalar, so that a file of it goes on with the same bits,
+/// and rounded once a batch: after n batches it is off by at most (n + 1) / 2 u of the largest value it had, in
+/// practice by less than sqrt(n) u (u = 2^-24 for float, 2^-53 for double; docs/accuracy.md). For long runs in float
+/// use PopulationStatistics, whose sums are in double.
 inline Averaging cumulative() { return {Averaging::Kind::cumulative, 0, "cumulative"}; }
 
 /// Which variance of a batch enters the running one.
@@ -96,8 +95,9 @@ struct Estimate {
 
 namespace core {
 
-/// Finds out whether any of many numbers is NaN or infinite: without a branch, so that it takes next to no time, and by
-/// their bits, so that no compiler's flag can take it for granted. (A long double's do not fill an integer: it is compared.)
+/// Finds out whether any of many numbers is NaN or infinite: without a branch, so that it takes next to no time, and
+/// by their bits, so that no compiler's flag can take it for granted. (A long double's do not fill an integer: it is
+/// compared.)
 template <typename T>
 class Sieve {
  public:
@@ -217,9 +217,8 @@ struct RunningStatistics {
   bool update = true;           ///< forward moves the values
   bool use_in_forward = false;  ///< forward and backward take these values instead of the batch's
 
-  /// Takes over mean and variance; counters and settings stay. Fails where the sizes differ, and where a
-  /// value is not finite
-  /// or a variance negative.
+  /// Takes over mean and variance; counters and settings stay. Fails where the sizes differ, and where a value is not
+  /// finite or a variance negative.
   void assign(const Estimate<Scalar>& estimate) {
     if (estimate.mean.size() != mean.size() || estimate.variance.size() != variance.size()) {
       core::fail_with({"RunningStatistics::assign: expected ", mean.size(), " means and ", variance.size(),
@@ -231,8 +230,9 @@ struct RunningStatistics {
     variance = estimate.variance;
   }
 
-  /// Fails, in the name of `owner`, which calls its features `noun`, where these are no statistics: a value is not finite,
-  /// a variance negative, or a count below 0 or at its end. Nobody else looks at what a file or a program writes here.
+  /// Fails, in the name of `owner`, which calls its features `noun`, where these are no statistics: a value is not
+  /// finite, a variance negative, or a count below 0 or at its end. Nobody else looks at what a file or a program
+  /// writes here.
   void check(const char* owner, const char* noun) const {
     for (const std::int64_t count : {batches, rejected_batches}) {
       if (count >= 0 && count < (std::numeric_limits<std::int64_t>::max)()) continue;

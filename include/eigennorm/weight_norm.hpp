@@ -13,14 +13,13 @@ namespace eigennorm {
 
 /// Weight normalization (Salimans & Kingma 2016): a weight tensor as length times direction, for each output.
 ///
-///     w = g[o] * v / |v[o]|          g is `scale`; |v[o]| is the Euclidean norm of all that belongs to
-/// output o
+///     w = g[o] * v / |v[o]|,    g is `scale`, |v[o]| the Euclidean norm of all that belongs to output o
 ///
-/// The layer works on a parameter, not on data: `w = forward(v)`, and from the gradient dw `dv = backward(v,
-/// dw)`, which also
-/// adds to `scale.grad`. dv is orthogonal to v, so a plain gradient step never shortens v. There is no eps;
-/// a row of zeros, or one whose norm is so small that 1 / |v[o]| is beyond Scalar (below 2.9e-39 for float, 5.6e-309 for
-/// double), gives w = 0, dv = 0 and adds 0 to the gradient of g. The shift is the neuron's own bias and is off.
+/// The layer works on a parameter, not on data: `w = forward(v)`, and from the gradient dw `dv = backward(v, dw)`,
+/// which also adds to `scale.grad`. dv is orthogonal to v, so a plain gradient step never shortens v. There is no
+/// eps; a row of zeros, or one whose norm is so small that 1 / |v[o]| is beyond Scalar (below 2.9e-39 for float,
+/// 5.6e-309 for double), gives w = 0, dv = 0 and adds 0 to the gradient of g. The shift is the neuron's own bias and
+/// is off.
 ///
 /// **Shapes.** v, w, dw, dv: any rank; the outputs on axis 0 (default) or any other, or `whole_tensor` for
 /// one norm and one g.

@@ -3,7 +3,8 @@
 #include <Eigen/Core>
 #include <eigennorm/kernels/dispatch.hpp>
 
-// The functions on one block, of every instruction set: compiled once, in block_kernels.cpp, for the tests that call them.
+// The functions on one block, of every instruction set: compiled once, in block_kernels.cpp, for the tests that call
+// them.
 
 #define EIGENNORM_BLOCK_KERNELS_OF(word, Storage, Scalar)                \
   word template const eigennorm::kernels::BlockKernels<Storage, Scalar>& \

@@ -1,4 +1,5 @@
-// As a user's unit might begin. g++ has read the whole of it when it comes to this line, so that the headers cannot see it.
+// As a user's unit might begin. g++ has read the whole of it when it comes to this line, so that the headers cannot
+// see it.
 #if defined(__clang__)
 #pragma float_control(precise, off)
 #else
@@ -11,8 +12,8 @@
 
 #include "digest.hpp"
 
-// Every layer has the bits that it has without that line (digest_test.cpp), and what is not finite is found. A program of
-// its own: linked with others, it might get their functions.
+// Every layer has the bits that it has without that line (digest_test.cpp), and what is not finite is found. A
+// program of its own: linked with others, it might get their functions.
 
 using namespace test;
 

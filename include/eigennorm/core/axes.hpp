@@ -16,9 +16,8 @@
 /// How axes are named: `over(1, 2)`, `over_last(2)`, `all_but(0)`, `no_axes`, and the vocabulary of
 /// the layers, `channels_on(1)`, `samples_on(0)`, `outputs_on(0)`, `whole_tensor`.
 ///
-/// Axis numbers are logical: axis 0 is the first dimension as the user writes it, whatever the storage
-/// order, and
-/// -1 is the last one. They are resolved when a layer meets its input, because only then is the rank known.
+/// Axis numbers are logical: axis 0 is the first dimension as the user writes it, whatever the storage order, and -1
+/// is the last one. They are resolved when a layer meets its input, because only then is the rank known.
 
 namespace eigennorm {
 
@@ -243,9 +242,8 @@ inline void check_apart(const Channels& channels, const Samples& samples, const 
 
 }  // namespace core
 
-/// The extents of the feature axes, in logical order: an integer, a list `{28, 28}`, or a range of integers.
-/// One number
-/// stands for the product where there are several feature axes.
+/// The extents of the feature axes, in logical order: an integer, a list `{28, 28}`, or a range of integers. One
+/// number stands for the product where there are several feature axes.
 class Extents {
  public:
   template <typename T, typename = std::enable_if_t<core::is_integer<T>>>

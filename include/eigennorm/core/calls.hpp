@@ -19,8 +19,8 @@
 #include "eigennorm/normalization.hpp"
 
 /// \file
-/// What the calls of a layer do: all checks first, then the work. Included by normalization.hpp, or compiled once in the
-/// library.
+/// What the calls of a layer do: all checks first, then the work. Included by normalization.hpp, or compiled once in
+/// the library.
 
 namespace eigennorm {
 

@@ -15,12 +15,10 @@ struct DefaultDevice;  // of the Tensor header, which matrices do without
 
 namespace eigennorm {
 
-/// The calling thread, or a pool of the caller's: anything with the `numThreads`, `parallelFor` and
-/// `currentThreadId` of
-/// `Eigen::ThreadPoolDevice` (of the Tensor header, where `EIGEN_USE_THREADS` is defined). Converted from one, or from
-/// `Eigen::DefaultDevice`, where it is passed; the pool is not
-/// owned. Results do not depend on the device, to the bit. Called from inside a worker of the pool, work
-/// stays on it.
+/// The calling thread, or a pool of the caller's: anything with the `numThreads`, `parallelFor` and `currentThreadId`
+/// of `Eigen::ThreadPoolDevice` (of the Tensor header, where `EIGEN_USE_THREADS` is defined). Converted from one, or
+/// from `Eigen::DefaultDevice`, where it is passed; the pool is not owned. Results do not depend on the device, to
+/// the bit. Called from inside a worker of the pool, work stays on it.
 class Device {
  public:
   /// The calling thread.
@@ -44,9 +42,8 @@ class Device {
   /// How many threads a call from here can use.
   int threads() const { return pool_ == nullptr ? 1 : threads_(pool_); }
 
-  /// Calls `f(first, last)` for ranges that together are [0, tasks), at once where that pays. `values` is
-  /// the size of one
-  /// task in values of a tensor.
+  /// Calls `f(first, last)` for ranges that together are [0, tasks), at once where that pays. `values` is the size of
+  /// one task in values of a tensor.
   template <typename F>
   void parallel_for(std::int64_t tasks, std::int64_t values, const F& f) const {
     // By a plain pointer: a std::function of each caller's own would cost a tenth of the time that a layer compiles.

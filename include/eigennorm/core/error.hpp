@@ -29,9 +29,8 @@ namespace eigennorm {
 
 namespace core {
 
-/// A piece of an error text: words, a number, or a list such as a shape. Texts are put together only where a
-/// call fails,
-/// in one place, because string code at each of many checks would be most of what a compiler sees of this
+/// A piece of an error text: words, a number, or a list such as a shape. Texts are put together only where a call
+/// fails, in one place, because string code at each of many checks would be most of what a compiler sees of this
 /// library.
 class Piece {
  public:

@@ -65,10 +65,9 @@ inline std::int64_t reach(const Shape& shape, const Strides& strides) {
   return reach;
 }
 
-/// As check_strides, and fails unless every element of a tensor that is written has its own place. Strides
-/// that nest are asked for (each wider
-/// than all narrower axes together reach), which every Block, Map or Tensor of distinct elements in practice
-/// has. None of them is 0.
+/// As check_strides, and fails unless every element of a tensor that is written has its own place. Strides that nest
+/// are asked for (each wider than all narrower axes together reach), which every Block, Map or Tensor of distinct
+/// elements in practice has. None of them is 0.
 inline void check_distinct(const Shape& shape, const Strides& strides, const char* owner, const char* role) {
   check_strides(shape, strides, owner, role);
   if (shape.size() == 0 || is_packed(shape, strides)) return;

@@ -10,14 +10,12 @@
 #include "eigennorm/kernels/walk.hpp"
 
 /// \file
-/// From axis sets to loops: which values share a statistic, which share a scale and a shift, and in which
-/// order memory
-/// holds them. Pure functions of shapes and strides.
+/// From axis sets to loops: which values share a statistic, which share a scale and a shift, and in which order
+/// memory holds them. Pure functions of shapes and strides.
 
 namespace eigennorm {
 
-/// What makes one normalization different from another, its statistic apart: the axes averaged over, the
-/// axes along
+/// What makes one normalization different from another, its statistic apart: the axes averaged over, the axes along
 /// which scale and shift vary, and how many features those are.
 struct Geometry {
   AxisSet averaged;

@@ -48,9 +48,9 @@ inline bool takes_whole_tiles(std::int64_t tiles, std::int64_t segments, int thr
 /// Bytes in which the partial results of segments wait to be merged: room for those of sixteen at a time.
 constexpr std::int64_t waiting_bytes = 16 * 1024;
 
-/// The segments of a tile's groups, as many at once as the device likes and there is room for: `compute(first, last, at)`
-/// leaves one partial result for each segment and lane, from place `at` on; `merge(lane, segment, at)` takes them in
-/// order.
+/// The segments of a tile's groups, as many at once as the device likes and there is room for: `compute(first, last,
+/// at)` leaves one partial result for each segment and lane, from place `at` on; `merge(lane, segment, at)` takes
+/// them in order.
 template <typename Compute, typename Merge>
 void for_each_segment(const Device& device, std::int64_t segments, std::int64_t lanes, std::int64_t room,
                       const Compute& compute, const Merge& merge) {

@@ -19,7 +19,8 @@
 
 namespace eigennorm::core {
 
-/// Statistics of the groups of a tile, their segments at once. (Not inlined, so that what waits is on the stack only here.)
+/// Statistics of the groups of a tile, their segments at once. (Not inlined, so that what waits is on the stack only
+/// here.)
 template <typename Storage, typename Scalar>
 [[gnu::noinline]] void tile_statistics(const kernels::ForwardJob<Storage, Scalar>& job,
                                        const kernels::Tile& tile, const Device& device,

@@ -12,9 +12,8 @@
 #include "eigennorm/core/error.hpp"
 
 /// \file
-/// The door: any Eigen object whose values lie in memory becomes a View (pointer, shape, strides). Behind it
-/// there are no
-/// Eigen types any more.
+/// The door: any Eigen object whose values lie in memory becomes a View (pointer, shape, strides). Behind it there
+/// are no Eigen types any more.
 
 // Not every Eigen has the Tensor header, and it would be a quarter of what a compiler reads: so it is the caller's to
 // include, before or after this. These are the declarations of Eigen 3.4 and 5, without the default arguments.
@@ -206,9 +205,8 @@ constexpr bool is_storage_of = std::is_same_v<T, Scalar> ||
                                (std::is_same_v<Scalar, float> &&
                                 (std::is_same_v<T, Eigen::half> || std::is_same_v<T, Eigen::bfloat16>));
 
-// Each check states its rule in one sentence, and says whether the rest of a verb may be compiled: where
-// not, that sentence
-// is all that the user reads.
+// Each check states its rule in one sentence, and says whether the rest of a verb may be compiled: where not, that
+// sentence is all that the user reads.
 
 template <typename X, typename Scalar>
 constexpr bool check_input() {

@@ -95,8 +95,8 @@ struct BackwardSums {
     }
   }
 
-  // Values [first, first + n) of each lane, at most a block; `scaled`: each by its own scale. (Not inlined, so that their
-  // buffers are on the stack only where they are needed.)
+  // Values [first, first + n) of each lane, at most a block; `scaled`: each by its own scale. (Not inlined, so that
+  // their buffers are on the stack only where they are needed.)
 
   [[gnu::noinline]] static void sum_in_place(const Job& job, const Tile& tile, std::int64_t first,
                                              std::int64_t n, bool scaled, LaneSums& lanes) {

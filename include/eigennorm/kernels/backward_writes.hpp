@@ -138,8 +138,8 @@ struct BackwardWrites {
     });
   }
 
-  /// Values [first, last) of each lane, through buffers. (Not inlined, so that they are on the stack only where they are
-  /// needed.)
+  /// Values [first, last) of each lane, through buffers. (Not inlined, so that they are on the stack only where they
+  /// are needed.)
   [[gnu::noinline]] static void write_blocks(const Job& job, const Tile& tile, std::int64_t first,
                                              std::int64_t last, const Normalizer<Scalar>* by,
                                              const Correction<Scalar>* correction) {

@@ -91,8 +91,8 @@ struct Lanes {
   const Scalar* slope;
 };
 
-/// The trees of sixteen lanes whose block comes in parts, those of one residue: for each of two terms the sums of even and of
-/// odd steps, by lane. There are sixteen of these.
+/// The trees of sixteen lanes whose block comes in parts, those of one residue: for each of two terms the sums of
+/// even and of odd steps, by lane. There are sixteen of these.
 template <typename Scalar>
 struct OpenTree {
   alignas(64) Scalar sums[2][2][tree_lanes];  ///< [term][parity][lane]
@@ -101,8 +101,8 @@ struct OpenTree {
 /// The contract's functions, one such table for each instruction set, all of the same bits.
 /// xhat = ((x - high) - low) * rstd.
 ///
-/// On *rows*, the n values of a row belong to one group and follow each other; at most sixteen rows of
-/// at most a block in sums. On *lanes*, neighbours belong to different groups (or positions), and the values of one go down the
+/// On *rows*, the n values of a row belong to one group and follow each other; at most sixteen rows of at most a
+/// block in sums. On *lanes*, neighbours belong to different groups (or positions), and the values of one go down the
 /// n rows; at least sixteen lanes.
 template <typename Storage, typename Scalar>
 struct BlockKernels {
@@ -151,8 +151,8 @@ struct BlockKernels {
   /// d = dy * row_scale, or dy where that is null
   void (*lane_gradient_sums)(In x, In dy, std::int64_t n, std::int64_t lanes, const Lanes<Scalar>& by,
                              const Scalar* row_scale, Scalar* first, Scalar* second);
-  /// These of a part of the block of sixteen lanes, from its value `first` on, a whole number of steps; what a part has after
-  /// the last of them ends the block
+  /// These of a part of the block of sixteen lanes, from its value `first` on, a whole number of steps; what a part
+  /// has after the last of them ends the block
   void (*continue_lane_sweeps)(In x, std::int64_t n, const Scalar* h, std::int64_t first,
                                OpenTree<Scalar>* trees);
   void (*continue_lane_gradient_sums)(In x, In dy, std::int64_t n, const Lanes<Scalar>& by,

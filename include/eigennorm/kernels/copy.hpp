@@ -96,7 +96,8 @@ struct Gathered {
   /// The same in whole steps.
   static std::int64_t part(std::int64_t lanes) { return length(lanes) / step_size * step_size; }
 
-  /// The lanes of a tile from `start` on of whose n values, at most a block, there is room for; a kernel's rows at most.
+  /// The lanes of a tile from `start` on of whose n values, at most a block, there is room for; a kernel's rows at
+  /// most.
   static Tile some(const Tile& tile, std::int64_t start, std::int64_t n) {
     static_assert(room >= block_size);
     Tile some{tile.base, (std::min)({tile.lanes - start, room / n, most_rows}), tile.lane};

@@ -23,8 +23,9 @@ const BlockKernels<Storage, Scalar>& block_kernels() {
     static constexpr Kernels scalar = Kernels::template of<reference::Functions<Storage, Scalar>>();
     return scalar;
   } else {
-    // Blocks come in parts where memory is gathered value by value. Wider registers gain nothing there, except that those of
-    // AVX2 convert 16-bit values; and each instance costs the compiler a tenth of what all kernels of a set do.
+    // Blocks come in parts where memory is gathered value by value. Wider registers gain nothing there, except that
+    // those of AVX2 convert 16-bit values; and each instance costs the compiler a tenth of what all kernels of a set
+    // do.
     using Baseline = baseline::Functions<Storage, Scalar>;
 #if defined(EIGENNORM_X86_REGIONS)
     using Avx2 = avx2::Functions<Storage, Scalar>;

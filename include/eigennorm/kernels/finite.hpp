@@ -19,8 +19,9 @@ bool is_finite_by_difference(T value) {
 
 #include "eigennorm/kernels/strict_end.inl"
 
-/// Whether a value is neither NaN nor infinite: by its bits, because std::isfinite and Eigen's allFinite say of all values
-/// that they are where a unit was told so. (Outside of the strict region, whose functions g++ inlines nowhere else.)
+/// Whether a value is neither NaN nor infinite: by its bits, because std::isfinite and Eigen's allFinite say of all
+/// values that they are where a unit was told so. (Outside of the strict region, whose functions g++ inlines nowhere
+/// else.)
 template <typename T>
 bool is_finite(T value) {
   if constexpr (std::numeric_limits<T>::digits == 24) {

@@ -241,9 +241,8 @@ struct BackwardJob {
   }
 };
 
-/// How the positions of a feature are cut for dscale and dshift: into pieces of one run in memory, of at
-/// most a block,
-/// and those into parts that tasks take. By shape alone.
+/// How the positions of a feature are cut for dscale and dshift: into pieces of one run in memory, of at most a
+/// block, and those into parts that tasks take. By shape alone.
 struct FeaturePieces {
   std::int64_t run, per_run, pieces, per_part, parts;
 

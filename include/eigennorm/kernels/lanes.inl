@@ -2,8 +2,7 @@
 // bytes.
 // Included once per instruction set, inside its namespace and target region; no include guard.
 //
-// Wider than a register, a vector is two halves, down to the register: no loop is left that a compiler would
-// have to
+// Wider than a register, a vector is two halves, down to the register: no loop is left that a compiler would have to
 // unroll, and an array of registers would be kept in memory by g++ -O2.
 
 template <typename T, int Bytes>
@@ -320,12 +319,12 @@ struct Vector<T, EIGENNORM_BYTES> {
 #endif
 
  private:
-  // Several rows at once are folded by transposition: after each addition a register holds twice as many rows of half as
-  // many lanes. Fifteen additions and thirty shuffles fold sixteen rows of sixteen lanes, where sixteen folds one by
-  // one are sixty-four of each.
+  // Several rows at once are folded by transposition: after each addition a register holds twice as many rows of half
+  // as many lanes. Fifteen additions and thirty shuffles fold sixteen rows of sixteen lanes, where sixteen folds one
+  // by one are sixty-four of each.
 
-  /// Which lane goes to place p: first all first (or second) halves of a's blocks of `block` lanes, then b's, which count
-  /// from `size` on; blocks that lie within 128 bits stay in them, where shuffles are cheapest.
+  /// Which lane goes to place p: first all first (or second) halves of a's blocks of `block` lanes, then b's, which
+  /// count from `size` on; blocks that lie within 128 bits stay in them, where shuffles are cheapest.
   static constexpr int half_block(int block, bool second, int p) {
     constexpr int part = 16 / static_cast<int>(sizeof(T));
     const int within = block > part ? size : part;

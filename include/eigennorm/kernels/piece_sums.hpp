@@ -13,8 +13,8 @@
 
 namespace eigennorm::kernels {
 
-/// The sums of pieces, as many of each feature as a wave of samples has, and what has become of them so far: the contract's
-/// pairs, sixteens and parts (docs/arithmetic.md), continued from wave to wave.
+/// The sums of pieces, as many of each feature as a wave of samples has, and what has become of them so far: the
+/// contract's pairs, sixteens and parts (docs/arithmetic.md), continued from wave to wave.
 template <typename Scalar>
 class PieceSums {
  public:

@@ -6,9 +6,8 @@
 #include "eigennorm/kernels/block.hpp"
 
 /// \file
-/// The functions of BlockKernels, value by value: the arithmetic contract (docs/arithmetic.md) as plainly as
-/// can be. What every other kernel
-/// must equal to the bit, and what is used where there are no vectors (long double).
+/// The functions of BlockKernels, value by value: the arithmetic contract (docs/arithmetic.md) as plainly as can be.
+/// What every other kernel must equal to the bit, and what is used where there are no vectors (long double).
 
 #include "eigennorm/kernels/strict_begin.inl"
 

@@ -35,7 +35,8 @@ EIGENNORM_INLINE std::int64_t past_line(const Storage* y) {
   return static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(y) / sizeof(Storage)) & (line - 1);
 }
 
-/// Two kilobytes, so that writing to memory and computing take turns quickly. (With eight, both take up to twice as long.)
+/// Two kilobytes, so that writing to memory and computing take turns quickly. (With eight, both take up to twice as
+/// long.)
 static constexpr auto stage_size = static_cast<std::int64_t>(2048 / sizeof(Storage));
 
 /// Calls `write(r, to, store)` for each row. Short rows that follow each other but do not end with a line are put

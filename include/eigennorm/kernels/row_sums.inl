@@ -1,4 +1,5 @@
-// Inside Functions (functions.inl): the sums of rows, whose values follow each other in memory, and what follows from them.
+// Inside Functions (functions.inl): the sums of rows, whose values follow each other in memory, and what follows from
+// them.
 
 // ---- trees
 

@@ -84,7 +84,8 @@ class ScaledStatistics {
     return summary;
   }
 
-  /// Where values that have no place of their own are copied to: at once where they are scaled, if that is of their type.
+  /// Where values that have no place of their own are copied to: at once where they are scaled, if that is of their
+  /// type.
   Storage* copied() {
     if constexpr (std::is_same_v<Storage, Scalar>) {
       return values_;

@@ -1,8 +1,8 @@
 // Begins a region whose arithmetic is done as written, whatever the unit's flags and pragmas say outside: no sum in
-// another order, no product with a reciprocal, no comparison that takes NaN for impossible, no fused multiply-add unless
-// a kernel asks for one. What is left to the unit: errno and traps, on which no bit depends. (Functions of other
-// headers, such as std::isfinite or Eigen's expressions, are compiled as the unit says: what a result depends on does
-// not call them.) Ended by strict_end.inl. No include guard: it is meant to be included many times.
+// another order, no product with a reciprocal, no comparison that takes NaN for impossible, no fused multiply-add
+// unless a kernel asks for one. What is left to the unit: errno and traps, on which no bit depends. (Functions of
+// other headers, such as std::isfinite or Eigen's expressions, are compiled as the unit says: what a result depends
+// on does not call them.) Ended by strict_end.inl. No include guard: it is meant to be included many times.
 #if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || \
     (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0)
 #error "EigenNorm needs IEEE arithmetic: compile this file without -ffast-math (or -Ofast)."

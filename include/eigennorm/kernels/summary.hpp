@@ -32,10 +32,8 @@ constexpr bool has_sigma(Statistic statistic) { return statistic != Statistic::m
 
 #include "eigennorm/kernels/strict_begin.inl"
 
-/// The values of some blocks, mergeable: how many, their mean (as mean + low where Scalar is no narrower
-/// than Wide) and
-/// the sum of their squared deviations from it. Not centred: low and mean stay 0 and m2 is the sum of
-/// squares.
+/// The values of some blocks, mergeable: how many, their mean (as mean + low where Scalar is no narrower than Wide)
+/// and the sum of their squared deviations from it. Not centred: low and mean stay 0 and m2 is the sum of squares.
 template <typename Scalar>
 struct Summary {
   using W = Wide<Scalar>;
@@ -168,8 +166,8 @@ void append_rows(const BlockKernels<Storage, Scalar>& kernels, Statistic statist
   }
 }
 
-/// Appends a block of n values to each of at most `most_lanes` summaries, first or not in its segment: `shifts(h)` gives
-/// the shifts of first blocks, `sweep(h, sum, square)` the sums about any.
+/// Appends a block of n values to each of at most `most_lanes` summaries, first or not in its segment: `shifts(h)`
+/// gives the shifts of first blocks, `sweep(h, sum, square)` the sums about any.
 template <typename Scalar, typename Shifts, typename Sweep>
 void append_swept(Statistic statistic, std::int64_t n, std::int64_t lanes, bool first, const Shifts& shifts,
                   const Sweep& sweep, Summary<Scalar>* summaries) {

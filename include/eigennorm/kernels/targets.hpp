@@ -10,15 +10,13 @@
 #include <utility>
 
 /// \file
-/// The kernels for each instruction set, from one source. Every standard header comes first: included for
-/// the first time
-/// inside a target region, its inline functions would be emitted for that target.
+/// The kernels for each instruction set, from one source. Every standard header comes first: included for the first
+/// time inside a target region, its inline functions would be emitted for that target.
 
 #include "eigennorm/instruction_set.hpp"
 #include "eigennorm/kernels/block.hpp"
-// A unit built with -march=native and a plain one may be linked into one program. Kernels are weak symbols,
-// so without a
-// name of their own for each set of flags, link order would decide whose code is "baseline".
+// A unit built with -march=native and a plain one may be linked into one program. Kernels are weak symbols, so
+// without a name of their own for each set of flags, link order would decide whose code is "baseline".
 #if defined(__AVX512F__)
 #define EIGENNORM_UNIT unit_for_avx512
 #elif defined(__AVX2__)

@@ -44,9 +44,8 @@ struct Offsets {
   }
 };
 
-/// A walk over some of the axes, slowest in memory first. Neighbours of which the inner continues where the
-/// outer steps
-/// are merged, in all that a step adds; so a contiguous tensor is one axis, and numbering does not depend on
+/// A walk over some of the axes, slowest in memory first. Neighbours of which the inner continues where the outer
+/// steps are merged, in all that a step adds; so a contiguous tensor is one axis, and numbering does not depend on
 /// strides.
 struct Loop {
   int rank;

@@ -14,8 +14,8 @@
 #include "count.hpp"
 #include "rules.hpp"
 
-// Calls, and what must hold of each: a refused one changes no bit of anything; an accepted one has the bits of its twin,
-// the same call on packed copies, on this thread, with other instructions, and writes nothing but its result.
+// Calls, and what must hold of each: a refused one changes no bit of anything; an accepted one has the bits of its
+// twin, the same call on packed copies, on this thread, with other instructions, and writes nothing but its result.
 
 namespace fuzz {
 
@@ -27,9 +27,9 @@ constexpr std::clock_t seconds = __has_feature(address_sanitizer) ? 10 : 1;
 constexpr std::clock_t seconds = 1;
 #endif
 
-/// Whether `f` was accepted. Whatever else it throws is nobody's to catch. No call takes a second of the processor's time,
-/// whatever sizes it was given (ten, where each access is checked: the reference kernels go value by value); one that waits
-/// for ever is for libFuzzer to see.
+/// Whether `f` was accepted. Whatever else it throws is nobody's to catch. No call takes a second of the processor's
+/// time, whatever sizes it was given (ten, where each access is checked: the reference kernels go value by value);
+/// one that waits for ever is for libFuzzer to see.
 template <typename F>
 bool accepts(const F& f) {
   const std::clock_t begin = std::clock();

@@ -11,10 +11,10 @@
 // How far a result may be from the truth: 4 units of roundoff of float, 8 of double, times its natural scale
 // (natural_scales.hpp), after one rounding of the result itself where it is stored in 16 bits.
 //
-// One exception: **unbalanced sums**. Rounding errors of many different summands all but cancel. They do not where one
-// summand is more than a quarter of the sum, because every addition after it rounds at its size, nor where summands
-// repeat each other (constant data, plateaus), because each is rounded in the same way. What is allowed then is what a tree promises, 15 units, and one for
-// the result (docs/arithmetic.md).
+// One exception: **unbalanced sums**. Rounding errors of many different summands all but cancel. They do not where
+// one summand is more than a quarter of the sum, because every addition after it rounds at its size, nor where
+// summands repeat each other (constant data, plateaus), because each is rounded in the same way. What is allowed then
+// is what a tree promises, 15 units, and one for the result (docs/arithmetic.md).
 
 namespace fuzz {
 
