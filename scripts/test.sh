@@ -17,10 +17,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/setup.sh
 
 long=no
-every_set=OFF
+long_tests=OFF
 if [ "${1:-}" = --long ]; then
   long=yes
-  every_set=ON
+  long_tests=ON
   shift
 fi
 
@@ -43,7 +43,7 @@ fi
 install_missing
 
 build="$PWD/build"
-arguments=(-D EIGENNORM_WARNINGS_AS_ERRORS=OFF -D EIGENNORM_TEST_EVERY_SET="$every_set" "$@")
+arguments=(-D EIGENNORM_WARNINGS_AS_ERRORS=OFF -D EIGENNORM_LONG_TESTS="$long_tests" "$@")
 
 # What has passed, a line for each, for the end.
 passed=()

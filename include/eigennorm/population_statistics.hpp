@@ -100,8 +100,7 @@ class PopulationStatistics {
     sums_ = Sums(features, statistic == Statistic::mean_variance ? features : 0);
   }
 
-  /// Adds what a forward by batch statistics found. Every group counts as a batch: for InstanceNorm, every
-  /// sample.
+  /// Adds what a forward by batch statistics found. Every group counts as a batch: for InstanceNorm, every sample.
   /// Fails, unchanged, on moments that are empty, frozen, not finite, of another number of features or
   /// another statistic, and where the sums would leave the range of double.
   void observe(const Moments<Scalar>& moments) {
