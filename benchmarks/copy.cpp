@@ -52,16 +52,13 @@ Work make(const Workload& workload, Pass pass, int threads, bool streams) {
   const std::int64_t size = workload.size();
   const bool adds = pass == Pass::backward;
   return [=](const Buffers& b) {
-    pool->split(size, 16,
-                [&](std::int64_t first, std::int64_t last) { move(b, adds, streams, first, last); });
+    pool->split(size, 16, [&](std::int64_t first, std::int64_t last) { move(b, adds, streams, first, last); });
   };
 }
 
 }  // namespace
 
 Work copy(const Workload& workload, Pass pass, int threads) { return make(workload, pass, threads, false); }
-Work copy_streamed(const Workload& workload, Pass pass, int threads) {
-  return make(workload, pass, threads, true);
-}
+Work copy_streamed(const Workload& workload, Pass pass, int threads) { return make(workload, pass, threads, true); }
 
 }  // namespace benchmarks

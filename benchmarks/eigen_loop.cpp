@@ -74,8 +74,8 @@ Work rows(const Workload& workload, Pass pass, int threads) {
 }
 
 /// One channel of NCHW, plane by plane.
-void channel(const Buffers& b, Pass pass, State& s, std::int64_t samples, std::int64_t channels,
-             std::int64_t plane, std::int64_t c) {
+void channel(const Buffers& b, Pass pass, State& s, std::int64_t samples, std::int64_t channels, std::int64_t plane,
+             std::int64_t c) {
   const auto at = [=](std::int64_t n) { return (n * channels + c) * plane; };
   const auto count = static_cast<float>(samples * plane);
   float mean = s.mean[c], rstd = s.rstd[c];
@@ -89,8 +89,7 @@ void channel(const Buffers& b, Pass pass, State& s, std::int64_t samples, std::i
   }
   if (pass != Pass::backward) {
     const float factor = rstd * s.scale[c], offset = s.shift[c] - mean * factor;
-    for (std::int64_t n = 0; n < samples; ++n)
-      Out(b.y + at(n), plane) = In(b.x + at(n), plane) * factor + offset;
+    for (std::int64_t n = 0; n < samples; ++n) Out(b.y + at(n), plane) = In(b.x + at(n), plane) * factor + offset;
     return;
   }
   float sum = 0, product = 0;
@@ -110,8 +109,7 @@ Work planes(const Workload& workload, Pass pass, int threads) {
   const Workload w = workload;
   return [=](const Buffers& b) {
     state->pool.split(w.shape[1], 1, [&](std::int64_t first, std::int64_t last) {
-      for (std::int64_t c = first; c < last; ++c)
-        channel(b, pass, *state, w.shape[0], w.shape[1], w.plane(), c);
+      for (std::int64_t c = first; c < last; ++c) channel(b, pass, *state, w.shape[0], w.shape[1], w.plane(), c);
     });
   };
 }
@@ -147,8 +145,7 @@ Work interleaved(const Workload& workload, Pass pass) {
     const Values slope = product * rstd.square() / count, offset = sum / count, factor = rstd * s.scale;
     for (std::int64_t r = 0; r < rows; ++r) {
       Out(b.y + r * channels, channels) =
-          (In(b.dy + r * channels, channels) - offset - (In(b.x + r * channels, channels) - mean) * slope) *
-          factor;
+          (In(b.dy + r * channels, channels) - offset - (In(b.x + r * channels, channels) - mean) * slope) * factor;
     }
   };
 }

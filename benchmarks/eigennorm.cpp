@@ -75,8 +75,7 @@ Work make(const Workload& workload, Pass pass, int threads, InstructionSet set) 
 }
 
 Work make(const Workload& workload, Pass pass, int threads, InstructionSet set) {
-  return workload.shape.size() == 2 ? make<2>(workload, pass, threads, set)
-                                    : make<4>(workload, pass, threads, set);
+  return workload.shape.size() == 2 ? make<2>(workload, pass, threads, set) : make<4>(workload, pass, threads, set);
 }
 
 }  // namespace

@@ -61,8 +61,8 @@ bool backward(const Workload& w, State& s, const at::Tensor& x, const at::Tensor
       return true;
     case Layer::batch_norm:
     case Layer::batch_norm_last:
-      at::native_batch_norm_backward(dy, x, s.scale, s.running_mean, s.running_variance, s.mean, s.rstd, true,
-                                     epsilon, {true, true, true});
+      at::native_batch_norm_backward(dy, x, s.scale, s.running_mean, s.running_variance, s.mean, s.rstd, true, epsilon,
+                                     {true, true, true});
       return true;
     default:
       return false;

@@ -108,9 +108,7 @@ const char* name_of(Pass pass) {
   return pass == Pass::forward ? "forward" : pass == Pass::backward ? "backward" : "evaluate";
 }
 
-bool is_batch_norm(const Workload& w) {
-  return w.layer == Layer::batch_norm || w.layer == Layer::batch_norm_last;
-}
+bool is_batch_norm(const Workload& w) { return w.layer == Layer::batch_norm || w.layer == Layer::batch_norm_last; }
 
 /// Collects the median time of each benchmark.
 class Medians : public benchmark::BenchmarkReporter {
@@ -173,8 +171,8 @@ void write_table(std::ostream& out, const std::vector<Row>& rows) {
   for (std::size_t i = 0; i < systems().size(); ++i) out << "---|";
   out << '\n';
   for (const Row& row : rows) {
-    out << "| " << row.name << (row.hot ? " (hot)" : "") << " | " << row.pass << " | "
-        << rounded(row.microseconds) << " |";
+    out << "| " << row.name << (row.hot ? " (hot)" : "") << " | " << row.pass << " | " << rounded(row.microseconds)
+        << " |";
     for (const System& system : systems()) {
       const auto found = row.ratios.find(system.name);
       const bool ours = std::string(system.name) == "EigenNorm";
@@ -213,8 +211,7 @@ int main(int argc, char** argv) {
   std::size_t megabytes = 768;
   app.add_option("--threads", threads, "threads of each system")->check(CLI::Range(1, 64));
   app.add_option("--only", only, "workloads whose name and pass match this regular expression");
-  app.add_option("--repetitions", repetitions, "runs of each system; their median counts")
-      ->check(CLI::Range(1, 1000));
+  app.add_option("--repetitions", repetitions, "runs of each system; their median counts")->check(CLI::Range(1, 1000));
   app.add_option("--seconds", seconds, "time of all repetitions of one system together");
   app.add_option("--ring", megabytes, "memory for the buffers, in MB: many times the last cache");
   app.add_option("--table", table, "writes the table, as Markdown, here");
@@ -225,10 +222,9 @@ int main(int argc, char** argv) {
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
   mallopt(M_TRIM_THRESHOLD, 2000000000);
 
-  std::string options[] = {argv[0], "--benchmark_enable_random_interleaving=true",
-                           "--benchmark_repetitions=" + std::to_string(repetitions),
-                           "--benchmark_min_time=" + std::to_string(seconds) + EIGENNORM_SECONDS,
-                           "--benchmark_report_aggregates_only=true"};
+  std::string options[] = {
+      argv[0], "--benchmark_enable_random_interleaving=true", "--benchmark_repetitions=" + std::to_string(repetitions),
+      "--benchmark_min_time=" + std::to_string(seconds) + EIGENNORM_SECONDS, "--benchmark_report_aggregates_only=true"};
   std::vector<char*> pointers;
   for (std::string& option : options) pointers.push_back(option.data());
   int count = static_cast<int>(pointers.size());
@@ -245,8 +241,7 @@ int main(int argc, char** argv) {
       if (threads > 1 && workload.size() < 250000) continue;
       rows.push_back(measure(workload, pass, threads, ring));
       std::cout << full << ':';
-      for (const auto& [system, ratio] : rows.back().ratios)
-        std::cout << "  " << system << ' ' << rounded(ratio);
+      for (const auto& [system, ratio] : rows.back().ratios) std::cout << "  " << system << ' ' << rounded(ratio);
       std::cout << std::endl;
     }
   }

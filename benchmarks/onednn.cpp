@@ -35,8 +35,7 @@ memory filled(const engine& cpu, const memory::desc& description, float value) {
 template <typename Description>
 void finish(State& s, const Description& d, const memory::desc& parameters, bool backward) {
   s.work = primitive(d);
-  for (const int argument : {DNNL_ARG_SCALE, DNNL_ARG_SHIFT})
-    s.arguments[argument] = filled(s.cpu, parameters, 1);
+  for (const int argument : {DNNL_ARG_SCALE, DNNL_ARG_SHIFT}) s.arguments[argument] = filled(s.cpu, parameters, 1);
   s.arguments[DNNL_ARG_MEAN] = filled(s.cpu, d.mean_desc(), 0);
   s.arguments[DNNL_ARG_VARIANCE] = filled(s.cpu, d.variance_desc(), 1);
   if (backward) {
@@ -71,8 +70,8 @@ Work onednn(const Workload& w, Pass pass, int threads) {
       const layer_normalization_forward::primitive_desc forward(s.cpu, kind, data, data, eps, flags);
       if (backward) {
         finish(s,
-               layer_normalization_backward::primitive_desc(s.cpu, prop_kind::backward, data, data, data, eps,
-                                                            flags, forward),
+               layer_normalization_backward::primitive_desc(s.cpu, prop_kind::backward, data, data, data, eps, flags,
+                                                            forward),
                parameters, true);
       } else {
         finish(s, forward, parameters, false);
@@ -82,8 +81,8 @@ Work onednn(const Workload& w, Pass pass, int threads) {
       const group_normalization_forward::primitive_desc forward(s.cpu, kind, data, data, groups, eps, flags);
       if (backward) {
         finish(s,
-               group_normalization_backward::primitive_desc(s.cpu, prop_kind::backward, data, data, data,
-                                                            groups, eps, flags, forward),
+               group_normalization_backward::primitive_desc(s.cpu, prop_kind::backward, data, data, data, groups, eps,
+                                                            flags, forward),
                parameters, true);
       } else {
         finish(s, forward, parameters, false);
@@ -93,8 +92,8 @@ Work onednn(const Workload& w, Pass pass, int threads) {
       const batch_normalization_forward::primitive_desc forward(s.cpu, kind, data, data, eps, flags);
       if (backward) {
         finish(s,
-               batch_normalization_backward::primitive_desc(s.cpu, prop_kind::backward, data, data, data, eps,
-                                                            flags, forward),
+               batch_normalization_backward::primitive_desc(s.cpu, prop_kind::backward, data, data, data, eps, flags,
+                                                            forward),
                parameters, true);
       } else {
         finish(s, forward, parameters, false);

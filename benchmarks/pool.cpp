@@ -25,8 +25,7 @@ void Pool::run(std::int64_t size, std::int64_t unit, void (*call)(const void*, s
   Eigen::Barrier done(static_cast<unsigned>(pieces - 1));
   for (int piece = 1; piece < pieces; ++piece) {
     threads_->pool.Schedule([=, &done] {
-      call(function, std::min(piece * step, size),
-           piece + 1 == pieces ? size : std::min((piece + 1) * step, size));
+      call(function, std::min(piece * step, size), piece + 1 == pieces ? size : std::min((piece + 1) * step, size));
       done.Notify();
     });
   }

@@ -35,8 +35,7 @@ class Times : public benchmark::BenchmarkReporter {
 };
 
 /// How a family of sizes is timed: `run(size)` makes the work, which moves `values(size)` values.
-void sweep(const char* name, std::int64_t last,
-           const std::function<std::function<void()>(std::int64_t)>& make,
+void sweep(const char* name, std::int64_t last, const std::function<std::function<void()>(std::int64_t)>& make,
            const std::function<double(std::int64_t)>& values) {
   benchmark::ClearRegisteredBenchmarks();
   for (std::int64_t size = 1; size <= last; ++size) {
@@ -53,12 +52,10 @@ void sweep(const char* name, std::int64_t last,
   std::int64_t worst_size = 0;
   for (std::int64_t size = 1; size <= last; ++size) {
     std::vector<double> neighbours;
-    for (std::int64_t other = std::max<std::int64_t>(size - 5, 1); other <= std::min(size + 5, last);
-         ++other) {
+    for (std::int64_t other = std::max<std::int64_t>(size - 5, 1); other <= std::min(size + 5, last); ++other) {
       if (other != size) neighbours.push_back(times.seconds[other] / values(other));
     }
-    std::nth_element(neighbours.begin(),
-                     neighbours.begin() + static_cast<std::ptrdiff_t>(neighbours.size() / 2),
+    std::nth_element(neighbours.begin(), neighbours.begin() + static_cast<std::ptrdiff_t>(neighbours.size() / 2),
                      neighbours.end());
     const double ratio = times.seconds[size] / values(size) / neighbours[neighbours.size() / 2];
     if (ratio > worst) {
@@ -69,9 +66,8 @@ void sweep(const char* name, std::int64_t last,
     ++cliffs;
     std::cout << name << ", " << size << ": " << std::setprecision(3) << ratio << " times its neighbours\n";
   }
-  std::cout << name << ", 1 to " << last << ": " << cliffs
-            << " sizes above 1.3 times their neighbours; worst " << std::setprecision(3) << worst << " at "
-            << worst_size << std::endl;
+  std::cout << name << ", 1 to " << last << ": " << cliffs << " sizes above 1.3 times their neighbours; worst "
+            << std::setprecision(3) << worst << " at " << worst_size << std::endl;
 }
 
 }  // namespace
@@ -101,8 +97,8 @@ int main(int argc, char** argv) {
         backward ? "LayerNorm backward" : "LayerNorm forward", last,
         [&](std::int64_t n) -> std::function<void()> {
           const auto layer = std::make_shared<LayerNorm<float>>(n);
-          const auto x = std::make_shared<Matrix>(Matrix::Random(rows(n), n)),
-                     y = std::make_shared<Matrix>(*x), dx = std::make_shared<Matrix>(*x);
+          const auto x = std::make_shared<Matrix>(Matrix::Random(rows(n), n)), y = std::make_shared<Matrix>(*x),
+                     dx = std::make_shared<Matrix>(*x);
           layer->forward(*x, *y);
           if (!backward) return [=] { layer->forward(*x, *y); };
           return [=] { layer->backward(*x, *y, *dx); };

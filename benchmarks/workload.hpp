@@ -12,15 +12,7 @@
 
 namespace benchmarks {
 
-enum class Layer {
-  layer_norm,
-  rms_norm,
-  batch_norm,
-  batch_norm_last,
-  group_norm,
-  instance_norm,
-  weight_norm
-};
+enum class Layer { layer_norm, rms_norm, batch_norm, batch_norm_last, group_norm, instance_norm, weight_norm };
 enum class Pass { forward, backward, evaluate };
 
 /// One layer on one shape. Of batch_norm_last the channels are the last axis, of batch_norm axis 1.

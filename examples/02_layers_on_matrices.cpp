@@ -20,8 +20,7 @@ void check(const char* what, float error) {
 }
 
 int main() {
-  const Eigen::MatrixXf tokens =
-      Eigen::MatrixXf::Random(10, 48);  // one token a row, column-major: Eigen's default
+  const Eigen::MatrixXf tokens = Eigen::MatrixXf::Random(10, 48);  // one token a row, column-major: Eigen's default
 
   // LayerNorm over the last axis, against the formula written out.
   LayerNorm<float> layer(48);

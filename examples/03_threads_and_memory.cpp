@@ -46,8 +46,8 @@ bool threads_give_the_same_bits() {
                     (alone.shift.grad == shared.shift.grad).all();
 
   std::printf("LayerNorm forward on 4096 x 512: %.1f ms alone, %.1f ms on two threads; same bits: %s\n",
-              milliseconds([&] { alone.evaluate(x, y); }),
-              milliseconds([&] { shared.evaluate(x, y, {device}); }), same ? "yes" : "NO");
+              milliseconds([&] { alone.evaluate(x, y); }), milliseconds([&] { shared.evaluate(x, y, {device}); }),
+              same ? "yes" : "NO");
   return same;
 }
 
@@ -55,8 +55,7 @@ bool threads_give_the_same_bits() {
 /// The layer keeps the moments of one forward; here the caller keeps those of every step.
 class RecurrentNet {
  public:
-  RecurrentNet(Eigen::Index units, std::size_t steps)
-      : norm(units), moments_(steps), sums_(steps), states_(steps + 1) {
+  RecurrentNet(Eigen::Index units, std::size_t steps) : norm(units), moments_(steps), sums_(steps), states_(steps + 1) {
     weight = Matrix::Random(units, units);
     gradient = Matrix::Zero(units, units);
   }
@@ -122,8 +121,7 @@ bool recurrent_gradients_are_right() {
     compare(net.norm.scale.value[i], net.norm.scale.grad[i]);
     compare(net.norm.shift.value[i], net.norm.shift.grad[i]);
   }
-  std::printf("Recurrent net, %zu steps through one LayerNorm: gradients off by at most %.1e\n", steps,
-              worst);
+  std::printf("Recurrent net, %zu steps through one LayerNorm: gradients off by at most %.1e\n", steps, worst);
   return worst < 1e-7;
 }
 

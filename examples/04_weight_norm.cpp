@@ -63,8 +63,7 @@ int main() {
     const auto v = layer.v.row(0);
     const auto dv = layer.dv.row(0);
     const double cosine = v.dot(dv) / (v.norm() * dv.norm());
-    if (step % 100 == 0)
-      std::printf("%4d   %8.1e   %15.6f   %20.1e\n", step, 100 * dy.squaredNorm(), v.norm(), cosine);
+    if (step % 100 == 0) std::printf("%4d   %8.1e   %15.6f   %20.1e\n", step, 100 * dy.squaredNorm(), v.norm(), cosine);
     good = good && std::abs(cosine) < 1e-6 && v.norm() >= norm_before * (1 - 1e-14);
     norm_before = v.norm();
     layer.descend(0.5);
@@ -75,7 +74,7 @@ int main() {
   // A g that went through 0 is negative, and its v points the other way.
   const Eigen::ArrayXd g = layer.norm.scale.value.abs();
   const double lengths = (g.matrix() - teacher.rowwise().norm()).cwiseAbs().maxCoeff();
-  std::printf("\nw differs from the weight that made the data by %.1e, |g| from its rows' norms by %.1e\n",
-              error, lengths);
+  std::printf("\nw differs from the weight that made the data by %.1e, |g| from its rows' norms by %.1e\n", error,
+              lengths);
   return good && error < 1e-3 && lengths < 1e-3 ? 0 : 1;
 }

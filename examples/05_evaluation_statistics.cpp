@@ -24,8 +24,7 @@ class Data {
 
  private:
   std::mt19937 generator_{7};
-  std::normal_distribution<float> normal_{static_cast<float>(true_mean),
-                                          static_cast<float>(std::sqrt(true_variance))};
+  std::normal_distribution<float> normal_{static_cast<float>(true_mean), static_cast<float>(std::sqrt(true_variance))};
 };
 
 /// Prints a way's mean and variance over all features, and how much they scatter between features, which are
@@ -50,8 +49,8 @@ bool close(double value, double expected) { return std::abs(value - expected) < 
 
 int main() {
   bool good = true;
-  std::printf("The data: mean %.0f, variance %.0f; 1000 batches of 4, %d features\n\n", true_mean,
-              true_variance, feature_count);
+  std::printf("The data: mean %.0f, variance %.0f; 1000 batches of 4, %d features\n\n", true_mean, true_variance,
+              feature_count);
   std::printf("%-44s %6s %10s %10s\n", "", "mean", "variance", "scatter");
 
   // 1. Running statistics: averages that forward moves along. The unbiased estimator allows for the smallness
@@ -61,8 +60,7 @@ int main() {
   const RunningStatistics<float> biased = run(cumulative(), Estimator::biased);
   report("running, momentum_of_new(0.1): recent batches", recent.mean, recent.variance);
   good = close(report("running, cumulative()", all.mean, all.variance), true_variance) && good;
-  good = close(report("running, cumulative(), biased", biased.mean, biased.variance), 0.75 * true_variance) &&
-         good;
+  good = close(report("running, cumulative(), biased", biased.mean, biased.variance), 0.75 * true_variance) && good;
 
   // 2. Population statistics: the weights stand still, the training batches pass once more, nothing moves
   // meanwhile.
@@ -76,8 +74,7 @@ int main() {
   }
   const Estimate<float> algorithm2 = population.algorithm2();  // the paper's Algorithm 2
   const Estimate<float> pooled = population.pooled();          // as if all batches were one
-  good =
-      close(report("population, algorithm2()", algorithm2.mean, algorithm2.variance), true_variance) && good;
+  good = close(report("population, algorithm2()", algorithm2.mean, algorithm2.variance), true_variance) && good;
   good = close(report("population, pooled()", pooled.mean, pooled.variance), true_variance) && good;
   layer.running->assign(algorithm2);
 
@@ -100,8 +97,8 @@ int main() {
   const bool same_mean = (layer.running->mean == mean_before).all();
   std::printf("\nFrozen fine-tuning: loss %.1e, scale %.3f (sigma is 2), shift %.3f (the mean is 3)\n", loss,
               layer.scale.value.mean(), layer.shift.value.mean());
-  std::printf("forward has the bits of evaluate: %s; the running mean has not moved: %s\n",
-              same_bits ? "yes" : "NO", same_mean ? "yes" : "NO");
+  std::printf("forward has the bits of evaluate: %s; the running mean has not moved: %s\n", same_bits ? "yes" : "NO",
+              same_mean ? "yes" : "NO");
   good = good && same_bits && same_mean && loss < 1e-6F && close(layer.scale.value.mean(), 2) &&
          close(layer.shift.value.mean(), 3);
   return good ? 0 : 1;

@@ -39,8 +39,8 @@ void load(Normalization<float>& layer, const std::string& path) {
     file >> found >> size;
     file.get();  // the end of the line
     if (!file || found != name || size != values.size()) {
-      std::fprintf(stderr, "%s: expected %ld values of %s, got %ld of %s\n", path.c_str(),
-                   long(values.size()), std::string(name).c_str(), long(size), found.c_str());
+      std::fprintf(stderr, "%s: expected %ld values of %s, got %ld of %s\n", path.c_str(), long(values.size()),
+                   std::string(name).c_str(), long(size), found.c_str());
       std::exit(1);
     }
     file.read(reinterpret_cast<char*>(values.data()), static_cast<std::streamsize>(sizeof(values[0])) * size);
@@ -97,8 +97,7 @@ int main() {
     const Eigen::MatrixXf y = train(layer, generator);
     const Eigen::MatrixXf y_loaded = train(loaded, same_generator);
     same = same && y == y_loaded && same_bits(layer.scale.value, loaded.scale.value) &&
-           same_bits(layer.shift.value, loaded.shift.value) &&
-           same_bits(layer.running->mean, loaded.running->mean) &&
+           same_bits(layer.shift.value, loaded.shift.value) && same_bits(layer.running->mean, loaded.running->mean) &&
            same_bits(layer.running->variance, loaded.running->variance) &&
            layer.running->batches == loaded.running->batches;
   }

@@ -23,8 +23,8 @@ class FilterResponseNorm {
   using Images = Eigen::Tensor<Scalar, 4, Eigen::RowMajor>;  // samples, channels, height, width
 
   explicit FilterResponseNorm(std::int64_t channels, double eps = 1e-6)
-      : norm(Geometry{all_but(0, 1), over(1), channels, 0, "FilterResponseNorm", "channels"},
-             Statistic::mean_square, eps),
+      : norm(Geometry{all_but(0, 1), over(1), channels, 0, "FilterResponseNorm", "channels"}, Statistic::mean_square,
+             eps),
         threshold{Vector<Scalar>::Zero(channels), Vector<Scalar>::Zero(channels)} {}
 
   Images forward(const Images& x) { return clamped(norm.forward(x)); }
@@ -33,8 +33,7 @@ class FilterResponseNorm {
   /// dx, from the x of the last forward. Where y was not above the threshold, dz goes to the threshold
   /// instead of y.
   Images backward(const Images& x, const Images& dz) {
-    if (dz.dimensions() != x.dimensions())
-      fail("FilterResponseNorm: expected dz of x's shape, got another one");
+    if (dz.dimensions() != x.dimensions()) fail("FilterResponseNorm: expected dz of x's shape, got another one");
     Images dy = norm.evaluate(x);  // y again, to the bit, so that forward need not keep it
     const auto below = (planes(dy) <= limits(dy)).eval();
     const Vector<Scalar> by_plane = below.select(planes(dz), Scalar(0)).rowwise().sum();
@@ -103,8 +102,7 @@ int main() {
   bool good = true;
   const auto check = [&](const char* name, double* numbers, const double* gradients, Eigen::Index size) {
     double worst = 0;
-    for (Eigen::Index i = 0; i < size; ++i)
-      worst = std::max(worst, std::abs(difference(numbers[i]) - gradients[i]));
+    for (Eigen::Index i = 0; i < size; ++i) worst = std::max(worst, std::abs(difference(numbers[i]) - gradients[i]));
     std::printf("d%-10s %3ld values, off by at most %.1e\n", name, long(size), worst);
     good = good && worst < 1e-8;
   };
@@ -118,8 +116,8 @@ int main() {
     nearest = std::min(nearest, std::abs(distance));
     if (distance > 0) ++above;
   }
-  std::printf("%d of %ld values are above their threshold, none nearer to it than %.4f\n", above,
-              long(y.size()), nearest);
+  std::printf("%d of %ld values are above their threshold, none nearer to it than %.4f\n", above, long(y.size()),
+              nearest);
   good = good && nearest > 1e-3 && above > 20 && above < 100;
 
   check("x", x.data(), dx.data(), x.size());

@@ -56,8 +56,7 @@ void save(const PopulationStatistics<float>& population, const std::string& path
 void load(PopulationStatistics<float>& population, const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   population.for_each_state([&](std::string_view, auto& values) {
-    file.read(reinterpret_cast<char*>(values.data()),
-              static_cast<std::streamsize>(sizeof(values[0])) * values.size());
+    file.read(reinterpret_cast<char*>(values.data()), static_cast<std::streamsize>(sizeof(values[0])) * values.size());
   });
   if (!file) {
     std::fprintf(stderr, "%s ends too early\n", path.c_str());

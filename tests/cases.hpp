@@ -53,11 +53,9 @@ inline std::vector<Case> batch_norm_cases() {
       row("BatchNorm N x C", {7, 5}, formula({0}, 1), [](auto s) { return BatchNorm<decltype(s)>(5); }),
       row("BatchNorm two samples", {2, 3}, formula({0}, 1), [](auto s) { return BatchNorm<decltype(s)>(3); }),
       row("BatchNorm one channel", {9, 1}, formula({0}, 1), [](auto s) { return BatchNorm<decltype(s)>(1); }),
-      row("BatchNorm C x N", {4, 9}, formula({1}, 0),
-          [](auto s) { return BatchNorm<decltype(s)>(4, channels_on(0)); }),
+      row("BatchNorm C x N", {4, 9}, formula({1}, 0), [](auto s) { return BatchNorm<decltype(s)>(4, channels_on(0)); }),
       row("BatchNorm NCL", {5, 3, 7}, formula({0, 2}, 1), [](auto s) { return BatchNorm<decltype(s)>(3); }),
-      row("BatchNorm NCHW", {4, 3, 5, 2}, formula({0, 2, 3}, 1),
-          [](auto s) { return BatchNorm<decltype(s)>(3); }),
+      row("BatchNorm NCHW", {4, 3, 5, 2}, formula({0, 2, 3}, 1), [](auto s) { return BatchNorm<decltype(s)>(3); }),
       row("BatchNorm NCHW, eps 0", {3, 2, 3, 3}, formula({0, 2, 3}, 1, 0),
           [](auto s) { return BatchNorm<decltype(s)>(2, channels_on(1), 0.0); }),
       row("BatchNorm NHWC", {4, 5, 2, 3}, formula({0, 1, 2}, 3),
@@ -72,15 +70,11 @@ inline std::vector<Case> batch_norm_cases() {
           [](auto s) { return BatchNorm<decltype(s)>(3, channels_on(2)); }),
       row("BatchNorm rank 8", {2, 1, 2, 3, 1, 2, 2, 2}, formula({0, 1, 2, 4, 5, 6, 7}, 3),
           [](auto s) { return BatchNorm<decltype(s)>(3, channels_on(3)); }),
-      row("BatchNorm 67 channels", {9, 67}, formula({0}, 1),
-          [](auto s) { return BatchNorm<decltype(s)>(67); }),
+      row("BatchNorm 67 channels", {9, 67}, formula({0}, 1), [](auto s) { return BatchNorm<decltype(s)>(67); }),
       row("BatchNorm 71 samples", {71, 3}, formula({0}, 1), [](auto s) { return BatchNorm<decltype(s)>(3); }),
-      row("BatchNorm 129 samples", {129, 6}, formula({0}, 1),
-          [](auto s) { return BatchNorm<decltype(s)>(6); }),
-      row("BatchNorm 1030 channels", {3, 1030}, formula({0}, 1),
-          [](auto s) { return BatchNorm<decltype(s)>(1030); }),
-      row("BatchNorm 1217 samples", {1217, 2}, formula({0}, 1),
-          [](auto s) { return BatchNorm<decltype(s)>(2); }),
+      row("BatchNorm 129 samples", {129, 6}, formula({0}, 1), [](auto s) { return BatchNorm<decltype(s)>(6); }),
+      row("BatchNorm 1030 channels", {3, 1030}, formula({0}, 1), [](auto s) { return BatchNorm<decltype(s)>(1030); }),
+      row("BatchNorm 1217 samples", {1217, 2}, formula({0}, 1), [](auto s) { return BatchNorm<decltype(s)>(2); }),
       row("BatchNorm 1323 values a channel, NCHW", {3, 2, 21, 21}, formula({0, 2, 3}, 1),
           [](auto s) { return BatchNorm<decltype(s)>(2); }),
       row("BatchNorm 1323 values a channel, NHWC", {3, 21, 21, 3}, formula({0, 1, 2}, 3),
@@ -116,8 +110,7 @@ inline std::vector<Case> layer_norm_cases() {
       row("LayerNorm rank 1", {9}, formula({0}), [](auto s) { return LayerNorm<decltype(s)>(9); }),
       row("LayerNorm rank 3", {3, 2, 7}, formula({2}), [](auto s) { return LayerNorm<decltype(s)>(7); }),
       row("LayerNorm eps 0", {5, 8}, formula({1}, 0), [](auto s) { return LayerNorm<decltype(s)>(8, 0.0); }),
-      row("LayerNorm eps 1e-3", {5, 8}, formula({1}, 1e-3),
-          [](auto s) { return LayerNorm<decltype(s)>(8, 1e-3); }),
+      row("LayerNorm eps 1e-3", {5, 8}, formula({1}, 1e-3), [](auto s) { return LayerNorm<decltype(s)>(8, 1e-3); }),
       row("LayerNorm one value", {5, 1}, formula({1}), [](auto s) { return LayerNorm<decltype(s)>(1); }),
       row("LayerNorm two values", {6, 2}, formula({1}), [](auto s) { return LayerNorm<decltype(s)>(2); }),
       row("LayerNorm 28 x 28", {2, 28, 28}, formula({1, 2}),
@@ -142,8 +135,7 @@ inline std::vector<Case> layer_norm_cases() {
           [](auto s) {
             return LayerNorm<decltype(s)>({3, 4}, over(-2, -3));
           }),
-      row("LayerNorm over(0)", {5, 8}, formula({0}),
-          [](auto s) { return LayerNorm<decltype(s)>(5, over(0)); }),
+      row("LayerNorm over(0)", {5, 8}, formula({0}), [](auto s) { return LayerNorm<decltype(s)>(5, over(0)); }),
       row("LayerNorm over(0, 2)", {3, 4, 5}, formula({0, 2}),
           [](auto s) {
             return LayerNorm<decltype(s)>({3, 5}, over(0, 2));
@@ -160,8 +152,7 @@ inline std::vector<Case> layer_norm_cases() {
           [](auto s) {
             return LayerNorm<decltype(s)>({4, 6});
           }),
-      row("LayerNorm rank 7", {2, 3, 1, 2, 2, 1, 5}, formula({6}),
-          [](auto s) { return LayerNorm<decltype(s)>(5); }),
+      row("LayerNorm rank 7", {2, 3, 1, 2, 2, 1, 5}, formula({6}), [](auto s) { return LayerNorm<decltype(s)>(5); }),
       row("LayerNorm rank 8", {2, 1, 3, 2, 1, 2, 2, 3}, formula({2, 7}),
           [](auto s) {
             return LayerNorm<decltype(s)>({3, 3}, over(2, 7));
@@ -171,15 +162,12 @@ inline std::vector<Case> layer_norm_cases() {
       row("LayerNorm 65 values", {5, 65}, formula({1}), [](auto s) { return LayerNorm<decltype(s)>(65); }),
       row("LayerNorm 70 rows", {70, 3}, formula({1}), [](auto s) { return LayerNorm<decltype(s)>(3); }),
       row("LayerNorm 768 values", {6, 768}, formula({1}), [](auto s) { return LayerNorm<decltype(s)>(768); }),
-      row("LayerNorm 1024 values", {2, 1024}, formula({1}),
-          [](auto s) { return LayerNorm<decltype(s)>(1024); }),
-      row("LayerNorm 1025 values", {2, 1025}, formula({1}),
-          [](auto s) { return LayerNorm<decltype(s)>(1025); }),
+      row("LayerNorm 1024 values", {2, 1024}, formula({1}), [](auto s) { return LayerNorm<decltype(s)>(1024); }),
+      row("LayerNorm 1025 values", {2, 1025}, formula({1}), [](auto s) { return LayerNorm<decltype(s)>(1025); }),
       row("LayerNorm 2100 values, over(0)", {2100, 3}, formula({0}),
           [](auto s) { return LayerNorm<decltype(s)>(2100, over(0)); }),
       row("LayerNorm 1030 rows", {1030, 4}, formula({1}), [](auto s) { return LayerNorm<decltype(s)>(4); }),
-      row("LayerNorm 70001 values", {1, 70001}, formula({1}),
-          [](auto s) { return LayerNorm<decltype(s)>(70001); }),
+      row("LayerNorm 70001 values", {1, 70001}, formula({1}), [](auto s) { return LayerNorm<decltype(s)>(70001); }),
       row("LayerNorm without parameters", {4, 10}, Formula{{1}, {1}, Kind::mean_variance, 1e-5},
           [](auto s) {
             LayerNorm<decltype(s)> layer(10);
@@ -201,14 +189,12 @@ inline std::vector<Case> layer_norm_cases() {
           }),
       row("RMSNorm last axis", {4, 10}, rms_formula({1}), [](auto s) { return RMSNorm<decltype(s)>(10); }),
       row("RMSNorm rank 1", {11}, rms_formula({0}), [](auto s) { return RMSNorm<decltype(s)>(11); }),
-      row("RMSNorm one value", {4, 1}, rms_formula({1}, 0.1),
-          [](auto s) { return RMSNorm<decltype(s)>(1, 0.1); }),
+      row("RMSNorm one value", {4, 1}, rms_formula({1}, 0.1), [](auto s) { return RMSNorm<decltype(s)>(1, 0.1); }),
       row("RMSNorm 3 x 5", {2, 3, 5}, rms_formula({1, 2}),
           [](auto s) {
             return RMSNorm<decltype(s)>({3, 5});
           }),
-      row("RMSNorm over(1)", {2, 6, 3, 4}, rms_formula({1}),
-          [](auto s) { return RMSNorm<decltype(s)>(6, over(1)); }),
+      row("RMSNorm over(1)", {2, 6, 3, 4}, rms_formula({1}), [](auto s) { return RMSNorm<decltype(s)>(6, over(1)); }),
       row("RMSNorm rank 5, eps 0", {2, 3, 2, 2, 7}, rms_formula({4}, 0),
           [](auto s) { return RMSNorm<decltype(s)>(7, 0.0); }),
       row("RMSNorm with a shift", {4, 6}, rms_formula({1}),
@@ -217,8 +203,7 @@ inline std::vector<Case> layer_norm_cases() {
             layer.use_shift(true);
             return layer;
           }),
-      row("RMSNorm 1500 values", {2, 1500}, rms_formula({1}),
-          [](auto s) { return RMSNorm<decltype(s)>(1500); }),
+      row("RMSNorm 1500 values", {2, 1500}, rms_formula({1}), [](auto s) { return RMSNorm<decltype(s)>(1500); }),
   };
 }
 
@@ -240,8 +225,7 @@ inline std::vector<Case> group_norm_cases() {
       row("GroupNorm N x C", {7, 6}, formula({1}, 1, 3), [](auto s) { return GroupNorm<decltype(s)>(3, 6); }),
       row("GroupNorm NLC", {2, 5, 6}, formula({1, 2}, 2, 3),
           [](auto s) { return GroupNorm<decltype(s)>(3, 6, channels_on(-1)); }),
-      row("GroupNorm one group", {3, 4, 5}, formula({1, 2}, 1, 1),
-          [](auto s) { return GroupNorm<decltype(s)>(1, 4); }),
+      row("GroupNorm one group", {3, 4, 5}, formula({1, 2}, 1, 1), [](auto s) { return GroupNorm<decltype(s)>(1, 4); }),
       row("GroupNorm a group for every channel", {3, 4, 5}, formula({1, 2}, 1, 4),
           [](auto s) { return GroupNorm<decltype(s)>(4, 4); }),
       row("GroupNorm eps 1e-3", {2, 4, 3}, formula({1, 2}, 1, 2, 1e-3),
@@ -264,10 +248,8 @@ inline std::vector<Case> group_norm_cases() {
           [](auto s) { return InstanceNorm<decltype(s)>(3); }),
       row("InstanceNorm NHWC", {2, 4, 5, 3}, formula({1, 2}, 3, 1),
           [](auto s) { return InstanceNorm<decltype(s)>(3, channels_on(-1)); }),
-      row("InstanceNorm NCL", {4, 3, 9}, formula({2}, 1, 1),
-          [](auto s) { return InstanceNorm<decltype(s)>(3); }),
-      row("InstanceNorm one value", {2, 3, 1}, formula({2}, 1, 1),
-          [](auto s) { return InstanceNorm<decltype(s)>(3); }),
+      row("InstanceNorm NCL", {4, 3, 9}, formula({2}, 1, 1), [](auto s) { return InstanceNorm<decltype(s)>(3); }),
+      row("InstanceNorm one value", {2, 3, 1}, formula({2}, 1, 1), [](auto s) { return InstanceNorm<decltype(s)>(3); }),
       row("InstanceNorm two sample axes", {2, 3, 2, 5}, formula({3}, 1, 1),
           [](auto s) { return InstanceNorm<decltype(s)>(3, channels_on(1), samples_on(0, 2)); }),
       row("InstanceNorm NCHW, running statistics", {3, 2, 4, 3}, formula({2, 3}, 1, 1),
@@ -310,12 +292,10 @@ inline std::vector<Case> weight_norm_cases() {
           [](auto s) { return WeightNorm<decltype(s)>(6); }),
       row("WeightNorm convolution", {6, 3, 3, 3}, formula({1, 2, 3}, {0}),
           [](auto s) { return WeightNorm<decltype(s)>(6); }),
-      row("WeightNorm 1200 inputs", {3, 1200}, formula({1}, {0}),
-          [](auto s) { return WeightNorm<decltype(s)>(3); }),
+      row("WeightNorm 1200 inputs", {3, 1200}, formula({1}, {0}), [](auto s) { return WeightNorm<decltype(s)>(3); }),
       row("WeightNorm 1200 inputs, axis 1", {1200, 3}, formula({0}, {1}),
           [](auto s) { return WeightNorm<decltype(s)>(3, outputs_on(1)); }),
-      row("WeightNorm 70 outputs", {70, 9}, formula({1}, {0}),
-          [](auto s) { return WeightNorm<decltype(s)>(70); }),
+      row("WeightNorm 70 outputs", {70, 9}, formula({1}, {0}), [](auto s) { return WeightNorm<decltype(s)>(70); }),
   };
 }
 
@@ -326,37 +306,27 @@ inline std::vector<Case> generic_cases() {
   using eigennorm::over;
   using eigennorm::Statistic;
   return {
-      row("Normalization, two feature axes kept apart", {3, 7, 2},
-          Formula{{1}, {0, 2}, Kind::mean_variance, 1e-5},
+      row("Normalization, two feature axes kept apart", {3, 7, 2}, Formula{{1}, {0, 2}, Kind::mean_variance, 1e-5},
           [](auto s) {
             using Scalar = decltype(s);
             Normalization<Scalar> layer(over(1), over(0, 2), {3, 2}, Statistic::mean_variance, 1e-5);
             layer.running.emplace(6);
             return layer;
           }),
-      row("Normalization, features partly averaged", {3, 4, 5},
-          Formula{{1, 2}, {0, 1}, Kind::mean_variance, 1e-5},
+      row("Normalization, features partly averaged", {3, 4, 5}, Formula{{1, 2}, {0, 1}, Kind::mean_variance, 1e-5},
           [](auto s) {
             return Normalization<decltype(s)>(over(1, 2), over(0, 1), {3, 4}, Statistic::mean_variance, 1e-5);
           }),
       row("Normalization, features elsewhere", {4, 3, 5}, Formula{{2}, {1}, Kind::mean_variance, 1e-5},
-          [](auto s) {
-            return Normalization<decltype(s)>(over(2), over(1), {3}, Statistic::mean_variance, 1e-5);
-          }),
+          [](auto s) { return Normalization<decltype(s)>(over(2), over(1), {3}, Statistic::mean_variance, 1e-5); }),
       row("Normalization, features on one of two averaged axes", {20, 2, 5},
           Formula{{1, 2}, {2}, Kind::mean_variance, 1e-5},
-          [](auto s) {
-            return Normalization<decltype(s)>(over(1, 2), over(2), {5}, Statistic::mean_variance, 1e-5);
-          }),
+          [](auto s) { return Normalization<decltype(s)>(over(1, 2), over(2), {5}, Statistic::mean_variance, 1e-5); }),
       row("Normalization, one scale for all", {4, 6}, Formula{{1}, {}, Kind::mean_variance, 1e-5},
-          [](auto s) {
-            return Normalization<decltype(s)>(over(1), no_axes, 1, Statistic::mean_variance, 1e-5);
-          }),
+          [](auto s) { return Normalization<decltype(s)>(over(1), no_axes, 1, Statistic::mean_variance, 1e-5); }),
       row("Normalization, mean square per sample and channel", {2, 3, 4, 3},
           Formula{{2, 3}, {1}, Kind::mean_square, 1e-6},
-          [](auto s) {
-            return Normalization<decltype(s)>(over(2, 3), over(1), {3}, Statistic::mean_square, 1e-6);
-          }),
+          [](auto s) { return Normalization<decltype(s)>(over(2, 3), over(1), {3}, Statistic::mean_square, 1e-6); }),
       row("Normalization, mean alone, of each row", {5, 6}, Formula{{1}, {1}, Kind::mean},
           [](auto s) { return Normalization<decltype(s)>(over(1), over(1), {6}, Statistic::mean, 0.0); }),
       row("Normalization, mean square in groups of channels", {2, 6, 5},

@@ -52,8 +52,7 @@ watch::Bytes bits(const FieldType& field) {
 /// could differ.
 Numbers uniform(std::size_t size, Random& random, double offset, double factor) {
   Numbers numbers(size);
-  for (Real& number : numbers)
-    number = (offset + std::floor(std::ldexp(random.uniform(), 23)) / 1048576 - 4) * factor;
+  for (Real& number : numbers) number = (offset + std::floor(std::ldexp(random.uniform(), 23)) / 1048576 - 4) * factor;
   return numbers;
 }
 
@@ -61,8 +60,7 @@ Numbers uniform(std::size_t size, Random& random, double offset, double factor) 
 template <typename Scalar>
 void set_parameters(eigennorm::Normalization<Scalar>& layer, Random& random) {
   const auto draw = [&](eigennorm::Vector<Scalar>& values, double lowest) {
-    for (Scalar& value : values)
-      value = static_cast<Scalar>(lowest + std::floor(random.uniform() * 4096) / 1024);
+    for (Scalar& value : values) value = static_cast<Scalar>(lowest + std::floor(random.uniform() * 4096) / 1024);
   };
   draw(layer.scale.value, -2);
   draw(layer.shift.value, -2);
@@ -81,8 +79,8 @@ std::string digest() {
   std::uint64_t seed = 0;
   for (const Case& which : cases()) {
     // About zero, far from it, and so large that squares leave the range of float.
-    for (const auto& [offset, factor] : std::vector<std::pair<double, double>>{
-             {0.25, 1}, {is_wide ? 10000 : 40, 1}, {0.5, is_wide ? 0x1p90 : 1024}}) {
+    for (const auto& [offset, factor] :
+         std::vector<std::pair<double, double>>{{0.25, 1}, {is_wide ? 10000 : 40, 1}, {0.5, is_wide ? 0x1p90 : 1024}}) {
       Random random(++seed);
       auto layer = which.layer<Scalar>();
       set_parameters(layer, random);

@@ -165,8 +165,7 @@ inline Numbers normalized(const Roles& roles, const Statistics& given, const Num
   return xhat;
 }
 
-inline Numbers forward(const Roles& roles, const Statistics& given, const Parameters& parameters,
-                       const Numbers& x) {
+inline Numbers forward(const Roles& roles, const Statistics& given, const Parameters& parameters, const Numbers& x) {
   Numbers y = normalized(roles, given, x);
   for (std::size_t i = 0; i < x.size(); ++i) {
     y[i] = y[i] * parameters.scale_of(roles.feature[i]) + parameters.shift_of(roles.feature[i]);
@@ -245,51 +244,6 @@ inline Running moved(const Formula& formula, const Roles& roles, const Statistic
     if (formula.kind == Kind::mean_variance) {
       result.variance[feature] += momentum * (value.variance[feature] - old.variance[feature]);
     }
-  }
-  return result;
-}
-
-/// The sizes at which errors are judged: not the result's, which may be small by cancellation, but that of
-/// the summands it is made of.
-/// Nothing in them grows with |mean| / sigma, or with the number of values.
-struct Scales {
-  Numbers y;      // (|xhat| + s / sigma) |scale| + |shift|, s the root mean square of x - mu
-  Numbers dx;     // rstd * (the largest |d| of the group + |xhat| * mean |d * xhat|), d = dy * scale
-  Numbers scale;  // sum of |dy| (|xhat| + s / sigma)
-  Numbers shift;  // sum of |dy|
-};
-
-/// s stands for the rounding of a mean that was computed from the data, and is absent where there is none.
-inline Scales natural_scales(const Formula& formula, const Roles& roles, const Statistics& given,
-                             const Parameters& parameters, const Numbers& x, const Numbers& dy, bool fixed) {
-  const Numbers xhat = normalized(roles, given, x);
-  Scales result;
-  result.scale.assign(roles.features, 0);
-  result.shift.assign(roles.features, 0);
-  Numbers largest(roles.groups, 0), products(roles.groups, 0);
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    const std::size_t feature = roles.feature[i];
-    const Real gradient = std::abs(dy[i] * parameters.scale_of(feature));
-    const std::size_t group = roles.group[i];
-    const bool by_own_mean = formula.centred() && !fixed;
-    const Real spread =
-        std::abs(xhat[i]) + (by_own_mean ? std::sqrt(given.variance[group]) * given.rstd[group] : 0);
-    result.y.push_back(spread * std::abs(parameters.scale_of(feature)) +
-                       std::abs(parameters.shift_of(feature)));
-    result.dx.push_back(gradient * given.rstd[roles.group[i]]);
-    result.scale[feature] += std::abs(dy[i]) * spread;
-    result.shift[feature] += std::abs(dy[i]);
-    largest[roles.group[i]] = std::max(largest[roles.group[i]], result.dx[i]);
-    products[roles.group[i]] += result.dx[i] * std::abs(xhat[i]);
-  }
-  if (fixed) return result;
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    const std::size_t group = roles.group[i];
-    // Weights are divided by a norm, not averaged: a value's gradient is made of its own dw and of the sum.
-    const bool summed = formula.kind == Kind::sum_square;
-    const Real share = summed ? 1 : static_cast<Real>(roles.count);
-    const Real slope = formula.kind == Kind::mean ? 0 : std::abs(xhat[i]) * products[group] / share;
-    result.dx[i] = (summed ? result.dx[i] : largest[group]) + slope;
   }
   return result;
 }

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <eigennorm/eigennorm.hpp>
 #include <limits>
 #include <random>
@@ -14,7 +13,9 @@
 #include <utility>
 #include <vector>
 
+#include "natural_scales.hpp"
 #include "reference.hpp"
+#include "same_bits.hpp"
 
 // What the tests share: random numbers that are the same everywhere, tensors of any rank and order, the verbs
 // on them, and how an error is measured.
@@ -22,6 +23,7 @@
 namespace test {
 
 using reference::Numbers;
+using reference::own_scale;
 using reference::Real;
 using reference::Sizes;
 
@@ -134,10 +136,6 @@ class Field {
     return {data(), dimensions<Rank>()};
   }
 
-  friend bool same_bits(const Field& a, const Field& b) {
-    return a.shape_ == b.shape_ && std::memcmp(a.data(), b.data(), a.size_ * sizeof(Data)) == 0;
-  }
-
  private:
   template <int Rank>
   Eigen::array<Eigen::Index, Rank> dimensions() const {
@@ -157,16 +155,8 @@ using FloatingFields = std::tuple<Field<float, Eigen::RowMajor>, Field<float, Ei
                                   Field<double, Eigen::RowMajor>, Field<double, Eigen::ColMajor>>;
 using AllFields =
     std::tuple<Field<float, Eigen::RowMajor>, Field<float, Eigen::ColMajor>, Field<double, Eigen::RowMajor>,
-               Field<double, Eigen::ColMajor>, Field<Eigen::half, Eigen::RowMajor>,
-               Field<Eigen::half, Eigen::ColMajor>, Field<Eigen::bfloat16, Eigen::RowMajor>,
-               Field<Eigen::bfloat16, Eigen::ColMajor>>;
-
-template <typename Scalar>
-bool same_bits(const eigennorm::Vector<Scalar>& a, const eigennorm::Vector<Scalar>& b) {
-  if (a.size() != b.size()) return false;
-  return a.size() == 0 ||
-         std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.size()) * sizeof(Scalar)) == 0;
-}
+               Field<double, Eigen::ColMajor>, Field<Eigen::half, Eigen::RowMajor>, Field<Eigen::half, Eigen::ColMajor>,
+               Field<Eigen::bfloat16, Eigen::RowMajor>, Field<Eigen::bfloat16, Eigen::ColMajor>>;
 
 /// Calls `work` with the rank as a type.
 template <typename Work>
@@ -201,16 +191,15 @@ void forward(eigennorm::Normalization<Scalar>& layer, const Field<Data, Order>& 
 }
 
 template <typename Scalar, typename Data, int Order>
-void evaluate(const eigennorm::Normalization<Scalar>& layer, const Field<Data, Order>& x,
-              Field<Data, Order>& y, const eigennorm::Context<Scalar>& context = {}) {
+void evaluate(const eigennorm::Normalization<Scalar>& layer, const Field<Data, Order>& x, Field<Data, Order>& y,
+              const eigennorm::Context<Scalar>& context = {}) {
   with_rank(x.shape().size(),
             [&](auto rank) { layer.evaluate(x.template map<rank>(), y.template map<rank>(), context); });
 }
 
 template <typename Scalar, typename Data, int Order>
-void backward(eigennorm::Normalization<Scalar>& layer, const Field<Data, Order>& x,
-              const Field<Data, Order>& dy, Field<Data, Order>& dx,
-              const eigennorm::Context<Scalar>& context = {}) {
+void backward(eigennorm::Normalization<Scalar>& layer, const Field<Data, Order>& x, const Field<Data, Order>& dy,
+              Field<Data, Order>& dx, const eigennorm::Context<Scalar>& context = {}) {
   with_rank(x.shape().size(), [&](auto rank) {
     layer.backward(x.template map<rank>(), dy.template map<rank>(), dx.template map<rank>(), context);
   });
@@ -269,8 +258,7 @@ Tolerance tolerance() {
 
 /// The largest error in units of roundoff of its scale. Infinite where sizes differ or a result is not a
 /// number.
-inline Real worst(const Numbers& got, const Numbers& truth, const Numbers& scale,
-                  const Tolerance& tolerance) {
+inline Real worst(const Numbers& got, const Numbers& truth, const Numbers& scale, const Tolerance& tolerance) {
   const Real infinity = std::numeric_limits<Real>::infinity();
   if (got.size() != truth.size() || got.size() != scale.size()) return infinity;
   Real worst = 0;
@@ -282,16 +270,6 @@ inline Real worst(const Numbers& got, const Numbers& truth, const Numbers& scale
     if (!(units <= worst)) worst = std::isnan(units) ? infinity : units;
   }
   return worst;
-}
-
-/// The natural scale of a quantity that is not a sum of known summands.
-inline Numbers own_scale(const Numbers& truth) {
-  Real square = 0;
-  for (const Real value : truth) square += value * value;
-  const Real root_mean_square = truth.empty() ? 0 : std::sqrt(square / static_cast<Real>(truth.size()));
-  Numbers scale;
-  for (const Real value : truth) scale.push_back(std::max(std::abs(value), root_mean_square));
-  return scale;
 }
 
 /// Normal data about `offset`, with a mean that differs between neighbouring features.

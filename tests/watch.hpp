@@ -4,7 +4,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <initializer_list>
 #include <iterator>
 #include <stdexcept>
@@ -12,6 +11,8 @@
 #include <vector>
 
 #include <eigennorm/eigennorm.hpp>
+
+#include "same_bits.hpp"
 
 // Bits of everything that a call could change, so that two states can be compared, signs of zeros and
 // payloads of NaNs included.
@@ -23,11 +24,9 @@ using Bytes = std::vector<unsigned char>;
 template <typename T>
 void add(Bytes& bytes, const T* data, std::int64_t count) {
   const auto* begin = reinterpret_cast<const unsigned char*>(data);
-  // Of the sixteen bytes of a long double ten have a meaning.
-  constexpr std::size_t width = sizeof(T) == 16 ? 10 : sizeof(T);
   for (std::int64_t i = 0; i < count; ++i) {
     const unsigned char* value = begin + static_cast<std::size_t>(i) * sizeof(T);
-    std::copy(value, value + width, std::back_inserter(bytes));
+    std::copy(value, value + test::value_bytes<T>, std::back_inserter(bytes));
   }
 }
 
@@ -83,11 +82,6 @@ Bytes bits(const eigennorm::Normalization<Scalar>& layer) {
   return bytes;
 }
 
-template <typename A, typename B>
-bool same_bits(const A& a, const B& b) {
-  return bits(a) == bits(b);
-}
-
 template <typename... Watched>
 std::vector<Bytes> bits_of_all(const Watched&... watched) {
   std::vector<Bytes> all;
@@ -112,8 +106,7 @@ std::string refused(const std::string& owner, std::initializer_list<std::string>
   }
   if (text.compare(0, owner.size(), owner) != 0) return "does not begin with " + owner + ": " + text;
   const char after_owner = text.size() > owner.size() ? text[owner.size()] : ' ';
-  if (after_owner != ':' && after_owner != ',')
-    return "does not begin with the name " + owner + " alone: " + text;
+  if (after_owner != ':' && after_owner != ',') return "does not begin with the name " + owner + " alone: " + text;
   for (const std::string& part : parts) {
     if (text.find(part, owner.size()) == std::string::npos) return "does not say " + part + ": " + text;
   }

@@ -55,8 +55,8 @@ inline Dataset select(const Dataset& from, const std::vector<Eigen::Index>& rows
 }
 
 /// Pixels divided by `largest`, the pixel value that stands for full ink.
-inline Dataset read_dataset(const std::filesystem::path& images_path,
-                            const std::filesystem::path& labels_path, float largest) {
+inline Dataset read_dataset(const std::filesystem::path& images_path, const std::filesystem::path& labels_path,
+                            float largest) {
   const IdxImages images = read_idx_images(images_path);
   const IdxLabels labels = read_idx_labels(labels_path, images.rows(), classes);
   return {images.cast<float>() / largest, labels.cast<int>()};
@@ -64,8 +64,7 @@ inline Dataset read_dataset(const std::filesystem::path& images_path,
 
 /// The first `count` rows of `order`, which loses them.
 inline std::vector<Eigen::Index> take(std::vector<Eigen::Index>& order, std::size_t count) {
-  if (order.size() <= count)
-    throw std::runtime_error("too few images to split: " + std::to_string(order.size()));
+  if (order.size() <= count) throw std::runtime_error("too few images to split: " + std::to_string(order.size()));
   const auto middle = order.begin() + static_cast<std::ptrdiff_t>(count);
   std::vector<Eigen::Index> taken(order.begin(), middle);
   order.erase(order.begin(), middle);
@@ -75,8 +74,7 @@ inline std::vector<Eigen::Index> take(std::vector<Eigen::Index>& order, std::siz
 /// The 1,797 digits in a fixed random order: 397 to test, 200 to validate, 1,200 to train. Pixels are 0
 /// to 16.
 inline Data read_digits(const std::filesystem::path& folder) {
-  const Dataset all =
-      read_dataset(folder / "digits-images.idx3-ubyte", folder / "digits-labels.idx1-ubyte", 16.0F);
+  const Dataset all = read_dataset(folder / "digits-images.idx3-ubyte", folder / "digits-labels.idx1-ubyte", 16.0F);
   Generator generator(1998);
   std::vector<Eigen::Index> order = shuffled(all.size(), generator);
   const std::vector<Eigen::Index> test = take(order, 397);
@@ -88,8 +86,7 @@ inline Data read_digits(const std::filesystem::path& folder) {
 /// MNIST's own 60,000 and 10,000; 5,000 of the former, drawn at random once and for all, validate. Pixels are
 /// 0 to 255.
 inline Data read_mnist(const std::filesystem::path& folder) {
-  const Dataset all =
-      read_dataset(folder / "train-images-idx3-ubyte", folder / "train-labels-idx1-ubyte", 255.0F);
+  const Dataset all = read_dataset(folder / "train-images-idx3-ubyte", folder / "train-labels-idx1-ubyte", 255.0F);
   Dataset test = read_dataset(folder / "t10k-images-idx3-ubyte", folder / "t10k-labels-idx1-ubyte", 255.0F);
   if (test.inputs.cols() != all.inputs.cols()) {
     throw std::runtime_error(folder.string() + ": training images have " + std::to_string(all.inputs.cols()) +
@@ -98,8 +95,8 @@ inline Data read_mnist(const std::filesystem::path& folder) {
   Generator generator(1998);
   std::vector<Eigen::Index> order = shuffled(all.size(), generator);
   const std::vector<Eigen::Index> validation = take(order, 5000);
-  return {"mnist", "MNIST, 70,000 handwritten digits of 28 x 28 pixels", select(all, order),
-          select(all, validation), std::move(test)};
+  return {"mnist", "MNIST, 70,000 handwritten digits of 28 x 28 pixels", select(all, order), select(all, validation),
+          std::move(test)};
 }
 
 /// Deals out the samples in random order, again and again; what is too few for a batch at an epoch's end is

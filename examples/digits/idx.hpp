@@ -48,8 +48,7 @@ class IdxFile {
     const std::size_t values = bytes_.size() - header;
     if (static_cast<double>(values) != announced) {
       fail((static_cast<double>(values) < announced ? "truncated" : "too long") +
-           std::string(": its header announces ") + shape + " values, the file has " +
-           std::to_string(values));
+           std::string(": its header announces ") + shape + " values, the file has " + std::to_string(values));
     }
   }
 
@@ -59,9 +58,7 @@ class IdxFile {
     return reinterpret_cast<const std::uint8_t*>(bytes_.data()) + 4 * (1 + sizes_.size());
   }
 
-  [[noreturn]] void fail(const std::string& text) const {
-    throw std::runtime_error(path_.string() + ": " + text);
-  }
+  [[noreturn]] void fail(const std::string& text) const { throw std::runtime_error(path_.string() + ": " + text); }
 
  private:
   std::uint32_t word(std::size_t offset) const {
@@ -101,8 +98,7 @@ inline IdxLabels read_idx_labels(const std::filesystem::path& path, Eigen::Index
   std::copy_n(file.values(), images, labels.data());
   const int largest = labels.maxCoeff();
   if (largest >= classes) {
-    file.fail("has a label " + std::to_string(largest) + ", expected labels below " +
-              std::to_string(classes));
+    file.fail("has a label " + std::to_string(largest) + ", expected labels below " + std::to_string(classes));
   }
   return labels;
 }

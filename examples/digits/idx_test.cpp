@@ -36,8 +36,7 @@ Bytes longer(Bytes bytes) {
 
 void read(const std::filesystem::path& folder) {
   const digits::IdxImages images = digits::read_idx_images(folder / "digits-images.idx3-ubyte");
-  const digits::IdxLabels labels =
-      digits::read_idx_labels(folder / "digits-labels.idx1-ubyte", images.rows(), 10);
+  const digits::IdxLabels labels = digits::read_idx_labels(folder / "digits-labels.idx1-ubyte", images.rows(), 10);
   const bool right = images.rows() == 2 && images.cols() == 3 && images(0, 0) == 10 && images(0, 2) == 12 &&
                      images(1, 1) == 251 && labels(0) == 9 && labels(1) == 0;
   if (!right) throw std::runtime_error("other values than were written");
@@ -78,16 +77,12 @@ int main(int argc, char** argv) {
   const std::vector<Case> cases{
       {"good", good_images, good_labels, ""},
       {"empty", {}, good_labels, "truncated: the header alone takes 16 bytes, the file has 0"},
-      {"truncated_header", shortened(good_images, 11), good_labels,
-       "truncated: the header alone takes 16 bytes"},
+      {"truncated_header", shortened(good_images, 11), good_labels, "truncated: the header alone takes 16 bytes"},
       {"truncated", shortened(good_images, 20), good_labels,
        "truncated: its header announces 2 x 1 x 3 values, the file has 4"},
-      {"truncated_labels", good_images, shortened(good_labels, 9),
-       "truncated: its header announces 2 values"},
-      {"too_long", longer(good_images), good_labels,
-       "too long: its header announces 2 x 1 x 3 values, the file has 7"},
-      {"wrong_magic", changed(good_images, 3, 1), good_labels,
-       "wrong magic number: expected 0x803, got 0x801"},
+      {"truncated_labels", good_images, shortened(good_labels, 9), "truncated: its header announces 2 values"},
+      {"too_long", longer(good_images), good_labels, "too long: its header announces 2 x 1 x 3 values, the file has 7"},
+      {"wrong_magic", changed(good_images, 3, 1), good_labels, "wrong magic number: expected 0x803, got 0x801"},
       {"wrong_label_magic", good_images, changed(good_labels, 0, 31), "wrong magic number: expected 0x801"},
       {"no_rows", changed(good_images, 11, 0), good_labels, "axis 1 has no values"},
       {"huge", changed(changed(changed(good_images, 4, 255), 8, 255), 12, 255), good_labels,

@@ -54,8 +54,7 @@ std::map<Method, float> best_rates(const Options& options, const Data& data) {
   std::map<Method, std::map<float, double>> losses;
   for (const Run& run : train_all("learning rates", jobs, data.training, data.validation, options.settings)) {
     const double loss = run.curve.back().score.loss;
-    losses[run.job.method][run.job.rate] +=
-        std::isfinite(loss) ? loss : std::numeric_limits<double>::infinity();
+    losses[run.job.method][run.job.rate] += std::isfinite(loss) ? loss : std::numeric_limits<double>::infinity();
   }
   std::map<Method, float> rates;
   for (const auto& [method, by_rate] : losses) {
@@ -69,8 +68,7 @@ Experiment compare(const std::string& name, const std::string& title, const std:
                    const Options& options, const Data& data) {
   std::vector<Job> jobs;
   for (const auto& [method, rate] : rates) {
-    for (int seed = 1; seed <= options.seeds; ++seed)
-      jobs.push_back({method, rate, static_cast<unsigned>(seed)});
+    for (int seed = 1; seed <= options.seeds; ++seed) jobs.push_back({method, rate, static_cast<unsigned>(seed)});
   }
   return {name, title, train_all(title, jobs, data.training, data.test, options.settings)};
 }
@@ -96,16 +94,14 @@ std::string versions() {
   text << "g++ " << __GNUC__ << '.' << __GNUC_MINOR__;
 #endif
   text << ", Eigen " << EIGEN_WORLD_VERSION << '.' << EIGEN_MAJOR_VERSION << '.' << EIGEN_MINOR_VERSION
-       << ", EigenNorm " << EIGENNORM_VERSION_MAJOR << '.' << EIGENNORM_VERSION_MINOR << '.'
-       << EIGENNORM_VERSION_PATCH;
+       << ", EigenNorm " << EIGENNORM_VERSION_MAJOR << '.' << EIGENNORM_VERSION_MINOR << '.' << EIGENNORM_VERSION_PATCH;
   return text.str();
 }
 
 std::string grid_text(const Options& options) {
   std::string text;
   for (const float rate : options.grid) text += (text.empty() ? "" : ", ") + short_text(rate);
-  return text +
-         (options.grid_seeds == 1 ? " (one seed)" : " (" + std::to_string(options.grid_seeds) + " seeds)");
+  return text + (options.grid_seeds == 1 ? " (one seed)" : " (" + std::to_string(options.grid_seeds) + " seeds)");
 }
 
 bool run(const Options& options) {
@@ -114,14 +110,13 @@ bool run(const Options& options) {
   const std::filesystem::path folder = options.out;
   std::filesystem::create_directories(folder);
   const Settings& settings = options.settings;
-  std::cout
-      << "data: " << data.title << ": " << data.training.size() << " training, " << data.validation.size()
-      << " validation and " << data.test.size() << " test images\n"
-      << "runs: " << settings.steps << " steps of " << settings.batch_size << " images, evaluated every "
-      << settings.evaluate_every << " steps; seeds: " << options.seeds << '\n'
-      << "learning rates: " << grid_text(options) << ", chosen by the loss on the validation images\n"
-      << "tables: median [smallest, largest] of the seeds; seconds are of processor time, for all steps\n\n"
-      << std::flush;
+  std::cout << "data: " << data.title << ": " << data.training.size() << " training, " << data.validation.size()
+            << " validation and " << data.test.size() << " test images\n"
+            << "runs: " << settings.steps << " steps of " << settings.batch_size << " images, evaluated every "
+            << settings.evaluate_every << " steps; seeds: " << options.seeds << '\n'
+            << "learning rates: " << grid_text(options) << ", chosen by the loss on the validation images\n"
+            << "tables: median [smallest, largest] of the seeds; seconds are of processor time, for all steps\n\n"
+            << std::flush;
 
   std::map<Method, float> same;
   for (const Method method : methods) same[method] = options.rate;
@@ -143,8 +138,7 @@ bool run(const Options& options) {
   const std::string title = data.title + ", median and range (seeds: " + std::to_string(options.seeds) + ")";
   write_file(folder / script, [&](std::ostream& out) { write_plot(out, picture, title, experiments); });
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  std::cout << "\nin all: " << fixed_text(seconds.count(), 0) << " s on " << settings.threads
-            << " thread(s)\n"
+  std::cout << "\nin all: " << fixed_text(seconds.count(), 0) << " s on " << settings.threads << " thread(s)\n"
             << "tables: " << markdown.string() << '\n'
             << "curves: " << csv.string() << '\n';
   if (draw(folder, script, picture)) {
@@ -163,11 +157,9 @@ int main(int argc, char** argv) {
   Options options;
   options.settings.threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   CLI::App app("Trains a small net on handwritten digits with and without normalization.", "digits");
-  app.add_option("--out", options.out,
-                 "folder for the picture, the CSV file and the gnuplot script; default: here");
+  app.add_option("--out", options.out, "folder for the picture, the CSV file and the gnuplot script; default: here");
   app.add_option("--data", options.data, "folder of the 1,797 digits; default: " + options.data);
-  app.add_option("--mnist", options.mnist,
-                 "folder of the MNIST files (not compressed), to train on those instead");
+  app.add_option("--mnist", options.mnist, "folder of the MNIST files (not compressed), to train on those instead");
   auto* steps = app.add_option("--steps", options.settings.steps, "training steps of a run; default: 1200")
                     ->check(CLI::PositiveNumber);
   auto* seeds = app.add_option("--seeds", options.seeds, "runs to take median and range of; default: 5")

@@ -58,8 +58,7 @@ class Network {
 
   Score evaluate(const Dataset& dataset) const {
     Matrix activation = hidden_.front().evaluate(dataset.inputs);
-    for (std::size_t layer = 1; layer < hidden_.size(); ++layer)
-      activation = hidden_[layer].evaluate(activation);
+    for (std::size_t layer = 1; layer < hidden_.size(); ++layer) activation = hidden_[layer].evaluate(activation);
     const Matrix probability = probabilities(activation);
     Score score;
     for (Eigen::Index i = 0; i < dataset.size(); ++i) {

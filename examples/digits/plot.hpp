@@ -38,8 +38,7 @@ inline void write_plot(std::ostream& out, const std::string& picture, const std:
       const std::string block = "$" + experiment.name + std::to_string(i);
       out << block << " << END\n";
       for (std::size_t at = 0; at < runs.front().curve.size(); ++at) {
-        const Spread accuracy =
-            spread(runs, [at](const Run& run) { return 100 * run.curve[at].score.accuracy; });
+        const Spread accuracy = spread(runs, [at](const Run& run) { return 100 * run.curve[at].score.accuracy; });
         out << runs.front().curve[at].step << ' ' << accuracy.median << ' ' << accuracy.smallest << ' '
             << accuracy.largest << '\n';
       }

@@ -54,9 +54,8 @@ class Progress {
 
  private:
   void write(const std::string& text) {
-    std::cerr << (on_terminal_ ? "\r" : "") << title_ << " [" << finished_ << '/' << total_ << "] "
-              << std::left << std::setw(on_terminal_ ? 55 : 0) << text << (on_terminal_ ? "" : "\n")
-              << std::flush;
+    std::cerr << (on_terminal_ ? "\r" : "") << title_ << " [" << finished_ << '/' << total_ << "] " << std::left
+              << std::setw(on_terminal_ ? 55 : 0) << text << (on_terminal_ ? "" : "\n") << std::flush;
   }
 
   std::string title_;

@@ -19,8 +19,7 @@
 
 namespace digits {
 
-constexpr std::array<Method, 4> methods{Method::none, Method::batch_norm, Method::layer_norm,
-                                        Method::weight_norm};
+constexpr std::array<Method, 4> methods{Method::none, Method::batch_norm, Method::layer_norm, Method::weight_norm};
 
 /// The runs of one experiment: every method with every seed.
 struct Experiment {
@@ -157,9 +156,9 @@ inline void write_csv(std::ostream& out, const std::vector<Experiment>& experime
   for (const Experiment& experiment : experiments) {
     for (const Run& run : experiment.runs) {
       const auto write = [&](const char* statistics, const Point& point, const Score& score) {
-        out << experiment.name << ',' << name(run.job.method) << ',' << statistics << ',' << run.job.rate
-            << ',' << run.job.seed << ',' << point.step << ',' << point.training_loss << ',' << score.accuracy
-            << ',' << score.loss << '\n';
+        out << experiment.name << ',' << name(run.job.method) << ',' << statistics << ',' << run.job.rate << ','
+            << run.job.seed << ',' << point.step << ',' << point.training_loss << ',' << score.accuracy << ','
+            << score.loss << '\n';
       };
       for (const Point& point : run.curve) write(run.with_population ? "running" : "own", point, point.score);
       if (run.with_population) write("population", run.curve.back(), *run.with_population);

@@ -39,10 +39,9 @@ struct Point {
 struct Run {
   Job job;
   std::vector<Point> curve;
-  std::optional<Score>
-      with_population;  // the last point once more, with population instead of running statistics
-  double seconds = 0;   // training steps only: neither evaluation nor dealing out batches
-  double normalization_seconds = 0;  // the part of them spent in the library
+  std::optional<Score> with_population;  // the last point once more, with population instead of running statistics
+  double seconds = 0;                    // training steps only: neither evaluation nor dealing out batches
+  double normalization_seconds = 0;      // the part of them spent in the library
 
   /// Infinite where no point of the curve gets there.
   double steps_to(double accuracy) const {
@@ -79,17 +78,15 @@ inline Run train(const Job& job, const Dataset& training, const Dataset& evaluat
   run.seconds = watch.seconds();
   run.normalization_seconds = network.normalization_seconds();
   // A net that was lost to NaN has no population statistics: there the library refuses.
-  if (std::isfinite(run.curve.back().score.loss) &&
-      network.take_population_statistics(training, settings.batch_size)) {
+  if (std::isfinite(run.curve.back().score.loss) && network.take_population_statistics(training, settings.batch_size)) {
     run.with_population = network.evaluate(evaluated);
   }
   return run;
 }
 
 /// Each run on one thread, so that the times of a run are those of one core.
-inline std::vector<Run> train_all(const std::string& title, const std::vector<Job>& jobs,
-                                  const Dataset& training, const Dataset& evaluated,
-                                  const Settings& settings) {
+inline std::vector<Run> train_all(const std::string& title, const std::vector<Job>& jobs, const Dataset& training,
+                                  const Dataset& evaluated, const Settings& settings) {
   Progress progress(title, jobs.size());
   std::vector<Run> runs(jobs.size());
   std::atomic<std::size_t> next{0};

@@ -55,8 +55,7 @@ class BatchNorm : public Normalization<Scalar> {
   /// A bare integer is neither an axis nor an eps; the compiler says how both are written.
   template <typename Number, typename = std::enable_if_t<std::is_integral_v<Number>>>
   explicit BatchNorm(core::Integer channels, Number) : BatchNorm(channels) {
-    static_assert(!sizeof(Number),
-                  "An axis is written channels_on(-1), eps as a floating-point number (1e-5).");
+    static_assert(!sizeof(Number), "An axis is written channels_on(-1), eps as a floating-point number (1e-5).");
   }
   template <typename Number, typename = std::enable_if_t<std::is_integral_v<Number>>>
   BatchNorm(core::Integer channels, Channels axis, Number) : BatchNorm(channels, axis) {
@@ -85,9 +84,8 @@ template <typename Scalar>
 class MeanOnlyBatchNorm : public Normalization<Scalar> {
  public:
   explicit MeanOnlyBatchNorm(core::Integer channels, Channels axis = channels_on(1))
-      : Normalization<Scalar>(
-            Geometry{all_but(axis.axes), axis.axes, channels, 0, "MeanOnlyBatchNorm", "channels"},
-            Statistic::mean, 0) {
+      : Normalization<Scalar>(Geometry{all_but(axis.axes), axis.axes, channels, 0, "MeanOnlyBatchNorm", "channels"},
+                              Statistic::mean, 0) {
     this->use_scale(false);
     this->running.emplace(channels, Statistic::mean);
   }

@@ -52,12 +52,10 @@ class GroupNorm : public Normalization<Scalar> {
   /// A bare integer is neither an axis nor an eps; the compiler says how both are written.
   template <typename Number, typename = std::enable_if_t<std::is_integral_v<Number>>>
   GroupNorm(core::Integer groups, core::Integer channels, Number) : GroupNorm(groups, channels) {
-    static_assert(!sizeof(Number),
-                  "An axis is written channels_on(-1), eps as a floating-point number (1e-5).");
+    static_assert(!sizeof(Number), "An axis is written channels_on(-1), eps as a floating-point number (1e-5).");
   }
   template <typename Number, typename = std::enable_if_t<std::is_integral_v<Number>>>
-  GroupNorm(core::Integer groups, core::Integer channels, Channels axis, Number)
-      : GroupNorm(groups, channels, axis) {
+  GroupNorm(core::Integer groups, core::Integer channels, Channels axis, Number) : GroupNorm(groups, channels, axis) {
     static_assert(!sizeof(Number),
                   "An axis of samples is written samples_on(0), eps as a floating-point number (1e-5).");
   }

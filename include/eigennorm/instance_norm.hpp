@@ -34,25 +34,23 @@ template <typename Scalar>
 class InstanceNorm : public Normalization<Scalar> {
  public:
   /// Fails where an axis is written for channels and samples.
-  explicit InstanceNorm(core::Integer channels, Channels axis = channels_on(1),
-                        Samples samples = samples_on(0), double epsilon = 1e-5)
-      : Normalization<Scalar>(Geometry{all_but(join(samples.axes, axis.axes)), axis.axes, channels, 0,
-                                       "InstanceNorm", "channels"},
-                              Statistic::mean_variance, epsilon) {
+  explicit InstanceNorm(core::Integer channels, Channels axis = channels_on(1), Samples samples = samples_on(0),
+                        double epsilon = 1e-5)
+      : Normalization<Scalar>(
+            Geometry{all_but(join(samples.axes, axis.axes)), axis.axes, channels, 0, "InstanceNorm", "channels"},
+            Statistic::mean_variance, epsilon) {
     core::check_apart(axis, samples, "InstanceNorm");
   }
 
   /// eps follows what is named: `InstanceNorm<float>(8, 1e-6)`, `InstanceNorm<float>(8, channels_on(-1), 1e-6)`.
-  explicit InstanceNorm(core::Integer channels, double epsilon)
-      : InstanceNorm(channels, channels_on(1), epsilon) {}
+  explicit InstanceNorm(core::Integer channels, double epsilon) : InstanceNorm(channels, channels_on(1), epsilon) {}
   explicit InstanceNorm(core::Integer channels, Channels axis, double epsilon)
       : InstanceNorm(channels, axis, samples_on(0), epsilon) {}
 
   /// A bare integer is neither an axis nor an eps; the compiler says how both are written.
   template <typename Number, typename = std::enable_if_t<std::is_integral_v<Number>>>
   explicit InstanceNorm(core::Integer channels, Number) : InstanceNorm(channels) {
-    static_assert(!sizeof(Number),
-                  "An axis is written channels_on(-1), eps as a floating-point number (1e-5).");
+    static_assert(!sizeof(Number), "An axis is written channels_on(-1), eps as a floating-point number (1e-5).");
   }
   template <typename Number, typename = std::enable_if_t<std::is_integral_v<Number>>>
   explicit InstanceNorm(core::Integer channels, Channels axis, Number) : InstanceNorm(channels, axis) {
@@ -60,8 +58,7 @@ class InstanceNorm : public Normalization<Scalar> {
                   "An axis of samples is written samples_on(0), eps as a floating-point number (1e-5).");
   }
   template <typename Number, typename = std::enable_if_t<std::is_integral_v<Number>>>
-  InstanceNorm(core::Integer channels, Channels axis, Samples samples, Number)
-      : InstanceNorm(channels, axis, samples) {
+  InstanceNorm(core::Integer channels, Channels axis, Samples samples, Number) : InstanceNorm(channels, axis, samples) {
     static_assert(!sizeof(Number), "eps is written as a floating-point number (1e-5).");
   }
 };

@@ -31,8 +31,8 @@ inline InstructionSet detected_instruction_set() {
   __builtin_cpu_init();
   // Every processor with AVX2 has F16C, which clang 14 cannot ask for.
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return InstructionSet::baseline;
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")) {
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq")) {
     return InstructionSet::avx512;
   }
   return InstructionSet::avx2;
@@ -63,9 +63,7 @@ __attribute__((visibility("default"))) inline std::atomic<InstructionSet>& chose
 }  // namespace kernels
 
 /// The instruction set in use.
-inline InstructionSet instruction_set() {
-  return kernels::chosen_instruction_set().load(std::memory_order_relaxed);
-}
+inline InstructionSet instruction_set() { return kernels::chosen_instruction_set().load(std::memory_order_relaxed); }
 
 /// Uses at most `wanted` from now on, in all threads; what the processor lacks is not used. Results do not
 /// change, to the bit.

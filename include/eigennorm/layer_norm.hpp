@@ -62,8 +62,7 @@ class LayerNorm : public Normalization<Scalar> {
 
   /// Over any axes.
   LayerNorm(Extents extents, AxisSet axes, double epsilon = 1e-5)
-      : Normalization<Scalar>(Geometry{axes, axes, extents, 0, "LayerNorm"}, Statistic::mean_variance,
-                              epsilon) {}
+      : Normalization<Scalar>(Geometry{axes, axes, extents, 0, "LayerNorm"}, Statistic::mean_variance, epsilon) {}
   template <typename Number, typename = std::enable_if_t<std::is_integral_v<Number>>>
   LayerNorm(const Extents& extents, const AxisSet& axes, Number) : LayerNorm(extents, axes) {
     static_assert(!sizeof(Number), "eps is written as a floating-point number (1e-5).");

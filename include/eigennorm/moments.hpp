@@ -5,11 +5,12 @@
 #include <cstdint>
 #include <vector>
 
+#include "eigennorm/core/moments_view.hpp"
 #include "eigennorm/core/partition.hpp"
-#include "eigennorm/kernels/job.hpp"
 #include "eigennorm/kernels/wide.hpp"
 #include "eigennorm/parameter.hpp"
 #include "eigennorm/running_statistics.hpp"
+#include "eigennorm/statistic.hpp"
 
 /// \file
 /// What one forward leaves for its backward.
@@ -103,8 +104,8 @@ class Moments {
   enum class Source { none, batch, running };
 
   /// Makes room. Allocates only for more groups than ever before, and everything before it changes anything.
-  void prepare(const kernels::Partition& partition, const Shape& shape, Order order, Statistic statistic,
-               std::int64_t cut, bool with_variance) {
+  void prepare(const core::Partition& partition, const Shape& shape, Order order, Statistic statistic, std::int64_t cut,
+               bool with_variance) {
     const std::int64_t groups = partition.groups.kept.size;
     const std::int64_t variances = with_variance ? groups : 0;
     for (core::Numbers<Scalar>* each : {&high_, &low_, &rstd_}) each->reserve(groups);
@@ -116,7 +117,7 @@ class Moments {
     averaged_axes_ = partition.averaged_axes;
     feature_axes_ = partition.feature_axes;
     statistic_ = statistic;
-    cut_ = cut;
+    channel_groups_ = cut;
     count_ = partition.count;
     features_kept_ = partition.features_kept;
     kept_features_ = partition.kept_features;
@@ -134,44 +135,42 @@ class Moments {
   template <typename F>
   void for_each_feature(const F& f) const {
     using W = Wide<Scalar>;
-    const kernels::Axis axis = kept_features_.fastest();
+    const core::Axis axis = kept_features_.fastest();
     const W samples = static_cast<W>(kept_samples_.size);
-    kept_features_.for_each_run(
-        0, kept_features_.size, [&](kernels::Offsets at, std::int64_t, std::int64_t length) {
-          for (std::int64_t i = 0; i < length; ++i, at.step(axis, 1)) {
-            if (kept_samples_.size == 1) {
-              f(at.feature, MeanAndVariance<W>{mean_of(at.group), variance_of(at.group)});
-              continue;
-            }
-            kernels::WideSum<Scalar> mean, variance;
-            for (std::int64_t sample = 0; sample < kept_samples_.size; ++sample) {
-              const std::int64_t group = at.group + kept_samples_.at(sample).group;
-              mean.add(mean_of(group));
-              variance.add(variance_of(group));
-            }
-            f(at.feature, MeanAndVariance<W>{mean.total() / samples, variance.total() / samples});
-          }
-        });
+    kept_features_.for_each_run(0, kept_features_.size, [&](core::Offsets at, std::int64_t, std::int64_t length) {
+      for (std::int64_t i = 0; i < length; ++i, at.step(axis, 1)) {
+        if (kept_samples_.size == 1) {
+          f(at.feature, MeanAndVariance<W>{mean_of(at.group), variance_of(at.group)});
+          continue;
+        }
+        kernels::WideSum<Scalar> mean, variance;
+        for (std::int64_t sample = 0; sample < kept_samples_.size; ++sample) {
+          const std::int64_t group = at.group + kept_samples_.at(sample).group;
+          mean.add(mean_of(group));
+          variance.add(variance_of(group));
+        }
+        f(at.feature, MeanAndVariance<W>{mean.total() / samples, variance.total() / samples});
+      }
+    });
   }
   Wide<Scalar> mean_of(std::int64_t group) const {
     return static_cast<Wide<Scalar>>(high_[group]) + static_cast<Wide<Scalar>>(low_[group]);
   }
   Wide<Scalar> variance_of(std::int64_t group) const { return variance_.size() == 0 ? 0 : variance_[group]; }
 
-  kernels::MomentsSink<Scalar> sink() {
+  core::MomentsView<Scalar> view() {
     return {high_.data(), low_.data(), rstd_.data(), variance_.size() == 0 ? nullptr : variance_.data()};
   }
-  kernels::MomentsSource<Scalar> source() const { return {high_.data(), low_.data(), rstd_.data()}; }
 
   Source source_ = Source::none;
   Shape shape_;
   Order order_ = Order::any;
   std::uint32_t averaged_axes_ = 0, feature_axes_ = 0;
   Statistic statistic_ = Statistic::mean_variance;
-  std::int64_t cut_ = 0;  // the geometry's number of groups
+  std::int64_t channel_groups_ = 0;  // the geometry's number of groups
   std::int64_t count_ = 0;
   bool features_kept_ = false;
-  kernels::Loop kept_features_, kept_samples_;
+  core::Loop kept_features_, kept_samples_;
   core::Numbers<Scalar> high_, low_, rstd_;
   core::Numbers<Wide<Scalar>> variance_;
 };

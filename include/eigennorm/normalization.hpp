@@ -68,6 +68,9 @@ class MovedFrom {
   bool yes_ = false;
 };
 
+template <typename Storage, typename Scalar>
+struct ForwardCall;
+
 /// What the verbs do once the door is behind them: `Storage` is the type of x's elements. Defined in core/calls.hpp
 /// for the five pairs of types that there are; a unit that uses the compiled library sees these declarations only.
 template <typename Storage, typename Scalar>
@@ -78,8 +81,7 @@ struct Calls {
 
   static void forward(Layer& layer, const In& x, const Out& y, const Context<Scalar>& context);
   static void evaluate(const Layer& layer, const In& x, const Out& y, const Context<Scalar>& context);
-  static void backward(Layer& layer, const In& x, const In& dy, const Out& dx,
-                       const Context<Scalar>& context);
+  static void backward(Layer& layer, const In& x, const In& dy, const Out& dx, const Context<Scalar>& context);
   /// Only the checks of `evaluate`; y is null where the call makes its own.
   static void check(const Layer& layer, const In& x, const Out* y);
   /// Of a forward the statistics alone, and no layer.
@@ -87,11 +89,16 @@ struct Calls {
                       Moments<Scalar>& moments);
 
  private:
-  using Job = kernels::ForwardJob<Storage, Scalar>;
-  static Job own_job(const Layer& layer, const kernels::Partition& partition, const Storage* x, Storage* y,
-                     const kernels::MomentsSink<Scalar>& sink);
-  static Job given_job(Job job, const RunningStatistics<Scalar>& given);
-  static kernels::Partition check_evaluation(const Layer& layer, const In& x, const Out* y);
+  using Forward = ForwardCall<Storage, Scalar>;
+  static Forward forward_call(const Layer& layer, const core::Partition& partition, const Storage* x, Storage* y,
+                              const MomentsView<Scalar>& moments);
+  /// Whether this batch moves running statistics.
+  static bool moves_running(const Layer& layer, const core::Partition& partition);
+  // All checks of a call (core/call_checks.hpp).
+  static core::Partition check_forward(const Layer& layer, const In& x, const Out& y);
+  static core::Partition check_evaluation(const Layer& layer, const In& x, const Out* y);
+  static core::Partition check_backward(const Layer& layer, const In& x, const In& dy, const Out& dx,
+                                        const Context<Scalar>& context);
 };
 
 }  // namespace core
@@ -254,16 +261,14 @@ class Normalization {
 
   template <typename X, typename DY>
   core::Plain<X> backward(const X&, const DY&, Context<Scalar> = {}) const {
-    static_assert(
-        !sizeof(X),
-        "backward adds to the layer's gradients, so it changes it: call it on a layer that is not const.");
+    static_assert(!sizeof(X),
+                  "backward adds to the layer's gradients, so it changes it: call it on a layer that is not const.");
     core::refused();
   }
   template <typename X, typename DY, typename DX, typename = core::IfTensor<DX, Scalar>>
   void backward(const X&, const DY&, DX&&, Context<Scalar> = {}) const {
-    static_assert(
-        !sizeof(X),
-        "backward adds to the layer's gradients, so it changes it: call it on a layer that is not const.");
+    static_assert(!sizeof(X),
+                  "backward adds to the layer's gradients, so it changes it: call it on a layer that is not const.");
   }
 
   // ---- state
@@ -356,10 +361,13 @@ class Normalization {
   void check_parameter(const Parameter<Scalar>& parameter, const char* role) const;
   void check_running(bool features_averaged) const;
   void check_moments(const Moments<Scalar>& moments, const Shape& shape, Order order,
-                     const kernels::Partition& partition) const;
+                     const core::Partition& partition) const;
   void update_running(const Moments<Scalar>& moments);
-  void take_flat(const std::vector<Scalar>& values, Vector<Scalar>& first, Vector<Scalar>& second,
-                 const char* verb);
+  /// In `scratch_`, for so many numbers.
+  void make_room(std::int64_t size) {
+    if (static_cast<std::int64_t>(scratch_.size()) < size) scratch_.resize(static_cast<std::size_t>(size));
+  }
+  void take_flat(const std::vector<Scalar>& values, Vector<Scalar>& first, Vector<Scalar>& second, const char* verb);
 
   template <typename Layer, typename F>
   static void visit_parameters(Layer& layer, F& f) {

@@ -93,9 +93,8 @@ class PopulationStatistics {
   /// there is no feature, and for a statistic that has no mean.
   explicit PopulationStatistics(std::int64_t features, Statistic statistic = Statistic::mean_variance) {
     static constexpr const char* name = "PopulationStatistics";
-    if (features < 1)
-      core::fail_with({name, ": expected a number of features of at least 1, got ", features});
-    if (!kernels::is_centred(statistic))
+    if (features < 1) core::fail_with({name, ": expected a number of features of at least 1, got ", features});
+    if (!core::is_centred(statistic))
       core::fail_with({name, ": expected a statistic that has a mean, got another one"});
     sums_ = Sums(features, statistic == Statistic::mean_variance ? features : 0);
   }
@@ -109,10 +108,9 @@ class PopulationStatistics {
       core::fail_with({observing, ": expected the moments of a forward, got some that were moved away"});
     }
     if (moments.frozen()) {
-      core::fail_with(
-          {observing, ": expected statistics of a batch, got the running ones of a frozen forward"});
+      core::fail_with({observing, ": expected statistics of a batch, got the running ones of a frozen forward"});
     }
-    if (!moments.features_kept_ || !kernels::is_centred(moments.statistic_)) {
+    if (!moments.features_kept_ || !core::is_centred(moments.statistic_)) {
       core::fail_with({observing,
                        ": expected one mean for each feature (BatchNorm, MeanOnlyBatchNorm, InstanceNorm), "
                        "got another statistic"});
@@ -159,8 +157,8 @@ class PopulationStatistics {
     check_observed(name);
     const std::int64_t freedom = sums_.count - sums_.batches;  // sum(m - 1)
     if (has_variance() && freedom == 0) {
-      core::fail_with({name, ": expected at least one batch of two or more values, got ", sums_.batches,
-                       " of one value"});
+      core::fail_with(
+          {name, ": expected at least one batch of two or more values, got ", sums_.batches, " of one value"});
     }
     return estimate(false, freedom);
   }
@@ -205,9 +203,7 @@ class PopulationStatistics {
 
     Sums() = default;
     Sums(std::int64_t features, std::int64_t variances)
-        : mean(Vector<W>::Zero(features)),
-          within(Vector<W>::Zero(variances)),
-          between(Vector<W>::Zero(variances)) {}
+        : mean(Vector<W>::Zero(features)), within(Vector<W>::Zero(variances)), between(Vector<W>::Zero(variances)) {}
   };
 
   /// What some more values enter the sums with.
@@ -236,16 +232,15 @@ class PopulationStatistics {
   /// What others may have written into the state.
   void check_restored(const char* name) const {
     if (sums_.batches != 0 && !is_sized()) {
-      core::fail_with(
-          {name, ": expected the sums of ", sums_.batches,
-           " batches, got none: they were moved away, or restored where no number of features was given"});
+      core::fail_with({name, ": expected the sums of ", sums_.batches,
+                       " batches, got none: they were moved away, or restored where no number of features was given"});
     }
     if (!restored_) return;
     constexpr std::int64_t last = (std::numeric_limits<std::int64_t>::max)();
     if (sums_.batches < 0 || sums_.count < sums_.batches || sums_.count == last ||
         (sums_.count > 0 && sums_.batches == 0)) {
-      core::fail_with({name, ": expected a count of batches, and of values at least one for each, got ",
-                       sums_.batches, " batches and ", sums_.count, " values"});
+      core::fail_with({name, ": expected a count of batches, and of values at least one for each, got ", sums_.batches,
+                       " batches and ", sums_.count, " values"});
     }
     core::check_numbers(sums_.mean, false, name, "mean", "features");
     core::check_numbers(sums_.within, true, name, "sum of squares within batches", "features");
@@ -287,8 +282,7 @@ class PopulationStatistics {
     next_.mean[feature] = weights.first ? mean : next_.mean[feature] + d * weights.mean;
     if (next_.within.size() == 0) return;
     next_.within[feature] = next_.within[feature] + within;
-    next_.between[feature] =
-        next_.between[feature] + (weights.first ? between : between + d * d * weights.between);
+    next_.between[feature] = next_.between[feature] + (weights.first ? between : between + d * d * weights.between);
   }
 
   void count_next(std::int64_t count, std::int64_t batches) {
@@ -314,18 +308,17 @@ class PopulationStatistics {
       fail_not_finite();
     }
     prepare(features, variances);
-    const kernels::Axis axis = moments.kept_features_.fastest();
+    const core::Axis axis = moments.kept_features_.fastest();
     const W m = static_cast<W>(moments.count());
     for (std::int64_t sample = 0; sample < moments.kept_samples_.size; ++sample) {
       const Weights weights = weights_of(observing, next_, moments.count());
       const std::int64_t first = moments.kept_samples_.at(sample).group;
-      moments.kept_features_.for_each_run(
-          0, features, [&](kernels::Offsets at, std::int64_t, std::int64_t length) {
-            for (std::int64_t i = 0; i < length; ++i, at.step(axis, 1)) {
-              const std::int64_t group = first + at.group;
-              add(weights, at.feature, moments.mean_of(group), m * moments.variance_of(group), W(0));
-            }
-          });
+      moments.kept_features_.for_each_run(0, features, [&](core::Offsets at, std::int64_t, std::int64_t length) {
+        for (std::int64_t i = 0; i < length; ++i, at.step(axis, 1)) {
+          const std::int64_t group = first + at.group;
+          add(weights, at.feature, moments.mean_of(group), m * moments.variance_of(group), W(0));
+        }
+      });
       count_next(moments.count(), 1);
     }
     accept(observing);

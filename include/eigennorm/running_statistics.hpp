@@ -7,9 +7,9 @@
 
 #include "eigennorm/core/error.hpp"
 #include "eigennorm/kernels/finite.hpp"
-#include "eigennorm/kernels/summary.hpp"
 #include "eigennorm/kernels/wide.hpp"
 #include "eigennorm/parameter.hpp"
+#include "eigennorm/statistic.hpp"
 
 /// \file
 /// Statistics that training leaves for evaluation.
@@ -25,10 +25,9 @@ class Averaging {
   /// (Converts from nothing: here to say so.)
   template <typename Number, typename = std::enable_if_t<std::is_arithmetic_v<Number>>>
   Averaging(Number) {  // NOLINT(google-explicit-constructor)
-    static_assert(
-        !sizeof(Number),
-        "A bare number is no momentum: write momentum_of_new(0.1) as in PyTorch, or momentum_kept(0.9) as in "
-        "Keras, Flax and ONNX.");
+    static_assert(!sizeof(Number),
+                  "A bare number is no momentum: write momentum_of_new(0.1) as in PyTorch, or momentum_kept(0.9) as in "
+                  "Keras, Flax and ONNX.");
   }
 
   /// The weight of the next batch's value, after `batches` batches.
@@ -50,9 +49,7 @@ class Averaging {
 
  private:
   enum class Kind { of_new, kept, cumulative };
-  Averaging(Kind kind, double momentum, const char* owner) : kind_(kind), momentum_(momentum) {
-    check(owner);
-  }
+  Averaging(Kind kind, double momentum, const char* owner) : kind_(kind), momentum_(momentum) { check(owner); }
   friend Averaging momentum_of_new(double momentum);
   friend Averaging momentum_kept(double momentum);
   friend Averaging cumulative();
@@ -64,9 +61,7 @@ class Averaging {
 #include "eigennorm/kernels/strict_end.inl"
 
 /// running = (1 - m) * running + m * batch (PyTorch, mlpack, flashlight). Fails unless m is in [0, 1].
-inline Averaging momentum_of_new(double momentum) {
-  return {Averaging::Kind::of_new, momentum, "momentum_of_new"};
-}
+inline Averaging momentum_of_new(double momentum) { return {Averaging::Kind::of_new, momentum, "momentum_of_new"}; }
 /// running = m * running + (1 - m) * batch (Keras, Flax, ONNX). Fails unless m is in [0, 1].
 inline Averaging momentum_kept(double momentum) { return {Averaging::Kind::kept, momentum, "momentum_kept"}; }
 /// The plain average of all batches so far. It is kept in Scalar, so that a file of it goes on with the same bits,
@@ -163,12 +158,11 @@ std::int64_t first_bad(const T* numbers, std::int64_t n, bool sizes) {
 
 /// Fails, in the name of `owner`, unless all numbers are finite, and of `sizes` none is below 0.
 template <typename T>
-void check_numbers(const Vector<T>& numbers, bool sizes, const char* owner, const char* what,
-                   const char* noun) {
+void check_numbers(const Vector<T>& numbers, bool sizes, const char* owner, const char* what, const char* noun) {
   const std::int64_t bad = first_bad(numbers.data(), numbers.size(), sizes);
   if (bad < 0) return;
-  fail_with({owner, ": expected a finite ", what, sizes ? " of at least 0" : "", " for each of the ",
-             numbers.size(), " ", noun, ", got ", numbers[bad], " at index ", bad});
+  fail_with({owner, ": expected a finite ", what, sizes ? " of at least 0" : "", " for each of the ", numbers.size(),
+             " ", noun, ", got ", numbers[bad], " at index ", bad});
 }
 
 }  // namespace core
@@ -253,24 +247,23 @@ struct RunningStatistics {
 
 /// Where a batch of `count` values per statistic moves running statistics.
 template <typename Scalar>
-class Movement {
+class RunningUpdate {
  public:
   using W = Wide<Scalar>;
 
-  Movement(const RunningStatistics<Scalar>& running, std::int64_t count)
+  RunningUpdate(const RunningStatistics<Scalar>& running, std::int64_t count)
       : running_(running),
         old_weight_(static_cast<W>(running.averaging.weight_of_old(running.batches))),
         new_weight_(static_cast<W>(running.averaging.weight_of_new(running.batches))),
-        correction_(running.estimator == Estimator::unbiased
-                        ? static_cast<W>(count) / static_cast<W>(count - 1)
-                        : W(1)) {}
+        correction_(running.estimator == Estimator::unbiased ? static_cast<W>(count) / static_cast<W>(count - 1)
+                                                             : W(1)) {}
 
   /// The values of a feature after a batch of this mean and biased variance.
   MeanAndVariance<Scalar> operator()(std::int64_t feature, MeanAndVariance<W> batch) const {
     const W mean = old_weight_ * static_cast<W>(running_.mean[feature]) + new_weight_ * batch.mean;
     if (running_.variance.size() == 0) return {static_cast<Scalar>(mean), Scalar(0)};
-    const W variance = old_weight_ * static_cast<W>(running_.variance[feature]) +
-                       new_weight_ * (batch.variance * correction_);
+    const W variance =
+        old_weight_ * static_cast<W>(running_.variance[feature]) + new_weight_ * (batch.variance * correction_);
     return {static_cast<Scalar>(mean), static_cast<Scalar>(variance)};
   }
 

@@ -19,8 +19,7 @@ __attribute__((visibility("default"))) inline std::atomic<std::int64_t>& streami
 /// Whether a result of so many values is streamed.
 template <typename Storage>
 bool streams(std::int64_t size) {
-  return size >=
-         streaming_limit().load(std::memory_order_relaxed) / static_cast<std::int64_t>(sizeof(Storage));
+  return size >= streaming_limit().load(std::memory_order_relaxed) / static_cast<std::int64_t>(sizeof(Storage));
 }
 
 }  // namespace kernels

@@ -53,8 +53,7 @@ class WeightNorm : public Normalization<Scalar> {
 
   /// One norm, and one g, for the whole tensor.
   explicit WeightNorm(WholeTensor)
-      : Normalization<Scalar>(Geometry{all_but(), no_axes, 1, 0, "WeightNorm", "outputs"},
-                              Statistic::sum_square, 0) {
+      : Normalization<Scalar>(Geometry{all_but(), no_axes, 1, 0, "WeightNorm", "outputs"}, Statistic::sum_square, 0) {
     this->use_shift(false);
   }
 

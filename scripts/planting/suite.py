@@ -20,13 +20,16 @@ LIBRARY = {name: f"../src/{name}.cpp" for name in ("float", "half", "bfloat16", 
 TABLES = {"block_kernels": "kernels/block_kernels.cpp"}
 USE_TABLES = {"kernels_test", "streaming_test"}
 # Headers that only the library's units include; those tests that call kernels include them too.
-OUT_OF_LINE = re.compile(r"core/(calls|gradient|tiles|transform)\.hpp|kernels/.*\.inl|"
-                         r"kernels/((forward|backward)_\w+|feature_sums|piece_sums|copy|scaled|dispatch|reference|targets)\.hpp")
+OUT_OF_LINE = re.compile(r"core/(calls|call_checks|layer|forward|backward|gradient|gradient_sums|feature_rows|feature_sums|"
+                         r"piece_sums|schedule|slab|statistics|blocks)\.hpp|kernels/.*\.inl|"
+                         r"kernels/(dispatch|reference|targets)\.hpp")
 HANGS = "hangs"
 LEVELS = {True: "-O1", False: "-O0"}
 INSTRUCTION_SETS = ("best", "baseline", "avx2")
-# Programs that are not called NAME.cpp, or without arguments.
-SOURCES = {"fuzz_numeric": "fuzz/fuzz_numeric.cpp", **LIBRARY, **TABLES}
+# Where tests/CMakeLists.txt looks for programs NAME_test.cpp.
+FOLDERS = ("api", "results", "bits", "parts", "safety")
+# Programs that are not called so, or not without arguments.
+SOURCES = {"conformance": "results/conformance.cpp", "fuzz_numeric": "fuzz/fuzz_numeric.cpp", **LIBRARY, **TABLES}
 ARGUMENTS = {"conformance": ["data/pytorch/manifest.txt"], "fuzz_numeric": ["--n", "20"]}
 # Not a program of tests: tests/link, where what is linked is looked at.
 LINK = "link"
@@ -58,6 +61,8 @@ class Suite:
 
     def __init__(self, root, work):
         self.root, self.tests, self.work = root, root / "tests", work
+        self.sources = {path.stem: path for folder in FOLDERS for path in (self.tests / folder).glob("*_test.cpp")}
+        self.sources.update((name, self.tests / source) for name, source in SOURCES.items())
         self.compiler = os.environ.get("CXX", "c++")
         self.lock = threading.RLock()  # for what is built once for all
         self.clean = work / "clean"
@@ -74,7 +79,7 @@ class Suite:
     def programs(self):
         """All of them, those that are built and run soonest first."""
         order = read_order(self.tests / "bugs/order.txt")["all"]
-        here = {path.stem for path in self.tests.glob("*_test.cpp")} | {*ARGUMENTS, LINK}
+        here = {*self.sources, LINK} - {*LIBRARY, *TABLES}
         if set(order) != here:
             raise SystemExit(f"order.txt: expected all programs once, {sorted(set(order) ^ here)} are not")
         return order
@@ -157,10 +162,9 @@ class Suite:
         path = folder / f"{name}.o"
         with self.lock if folder == self.clean else contextlib.nullcontext():
             if not path.exists():
-                source = self.tests / SOURCES.get(name, f"{name}.cpp")
                 # Sources and tests include the headers from the folder that has the bug.
                 extra = ["-DEIGENNORM_COMPILED"] if is_test else []
-                self._compile(source, path, include, LEVELS[not is_test or name in OPTIMIZED], extra, True)
+                self._compile(self.sources[name], path, include, LEVELS[not is_test or name in OPTIMIZED], extra, True)
         return path
 
     def _link_flags(self, folder, include):

@@ -77,7 +77,6 @@ int main() {
   batch.forward(x);
   population.observe(batch.moments());
   batch.running->assign(population.algorithm2());
-  expect(batch.running->mean.isApprox(x.colwise().mean().transpose().array()),
-         "the statistics of the population");
+  expect(batch.running->mean.isApprox(x.colwise().mean().transpose().array()), "the statistics of the population");
   return failures;
 }

@@ -76,9 +76,8 @@ struct Which {
 
   std::string words(const Options& options) const {
     const std::string values = options.values == 0 ? "" : " --values " + std::to_string(options.values);
-    return "--seed " + std::to_string(options.seed) + values + " --op " + op_names[op] + " --type " +
-           type_names[type] + " --layout " + layout_names[layout] + " --first " + std::to_string(number) +
-           " --n 1";
+    return "--seed " + std::to_string(options.seed) + values + " --op " + op_names[op] + " --type " + type_names[type] +
+           " --layout " + layout_names[layout] + " --first " + std::to_string(number) + " --n 1";
   }
 
   /// A well mixed number (Steele, Lea and Flood 2014), different for every case.
@@ -168,11 +167,9 @@ void print(const Row& row, const Options& options) {
 }
 
 bool fuzz_all(const Options& options) {
-  const auto wanted = [](const std::string& asked, const std::string& name) {
-    return asked.empty() || asked == name;
-  };
-  std::printf("seed %llu\n%12s %6s %6s %6s %6s %6s %6s\n", static_cast<unsigned long long>(options.seed), "",
-              "y", "dx", "dscale", "dshift", "r.mean", "r.var");
+  const auto wanted = [](const std::string& asked, const std::string& name) { return asked.empty() || asked == name; };
+  std::printf("seed %llu\n%12s %6s %6s %6s %6s %6s %6s\n", static_cast<unsigned long long>(options.seed), "", "y", "dx",
+              "dscale", "dshift", "r.mean", "r.var");
   std::uint64_t failed = 0;
   Excuses excuses;
   std::vector<Row> of_type(type_names.size());
@@ -189,8 +186,8 @@ bool fuzz_all(const Options& options) {
           const Outcome outcome = run(which, options);
           row.add(which, outcome);
           if (outcome.failure.empty()) continue;
-          std::printf("FAILED fuzz_numeric %s\n    %s\n    %s\n", which.words(options).c_str(),
-                      outcome.failure.c_str(), outcome.description.c_str());
+          std::printf("FAILED fuzz_numeric %s\n    %s\n    %s\n", which.words(options).c_str(), outcome.failure.c_str(),
+                      outcome.description.c_str());
         }
       }
       failed += row.failed;
@@ -201,8 +198,7 @@ bool fuzz_all(const Options& options) {
   }
   for (std::size_t type = 0; type < type_names.size(); ++type) {
     if (of_type[type].cases == 0) continue;
-    std::printf("all %s, %llu cases\n", type_names[type].c_str(),
-                static_cast<unsigned long long>(of_type[type].cases));
+    std::printf("all %s, %llu cases\n", type_names[type].c_str(), static_cast<unsigned long long>(of_type[type].cases));
     print("ordinary", of_type[type].ordinary);
     print("\n  unbalanced", of_type[type].unbalanced);
     std::printf("\n");

@@ -69,8 +69,7 @@ void use_all(const X& x) {
   use(eigennorm::RMSNorm<Scalar>(6), x);
   use(eigennorm::GroupNorm<Scalar>(2, 6), x);
   use(eigennorm::InstanceNorm<Scalar>(6), x);
-  use(eigennorm::Normalization<Scalar>(eigennorm::over(0), eigennorm::no_axes, 1,
-                                       eigennorm::Statistic::mean_square, 0),
+  use(eigennorm::Normalization<Scalar>(eigennorm::over(0), eigennorm::no_axes, 1, eigennorm::Statistic::mean_square, 0),
       x);
   eigennorm::WeightNorm<Scalar> weights(6, eigennorm::outputs_on(1));
   weights.scale_from(x);

@@ -1,17 +1,11 @@
 // Each unit makes, resizes, copies, uses and destroys what the other one made. Whoever does what, the results must be
 // the same to the bit.
 #include <cstdio>
-#include <cstring>
 
+#include "same_bits.hpp"
 #include "unit.hpp"
 
-namespace {
-
-bool same_bits(const std::vector<double>& a, const std::vector<double>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(double)) == 0;
-}
-
-}  // namespace
+using test::same_bits;
 
 int main() {
   const Unit units[] = {first_unit, second_unit};
@@ -35,8 +29,7 @@ int main() {
           expected_large = large;
         }
         if (!same_bits(small, expected_small) || !same_bits(large, expected_large)) {
-          std::printf("other bits: made by %s, used by %s, destroyed by %s\n", maker.name, other.name,
-                      destroyer.name);
+          std::printf("other bits: made by %s, used by %s, destroyed by %s\n", maker.name, other.name, destroyer.name);
           ++failures;
         }
       }

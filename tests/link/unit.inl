@@ -24,8 +24,7 @@ void use_one(Layer& layer, int rows, int columns, Scalar, std::vector<double>& r
   layer.forward(x_map, Map(y.data(), rows, columns));
   layer.backward(x_map, dy_map, Map(dx.data(), rows, columns));
   layer.evaluate(x_map, Map(z.data(), rows, columns));
-  for (const std::vector<Scalar>* values : {&y, &z, &dx})
-    results.insert(results.end(), values->begin(), values->end());
+  for (const std::vector<Scalar>* values : {&y, &z, &dx}) results.insert(results.end(), values->begin(), values->end());
   layer.for_each_parameter([&](std::string_view, eigennorm::Parameter<Scalar>& parameter) {
     results.insert(results.end(), parameter.grad.data(), parameter.grad.data() + parameter.grad.size());
   });

@@ -45,8 +45,7 @@ void expect_refused(const char* what, const Call& call) {
 }
 
 void check_refusals() {
-  const double nan = std::numeric_limits<double>::quiet_NaN(),
-               infinity = std::numeric_limits<double>::infinity();
+  const double nan = std::numeric_limits<double>::quiet_NaN(), infinity = std::numeric_limits<double>::infinity();
   Eigen::MatrixXd x = Eigen::MatrixXd::Random(4, 3);
   for (const double bad : {nan, infinity, -infinity, -1.0}) {
     expect_refused("eps", [&] { eigennorm::LayerNorm<double>(3, bad); });

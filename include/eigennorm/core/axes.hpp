@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <iterator>
@@ -10,7 +11,7 @@
 #include <utility>
 
 #include "eigennorm/core/error.hpp"
-#include "eigennorm/kernels/walk.hpp"
+#include "eigennorm/core/loop.hpp"
 
 /// \file
 /// How axes are named: `over(1, 2)`, `over_last(2)`, `all_but(0)`, `no_axes`, and the vocabulary of
@@ -34,8 +35,7 @@ constexpr bool all_integers = (is_integer<std::decay_t<Ts>> && ...);
 class Integer {
  public:
   template <typename T, typename = std::enable_if_t<is_integer<T>>>
-  Integer(const T& value)
-      : value_(static_cast<std::int64_t>(value)) {}  // NOLINT(google-explicit-constructor)
+  Integer(const T& value) : value_(static_cast<std::int64_t>(value)) {}  // NOLINT(google-explicit-constructor)
 
   operator std::int64_t() const { return value_; }  // NOLINT(google-explicit-constructor)
 
@@ -62,7 +62,7 @@ class ShortList {
   const std::int64_t* end() const { return values_.data() + size_; }
   std::int64_t operator[](int i) const { return values_[static_cast<std::size_t>(i)]; }
 
-  Piece text() const { return {begin(), size_}; }
+  TextPart text() const { return {begin(), size_}; }
 
  private:
   std::array<std::int64_t, max_rank> values_{};
@@ -79,7 +79,7 @@ class AxisSet {
 
   /// The axes as bits, for a tensor of `rank` axes and of `shape`, which error texts show. Fails, in the name
   /// of `owner`, where an axis is out of range or named twice.
-  std::uint32_t mask(int rank, const core::Piece& shape, const char* owner) const {
+  std::uint32_t mask(int rank, const core::TextPart& shape, const char* owner) const {
     if (kind_ == Kind::last) {
       const std::int64_t count = list_[0];
       if (count > rank) {
@@ -106,8 +106,7 @@ class AxisSet {
   /// The first number that is listed in both, if any. (That 1 and -1 are one axis is known with the rank.)
   std::optional<std::int64_t> shared_with(const AxisSet& other) const {
     if (kind_ != Kind::these || other.kind_ != Kind::these) return std::nullopt;
-    const auto* shared =
-        std::find_first_of(list_.begin(), list_.end(), other.list_.begin(), other.list_.end());
+    const auto* shared = std::find_first_of(list_.begin(), list_.end(), other.list_.begin(), other.list_.end());
     if (shared == list_.end()) return std::nullopt;
     return *shared;
   }
@@ -120,10 +119,10 @@ class AxisSet {
 
   /// As error texts show it, in two pieces: "axis 1", "axes [1, 2]", "all axes but [0]", "the last axis",
   /// "the last axes, as many as 2".
-  std::array<core::Piece, 2> text() const {
+  std::array<core::TextPart, 2> text() const {
     if (kind_ == Kind::last)
       return {list_[0] == 1 ? "the last axis" : "the last axes, as many as ",
-              list_[0] == 1 ? core::Piece("") : list_[0]};
+              list_[0] == 1 ? core::TextPart("") : list_[0]};
     if (kind_ == Kind::all_but) return {"all axes but ", list_.text()};
     if (list_.size() == 1) return {"axis ", list_[0]};
     return {"axes ", list_.text()};
@@ -187,8 +186,8 @@ inline AxisSet all_but(const AxisSet& axes) {
 /// Both of two listed sets; an axis in both is an error when the set meets its tensor.
 inline AxisSet join(const AxisSet& a, const AxisSet& b) {
   if (a.kind_ != AxisSet::Kind::these || b.kind_ != AxisSet::Kind::these) {
-    core::fail_with({"join: expected axes listed by over(), got ", a.text()[0], a.text()[1], " and ",
-                     b.text()[0], b.text()[1]});
+    core::fail_with(
+        {"join: expected axes listed by over(), got ", a.text()[0], a.text()[1], " and ", b.text()[0], b.text()[1]});
   }
   std::array<std::int64_t, 2 * max_rank> both{};
   auto* end = std::copy(a.list_.begin(), a.list_.end(), both.data());
@@ -268,7 +267,7 @@ class Extents {
   }
 
   /// As error texts show it: "64", "[28, 28]".
-  core::Piece text() const { return size() == 1 ? core::Piece(*begin()) : list_.text(); }
+  core::TextPart text() const { return size() == 1 ? core::TextPart(*begin()) : list_.text(); }
 
  private:
   core::ShortList list_;

@@ -49,9 +49,7 @@ class Device {
     // By a plain pointer: a std::function of each caller's own would cost a tenth of the time that a layer compiles.
     share(
         tasks, values,
-        [](const void* body, std::int64_t first, std::int64_t last) {
-          (*static_cast<const F*>(body))(first, last);
-        },
+        [](const void* body, std::int64_t first, std::int64_t last) { (*static_cast<const F*>(body))(first, last); },
         &f);
   }
 

@@ -32,15 +32,15 @@ namespace core {
 /// A piece of an error text: words, a number, or a list such as a shape. Texts are put together only where a call
 /// fails, in one place, because string code at each of many checks would be most of what a compiler sees of this
 /// library.
-class Piece {
+class TextPart {
  public:
-  Piece(const char* words) : words_(words) {}  // NOLINT(google-explicit-constructor)
+  TextPart(const char* words) : words_(words) {}  // NOLINT(google-explicit-constructor)
   template <typename Number, typename = std::enable_if_t<std::is_arithmetic_v<Number>>>
-  Piece(Number number)  // NOLINT(google-explicit-constructor)
+  TextPart(Number number)  // NOLINT(google-explicit-constructor)
       : kind_(std::is_integral_v<Number> ? Kind::integer : Kind::real),
         integer_(integer_of(number)),
         real_(static_cast<double>(number)) {}
-  Piece(const std::int64_t* list, int size) : kind_(Kind::list), list_(list), integer_(size) {}
+  TextPart(const std::int64_t* list, int size) : kind_(Kind::list), list_(list), integer_(size) {}
 
   /// (Of infinity there is none.)
   template <typename Number>
@@ -92,9 +92,9 @@ class Piece {
 [[noreturn]] inline void refused() { std::abort(); }
 
 /// Fails with these pieces, one after the other.
-[[noreturn]] inline void fail_with(std::initializer_list<Piece> pieces) {
+[[noreturn]] inline void fail_with(std::initializer_list<TextPart> pieces) {
   std::string text;
-  for (const Piece& piece : pieces) piece.append_to(text);
+  for (const TextPart& piece : pieces) piece.append_to(text);
   fail(text);
 }
 

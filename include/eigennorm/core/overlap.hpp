@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
 
 #include "eigennorm/core/view.hpp"
@@ -60,8 +61,7 @@ inline bool is_packed(const Shape& shape, const Strides& strides) {
 /// The offset of the last element.
 inline std::int64_t reach(const Shape& shape, const Strides& strides) {
   std::int64_t reach = 0;
-  for (int axis = 0; axis < shape.rank; ++axis)
-    reach += strides[static_cast<std::size_t>(axis)] * (shape[axis] - 1);
+  for (int axis = 0; axis < shape.rank; ++axis) reach += strides[static_cast<std::size_t>(axis)] * (shape[axis] - 1);
   return reach;
 }
 
@@ -76,8 +76,8 @@ inline void check_distinct(const Shape& shape, const Strides& strides, const cha
   for (int i = spread.rank - 1; i >= 0; --i) {
     const Spread::Step step = spread.steps[static_cast<std::size_t>(i)];
     if (step.stride <= reach) {
-      fail_with({owner, ": expected an output whose elements do not overlap each other, got ", role,
-                 " of shape ", shape.text(), " with strides ", Piece(strides.data(), shape.rank)});
+      fail_with({owner, ": expected an output whose elements do not overlap each other, got ", role, " of shape ",
+                 shape.text(), " with strides ", TextPart(strides.data(), shape.rank)});
     }
     reach += step.reach;
   }
@@ -94,8 +94,7 @@ inline bool is_difference(const Spread& spread, int i, std::int64_t offset, std:
   const std::int64_t last = step_reach / stride;
   const std::int64_t nearest = offset / stride;
   const std::int64_t slack = rest / stride + 1;
-  for (std::int64_t times = (std::max)(-last, nearest - slack); times <= (std::min)(last, nearest + slack);
-       ++times) {
+  for (std::int64_t times = (std::max)(-last, nearest - slack); times <= (std::min)(last, nearest + slack); ++times) {
     const std::int64_t left = offset - times * stride;
     if (left >= -rest && left <= rest && is_difference(spread, i + 1, left, rest)) return true;
   }

@@ -8,8 +8,7 @@
 #if defined(_MSC_VER) && !defined(__clang__)
 #error "EigenNorm needs GCC's vector extensions, which cl.exe does not have: use clang-cl."
 #include "EigenNorm needs GCC's vector extensions"
-#elif defined(__INTEL_COMPILER) || \
-    (defined(__clang__) ? __clang_major__ < 9 : !defined(__GNUC__) || __GNUC__ < 9)
+#elif defined(__INTEL_COMPILER) || (defined(__clang__) ? __clang_major__ < 9 : !defined(__GNUC__) || __GNUC__ < 9)
 #error "EigenNorm needs g++ 9 or clang 9, or a newer one of these."
 #include "EigenNorm needs g++ 9 or clang 9"
 #elif __cplusplus < 201703L && (!defined(_MSVC_LANG) || _MSVC_LANG < 201703L)

@@ -4,6 +4,7 @@
 
 #include <Eigen/Core>
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <type_traits>
 #include <utility>
@@ -49,11 +50,9 @@ struct Shape {
   }
 
   /// As error texts show it: "[2, 3]".
-  core::Piece text() const { return {extents.data(), rank}; }
+  core::TextPart text() const { return {extents.data(), rank}; }
 
-  friend bool operator==(const Shape& a, const Shape& b) {
-    return a.rank == b.rank && a.extents == b.extents;
-  }
+  friend bool operator==(const Shape& a, const Shape& b) { return a.rank == b.rank && a.extents == b.extents; }
   friend bool operator!=(const Shape& a, const Shape& b) { return !(a == b); }
 };
 
@@ -92,8 +91,8 @@ struct Refused {
 template <typename T>
 struct Refused<T, std::void_t<decltype(T::NumDimensions), typename T::Index, typename T::Scalar>> {
   using Evaluator = Eigen::TensorEvaluator<const T, Eigen::DefaultDevice>;
-  using Plain = Eigen::Tensor<std::remove_const_t<typename T::Scalar>, int(T::NumDimensions),
-                              int(Evaluator::Layout), typename T::Index>;
+  using Plain = Eigen::Tensor<std::remove_const_t<typename T::Scalar>, int(T::NumDimensions), int(Evaluator::Layout),
+                              typename T::Index>;
 };
 
 /// What the library knows of an Eigen class. The general case is an expression: its values are in no memory.
@@ -106,13 +105,10 @@ struct Door {
 /// Matrix, Array, Map, Ref, Block and the like: rank 2, always.
 template <typename Dense>
 struct Door<Dense, std::enable_if_t<decltype(derives_from_dense(std::declval<Dense*>()))::value>> {
-  static constexpr bool direct =
-      (int(Dense::Flags) & int(Eigen::DirectAccessBit)) != 0 && tells_memory<Dense>;
+  static constexpr bool direct = (int(Dense::Flags) & int(Eigen::DirectAccessBit)) != 0 && tells_memory<Dense>;
   static constexpr unsigned rank = 2;
   static constexpr bool vector = Dense::IsVectorAtCompileTime;
-  static constexpr Order order = vector              ? Order::any
-                                 : Dense::IsRowMajor ? Order::row_major
-                                                     : Order::column_major;
+  static constexpr Order order = vector ? Order::any : Dense::IsRowMajor ? Order::row_major : Order::column_major;
   using Plain = typename Dense::PlainObject;
 
   static Shape shape(const Dense& x) {
@@ -210,10 +206,9 @@ constexpr bool is_storage_of = std::is_same_v<T, Scalar> ||
 
 template <typename X, typename Scalar>
 constexpr bool check_input() {
-  static_assert(
-      DoorOf<X>::direct,
-      "EigenNorm needs an Eigen object whose values are in memory (Matrix, Array, Map, Ref, Block, Tensor, "
-      "TensorMap, TensorFixedSize); evaluate the expression into one first.");
+  static_assert(DoorOf<X>::direct,
+                "EigenNorm needs an Eigen object whose values are in memory (Matrix, Array, Map, Ref, Block, Tensor, "
+                "TensorMap, TensorFixedSize); evaluate the expression into one first.");
   if constexpr (DoorOf<X>::direct) {
     constexpr bool has_rank = DoorOf<X>::rank >= 1 && DoorOf<X>::rank <= unsigned{max_rank};
     constexpr bool has_type = is_storage_of<Element<X>, Scalar>;
@@ -231,8 +226,8 @@ template <typename X, typename Y, typename Scalar>
 constexpr bool check_partner() {
   if constexpr (check_input<Y, Scalar>() && DoorOf<X>::direct) {
     constexpr bool same_type = std::is_same_v<Element<X>, Element<Y>>;
-    constexpr bool same_order = DoorOf<X>::order == DoorOf<Y>::order || DoorOf<X>::order == Order::any ||
-                                DoorOf<Y>::order == Order::any;
+    constexpr bool same_order =
+        DoorOf<X>::order == DoorOf<Y>::order || DoorOf<X>::order == Order::any || DoorOf<Y>::order == Order::any;
     static_assert(same_type, "The tensors of one call must have the same element type.");
     static_assert(same_order, "The tensors of one call must have the same storage order.");
     return same_type && same_order;

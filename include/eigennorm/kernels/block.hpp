@@ -5,54 +5,26 @@
 #include "eigennorm/kernels/wide.hpp"
 
 /// \file
-/// The words of the arithmetic contract (docs/arithmetic.md) that all kernels share.
+/// The words of the arithmetic contract (docs/arithmetic.md) that all kernels share, and the list of kernels.
 
 namespace eigennorm::kernels {
 
-/// Values in a block: 4 KB of float, so a block of each of three tensors stays in a 32 KB L1 between two
-/// passes.
+/// Values in a block: 4 KB of float, so a block of each of three tensors stays in a 32 KB L1 between two passes.
 constexpr std::int64_t block_size = 1024;
-/// Blocks in a segment, the largest piece of a group that one task takes: 65,536 values, enough to repay a
-/// task switch.
+/// Blocks in a segment, the largest piece of a group that one task takes: 65,536 values, enough to repay a task switch.
 constexpr std::int64_t segment_blocks = 64;
 constexpr std::int64_t segment_size = block_size * segment_blocks;
-/// Values in a step of a tree, and its lanes.
+/// Values in a step of a tree, and its sums.
 constexpr std::int64_t step_size = 64;
 constexpr std::int64_t tree_lanes = 16;
 
-/// Groups whose blocks are summed together: so many rows, or lanes that are 256 bytes of Scalar.
+/// Rows that kernels of sums take at a time; what is done once a group is done for so many at once.
 constexpr std::int64_t most_rows = 16;
+/// Groups that are handled together: 256 bytes of Scalar, a multiple of `most_rows`.
 template <typename Scalar>
 constexpr std::int64_t most_lanes = 256 / static_cast<std::int64_t>(sizeof(Scalar));
 
-/// The two sums that a pass takes together.
-template <typename Scalar>
-struct Sums {
-  Scalar first, second;
-};
-
-/// What a group's values are normalized with: the mean as the unevaluated sum high + low, and 1 / sigma.
-template <typename Scalar>
-struct Normalizer {
-  Scalar high, low, rstd;
-};
-
-/// By which rule statistics follow from the sums of a group of one block.
-template <typename Scalar>
-struct Rule {
-  bool has_sigma;
-  Wide<Scalar> count;    ///< values
-  Wide<Scalar> divisor;  ///< of their squares' sum: count, or 1
-  Wide<Scalar> eps;
-};
-
-/// What a group's gradients are made orthogonal with: dx = (d - (mean + xhat * slope)) * rstd.
-template <typename Scalar>
-struct Correction {
-  Scalar mean, slope;
-};
-
-/// Rows of contiguous values, a fixed step apart.
+/// Rows of contiguous values, a fixed step apart. (Two words: passed in registers.)
 template <typename T>
 struct Rows {
   T* data;
@@ -61,15 +33,92 @@ struct Rows {
   T* operator()(std::int64_t row) const { return data + row * step; }
 };
 
-/// Scale and shift of rows: row r has scale[r * step], or, where `each`, its value i has scale[r * step + i].
-/// Null: none. Rows that are only part of their groups are `inside` them: d = dy * scale, as where `each`.
+/// Rows whose values are summed down the rows: a fixed step apart, or, where there are `offsets`, at those. (Without a
+/// branch: where there are none, one zero is read again and again.)
+template <typename T>
+struct LaneRows {
+  T* data;
+  std::int64_t step;
+  const std::int64_t* offsets;
+  std::int64_t each;  ///< 1 where there are offsets, otherwise 0
+
+  LaneRows(T* first, std::int64_t apart) : data(first), step(apart), offsets(none()), each(0) {}
+  LaneRows(T* base, const std::int64_t* at) : data(base), step(0), offsets(at), each(1) {}
+
+  bool is_regular() const { return each == 0; }
+  T* operator()(std::int64_t row) const { return data + row * step + offsets[row * each]; }
+
+ private:
+  static const std::int64_t* none() {
+    static constexpr std::int64_t zero = 0;
+    return &zero;
+  }
+};
+
+struct Extent {
+  std::int64_t rows, columns;
+};
+
+/// Groups [first, first + count).
+struct Range {
+  std::int64_t first, count;
+};
+
+/// Where kernels leave two sums of each row, or column: of the terms themselves, and of their squares or products.
+template <typename Scalar>
+struct Sums {
+  Scalar* plain;
+  Scalar* product;
+};
+
+/// What is normalized with: the mean as the unevaluated sum high + low, and rstd = 1 / sigma. Those of row r are at
+/// r * step; or, `by_column`, those of column c at c.
+template <typename Scalar>
+struct Normalizers {
+  const Scalar* high;
+  const Scalar* low;
+  const Scalar* rstd;
+  std::int64_t step = 1;
+  bool by_column = false;
+
+  /// Those of row or column `i` and on.
+  Normalizers from(std::int64_t i) const {
+    const std::int64_t at = by_column ? i : i * step;
+    return {high + at, low + at, rstd + at, step, by_column};
+  }
+};
+
+/// Scale and shift: those of row r and column c are at r * row + c * column, where column is 0 or 1. Null: none.
 template <typename Scalar>
 struct Affine {
-  const Scalar* scale;
-  const Scalar* shift;
-  std::int64_t step;
-  bool each;
-  bool inside = false;
+  const Scalar* scale = nullptr;
+  const Scalar* shift = nullptr;
+  std::int64_t row = 0, column = 0;
+
+  static const Scalar* at(const Scalar* parameter, std::int64_t offset) {
+    return parameter == nullptr ? nullptr : parameter + offset;
+  }
+  Affine from(std::int64_t r, std::int64_t c) const {
+    const std::int64_t offset = r * row + c * column;
+    return {at(scale, offset), at(shift, offset), row, column};
+  }
+};
+
+/// What dx is made of beside x and dy. With d = dy * scale where `scale_first` (scale varies within a group):
+/// dx = (d - (mean + xhat * slope)) * rstd; otherwise d = dy, and dx is that times scale, which then belongs to the
+/// group: it does not change along a row of a group, nor from row to row where groups are columns.
+template <typename Scalar>
+struct Gradient {
+  Normalizers<Scalar> by;
+  const Scalar* mean;   ///< of d, and
+  const Scalar* slope;  ///< of d * xhat: by row or column like `by`
+  Affine<Scalar> affine;
+  bool scale_first;
+
+  Gradient from(std::int64_t r, std::int64_t c) const {
+    const std::int64_t i = by.by_column ? c : r, at = by.by_column ? i : i * by.step;
+    return {by.from(i), mean + at, slope + at, affine.from(r, c), scale_first};
+  }
 };
 
 /// What a pass does about memory.
@@ -78,118 +127,120 @@ struct Traffic {
   std::int64_t next = 0;  ///< asks for what lies so many values behind each that is read; 0: for nothing more
 };
 
-/// The same for lanes, each in an array with room for whole vectors; and the scale of a row, which `gradient` and
-/// `gradient_sums` take before anything else.
+/// The blocks so far of some groups: of each the mean (as mean + low where Scalar is no narrower than Wide) and the sum
+/// of squared deviations from it. Not centred: mean and low are 0, and m2 is the sum of squares.
 template <typename Scalar>
-struct Lanes {
-  const Scalar* high;
-  const Scalar* low;
-  const Scalar* rstd;
-  const Scalar* scale;
-  const Scalar* shift;
-  const Scalar* mean;  ///< of a Correction
-  const Scalar* slope;
+struct Summaries {
+  using W = Wide<Scalar>;
+  static constexpr bool two_parts = WideSum<Scalar>::compensated;
+  static constexpr std::int64_t most = most_lanes<Scalar>;
+  static constexpr std::int64_t lows = two_parts ? most : 1;
+
+  W count;  ///< values of each
+  alignas(64) W mean[most], m2[most];
+  alignas(64) W low[lows], lost[lows];
 };
 
-/// The trees of sixteen lanes whose block comes in parts, those of one residue: for each of two terms the sums of
-/// even and of odd steps, by lane. There are sixteen of these.
+/// The statistics of some groups.
 template <typename Scalar>
-struct OpenTree {
-  alignas(64) Scalar sums[2][2][tree_lanes];  ///< [term][parity][lane]
+struct Statistics {
+  static constexpr std::int64_t most = most_lanes<Scalar>;
+
+  alignas(64) Scalar high[most], low[most], rstd[most];
+  alignas(64) Wide<Scalar> variance[most];  ///< of Statistic::mean_variance: biased
+
+  Normalizers<Scalar> by(std::int64_t step = 1) const { return {high, low, rstd, step, false}; }
+};
+
+/// By which rule statistics follow from summaries.
+template <typename Scalar>
+struct Rule {
+  bool has_sigma;
+  Wide<Scalar> smallest;  ///< m2 below this says nothing: squares that matter were rounded as subnormal numbers
+  Wide<Scalar> divisor;   ///< of their m2: the number of values, or 1
+  Wide<Scalar> eps;
 };
 
 /// The contract's functions, one such table for each instruction set, all of the same bits.
 /// xhat = ((x - high) - low) * rstd.
 ///
-/// On *rows*, the n values of a row belong to one group and follow each other; at most sixteen rows of at most a
-/// block in sums. On *lanes*, neighbours belong to different groups (or positions), and the values of one go down the
-/// n rows; at least sixteen lanes.
+/// Of *rows*, each belongs to one group, or part of one. Of *lanes*, each column does, and its values go down the rows;
+/// there are at least sixteen. A sum is that of at most a block of values, of at most `most_lanes` rows, or columns.
 template <typename Storage, typename Scalar>
 struct BlockKernels {
   using In = Rows<const Storage>;
   using Out = Rows<Storage>;
+  using Lanes = LaneRows<const Storage>;
+  using W = Wide<Scalar>;
 
-  // ---- rows
+  // ---- sums
 
-  /// tree(x), or tree(x^2) where `squares`
-  void (*sums)(In x, std::int64_t rows, std::int64_t n, bool squares, Scalar* sums);
+  /// tree(x) of each row, or tree(x^2) where `squares`
+  void (*sums)(In x, Extent size, bool squares, Scalar* sums);
   /// tree(x - h) and tree((x - h)^2)
-  void (*sweeps)(In x, std::int64_t rows, std::int64_t n, const Scalar* h, Scalar* first, Scalar* second);
-  /// Sixteen groups of one block, rows or lanes, from those: what they are normalized with and their variance. Returns
-  /// bit i where group i is left to the general code (summary.hpp): h was far from its mean, or it is out of range
-  unsigned (*finish)(const Rule<Scalar>& rule, const Scalar* h, const Scalar* first, const Scalar* second,
-                     Scalar* high, Scalar* low, Scalar* rstd, Wide<Scalar>* variance);
-  /// tree(d) and tree(d * xhat); d = dy * scale where `each`, otherwise dy
-  void (*gradient_sums)(In x, In dy, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
-                        Affine<Scalar> affine, Scalar* first, Scalar* second);
+  void (*sweeps)(In x, Extent size, const Scalar* h, Sums<Scalar> sums);
+  void (*lane_sweeps)(const Lanes& x, Extent size, const Scalar* h, Sums<Scalar> sums);
+  /// tree(d) and tree(d * xhat), d = dy * scale where values have their own (column is 1), otherwise dy
+  void (*gradient_sums)(In x, In dy, Extent size, const Normalizers<Scalar>& by, const Affine<Scalar>& affine,
+                        Sums<Scalar> sums);
+  /// Here scale is that of a row
+  void (*lane_gradient_sums)(const Lanes& x, const Lanes& dy, Extent size, const Normalizers<Scalar>& by,
+                             const Affine<Scalar>& affine, Sums<Scalar> sums);
+  /// Adds (dy_0 + dy_1) and (dy_0 * xhat_0 + dy_1 * xhat_1) of rows by twos, the last perhaps alone, to the sums of
+  /// each column. xhat is by row
+  void (*pair_sums)(In x, In dy, Extent size, const Normalizers<Scalar>& by, Sums<Scalar> sums);
+
+  // ---- what happens once a group, for at most sixteen; of some, all sixteen from the first on may be written
+
+  /// The shifts h that follow from sums of `of` values: their means
+  void (*shifts)(Range groups, W of, Scalar* sums);
+  /// The summaries of one block from its sums about h. Returns bit i where h was far from the mean
+  unsigned (*summarize)(Range groups, const Scalar* h, Sums<Scalar> sums, Summaries<Scalar>& to);
+  /// The statistics. Returns bit i where the group is out of range, so that they say nothing
+  unsigned (*finish)(Range groups, const Rule<Scalar>& rule, const Summaries<Scalar>& of, Statistics<Scalar>& to);
+  /// 1 / sqrt(variance + eps) of n; 0 where that is beyond the range of Scalar
+  void (*reciprocal_roots)(const Scalar* variance, std::int64_t n, W eps, Scalar* rstd);
+
+  // ---- results
+
   /// y = xhat * scale + shift
-  void (*transform)(In x, Out y, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
-                    Affine<Scalar> affine, Traffic traffic);
-  /// dx = (d - (mean + xhat * slope)) * rstd, d = dy * scale where `each` or `inside`; otherwise d = dy, and dx * scale
-  void (*gradient)(In x, In dy, Out dx, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
-                   const Correction<Scalar>* correction, Affine<Scalar> affine, Traffic traffic);
-  /// The same for `each`, rows by twos; adds (dy_0 + dy_1) to sums and (dy_0 * xhat_0 + dy_1 * xhat_1) to products
-  void (*gradient_pairs)(In x, In dy, Out dx, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
-                         const Correction<Scalar>* correction, const Scalar* scale, Scalar* sums,
-                         Scalar* products, Traffic traffic);
-  /// Adds sums to wide totals, and what those additions lose to `lost` where it is not null; sums become 0
-  void (*flush)(Scalar* sums, std::int64_t n, Wide<Scalar>* totals, Wide<Scalar>* lost);
-  /// Adds wide totals, with what they lost, to others
-  void (*merge)(const Wide<Scalar>* from, const Wide<Scalar>* from_lost, std::int64_t n, Wide<Scalar>* totals,
-                Wide<Scalar>* lost);
+  void (*transform)(In x, Out y, Extent size, const Normalizers<Scalar>& by, const Affine<Scalar>& affine,
+                    Traffic traffic);
+  void (*gradient)(In x, In dy, Out dx, Extent size, const Gradient<Scalar>& by, Traffic traffic);
+  /// The same, rows by twos, and what pair_sums does. A row's values have their own scales
+  void (*gradient_pairs)(In x, In dy, Out dx, Extent size, const Gradient<Scalar>& by, Sums<Scalar> sums,
+                         Traffic traffic);
   /// y = x
-  void (*copy)(In x, Out y, std::int64_t rows, std::int64_t n, Traffic traffic);
-  /// Adds dy and dy * xhat of one position of n features to their sums.
-  void (*add_position)(const Storage* x, const Storage* dy, std::int64_t n, const Normalizer<Scalar>& by,
-                       Scalar* sums, Scalar* products);
-
-  // ---- lanes
-
-  /// The same for each lane down the rows; about h = 0 it gives tree(x) and tree(x^2)
-  void (*lane_sweeps)(In x, std::int64_t n, std::int64_t lanes, const Scalar* h, Scalar* first,
-                      Scalar* second);
-  /// d = dy * row_scale, or dy where that is null
-  void (*lane_gradient_sums)(In x, In dy, std::int64_t n, std::int64_t lanes, const Lanes<Scalar>& by,
-                             const Scalar* row_scale, Scalar* first, Scalar* second);
-  /// These of a part of the block of sixteen lanes, from its value `first` on, a whole number of steps; what a part
-  /// has after the last of them ends the block
-  void (*continue_lane_sweeps)(In x, std::int64_t n, const Scalar* h, std::int64_t first,
-                               OpenTree<Scalar>* trees);
-  void (*continue_lane_gradient_sums)(In x, In dy, std::int64_t n, const Lanes<Scalar>& by,
-                                      const Scalar* row_scale, std::int64_t first, OpenTree<Scalar>* trees);
-  void (*fold_lanes)(const OpenTree<Scalar>* trees, Scalar* first, Scalar* second);
-  /// y = xhat * scale + shift, scale and shift by lane, or by row where row_scale is not null
-  void (*lane_transform)(In x, Out y, std::int64_t n, std::int64_t lanes, const Lanes<Scalar>& by,
-                         const Scalar* row_scale, const Scalar* row_shift, Traffic traffic);
-  /// dx = (dy - (mean + xhat * slope)) * rstd * scale, or with d = dy * row_scale instead of the last factor
-  void (*lane_gradient)(In x, In dy, Out dx, std::int64_t n, std::int64_t lanes, const Lanes<Scalar>& by,
-                        const Scalar* row_scale, Traffic traffic);
-
-  /// After streaming stores, before anybody is told of them.
+  void (*copy)(In x, Out y, Extent size, Traffic traffic);
+  /// After streaming stores, before anybody is told of them
   void (*fence)();
 
-  /// `Parts` has the trees whose blocks come in parts.
-  template <typename Functions, typename Parts = Functions>
+  // ---- wide totals
+
+  /// Adds sums to wide totals, and what those additions lose to `lost` where it is not null; sums become 0
+  void (*flush)(Scalar* sums, std::int64_t n, W* totals, W* lost);
+  /// Adds wide totals, with what they lost, to others
+  void (*merge)(const W* from, const W* from_lost, std::int64_t n, W* totals, W* lost);
+
+  template <typename Functions>
   static constexpr BlockKernels of() {
     return {Functions::sums,
             Functions::sweeps,
-            Functions::finish,
+            Functions::lane_sweeps,
             Functions::gradient_sums,
+            Functions::lane_gradient_sums,
+            Functions::pair_sums,
+            Functions::shifts,
+            Functions::summarize,
+            Functions::finish,
+            Functions::reciprocal_roots,
             Functions::transform,
             Functions::gradient,
             Functions::gradient_pairs,
-            Functions::flush,
-            Functions::merge,
             Functions::copy,
-            Functions::add_position,
-            Functions::lane_sweeps,
-            Functions::lane_gradient_sums,
-            Parts::continue_lane_sweeps,
-            Parts::continue_lane_gradient_sums,
-            Parts::fold_lanes,
-            Functions::lane_transform,
-            Functions::lane_gradient,
-            Functions::fence};
+            Functions::fence,
+            Functions::flush,
+            Functions::merge};
   }
 };
 

@@ -1,5 +1,5 @@
 // The functions of BlockKernels (block.hpp) by vectors of sixteen, with the bits of the reference
-// (reference.hpp). Included once per instruction set, after lanes.inl; no include guard.
+// (reference.hpp). Included once per instruction set, after simd.inl; no include guard.
 
 /// How a vector meets memory: whole, or only its first `count` values (the others are read as 0).
 struct Whole {
@@ -27,10 +27,11 @@ struct Few {
 
 template <typename Storage, typename Scalar>
 struct Functions {
-  using L = Vector<Scalar, 16 * static_cast<int>(sizeof(Scalar))>;
+  using L = Simd<Scalar, 16 * static_cast<int>(sizeof(Scalar))>;
   using V = typename L::V;
   using In = Rows<const Storage>;
   using Out = Rows<Storage>;
+  using Lanes = LaneRows<const Storage>;
 
   /// Two kilobytes: far enough ahead for memory, near enough to be still in L1 when it is needed.
   static constexpr auto ahead = static_cast<std::int64_t>(2048 / sizeof(Storage));
@@ -61,8 +62,8 @@ struct Functions {
     return scale == nullptr ? Scalar(1) : scale[i];
   }
   /// The scales of row r's values, or null.
-  EIGENNORM_INLINE const Scalar* scale_of_each(Affine<Scalar> affine, std::int64_t r) {
-    return affine.each && affine.scale != nullptr ? affine.scale + r * affine.step : nullptr;
+  EIGENNORM_INLINE const Scalar* scale_of_each(const Affine<Scalar>& affine, std::int64_t r) {
+    return affine.column != 0 && affine.scale != nullptr ? affine.scale + r * affine.row : nullptr;
   }
 
   /// x - high - low.
@@ -73,13 +74,68 @@ struct Functions {
       return L::subtract(L::subtract(access.template load<L>(access, x + i), high), low);
     }
   };
-  EIGENNORM_INLINE Deviation deviation(const Normalizer<Scalar>& by) { return {L::all(by.high), L::all(by.low)}; }
+  EIGENNORM_INLINE Deviation deviation(const Normalizers<Scalar>& by, std::int64_t r) {
+    return {L::all(by.high[r * by.step]), L::all(by.low[r * by.step])};
+  }
 
-#include "eigennorm/kernels/row_sums.inl"
+#include "eigennorm/kernels/sums.inl"
 
-#include "eigennorm/kernels/row_results.inl"
+#include "eigennorm/kernels/statistics.inl"
 
-#include "eigennorm/kernels/lane_functions.inl"
+#include "eigennorm/kernels/results.inl"
+
+  // ---- wide totals
+
+  /// totals += next(i) for all i < n, by vectors: sixteen at a time, a number that compilers unroll.
+  template <typename Next>
+  EIGENNORM_INLINE void add_wide(std::int64_t n, Wide<Scalar>* totals, Wide<Scalar>* lost, const Next& next) {
+    const auto add = [=](std::int64_t i) __attribute__((always_inline)) {
+      if constexpr (WideSum<Scalar>::compensated) {
+        Wide<Scalar> error;
+        totals[i] = two_sum(totals[i], next(i), error);
+        lost[i] = lost[i] + error;
+      } else {
+        totals[i] = totals[i] + next(i);
+      }
+    };
+    std::int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+      for (int j = 0; j < 16; ++j) add(i + j);
+    }
+    for (; i < n; ++i) add(i);
+  }
+
+  static void flush(Scalar* __restrict sums, std::int64_t n, Wide<Scalar>* __restrict totals,
+                    Wide<Scalar>* __restrict lost) {
+    add_wide(
+        n, totals,
+        lost, [=](std::int64_t i) __attribute__((always_inline)) { return static_cast<Wide<Scalar>>(sums[i]); });
+    std::fill(sums, sums + n, Scalar(0));
+  }
+
+  static void merge(const Wide<Scalar>* __restrict from, const Wide<Scalar>* __restrict from_lost, std::int64_t n,
+                    Wide<Scalar>* __restrict totals, Wide<Scalar>* __restrict lost) {
+    add_wide(
+        n, totals, lost, [=](std::int64_t i) __attribute__((always_inline)) { return from[i]; });
+    if constexpr (WideSum<Scalar>::compensated) {
+      for (std::int64_t i = 0; i < n; ++i) lost[i] = lost[i] + from_lost[i];
+    }
+  }
+
+  static void copy(In x, Out y, Extent size, Traffic traffic) {
+    const std::int64_t n = size.columns;
+    for (std::int64_t r = 0; r < size.rows; ++r) {
+      const Storage* from = x(r);
+      Storage* to = y(r);
+      std::int64_t i = 0;
+      for (; i + 16 <= n; i += 16) {
+        prefetch<16>(from + i + traffic.next);
+        __builtin_memcpy(static_cast<void*>(to + i), from + i, 16 * sizeof(Storage));
+      }
+      prefetch<16>(from + i + traffic.next);
+      if (i < n) copy_few<16>(to + i, from + i, n - i);
+    }
+  }
 
   static void fence() {
 #if defined(__x86_64__)
@@ -87,3 +143,6 @@ struct Functions {
 #endif
   }
 };
+
+#undef EIGENNORM_TAIL
+#undef EIGENNORM_BYTES

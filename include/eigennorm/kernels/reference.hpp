@@ -1,7 +1,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <limits>
 
 #include "eigennorm/kernels/block.hpp"
 
@@ -12,15 +14,6 @@
 #include "eigennorm/kernels/strict_begin.inl"
 
 namespace eigennorm::kernels::reference {
-
-/// The sum of a tree's sixteen.
-template <typename Scalar>
-Scalar folded(Scalar (&sums)[tree_lanes]) {
-  for (std::int64_t half = tree_lanes / 2; half > 0; half /= 2) {
-    for (std::int64_t j = 0; j < half; ++j) sums[j] = sums[j] + sums[j + half];
-  }
-  return sums[0];
-}
 
 /// One partial sum per lane of a step, for even and odd steps.
 template <typename Scalar>
@@ -35,7 +28,10 @@ class Tree {
   Scalar fold() const {
     Scalar sums[tree_lanes];
     for (std::int64_t j = 0; j < tree_lanes; ++j) sums[j] = sums_[0][j] + sums_[1][j];
-    return folded(sums);
+    for (std::int64_t half = tree_lanes / 2; half > 0; half /= 2) {
+      for (std::int64_t j = 0; j < half; ++j) sums[j] = sums[j] + sums[j + half];
+    }
+    return sums[0];
   }
 
  private:
@@ -45,10 +41,9 @@ class Tree {
 
 template <typename Storage, typename Scalar>
 struct Functions {
-  /// tree(f) and tree(g), where `terms(i, f, g)` gives the terms of value i. Missing terms of the last step
-  /// are 0.
+  /// tree(f) and tree(g), where `terms(i, f, g)` gives the terms of value i. Missing terms of the last step are 0.
   template <typename Terms>
-  static Sums<Scalar> tree_pair(std::int64_t n, const Terms& terms) {
+  static void trees(std::int64_t n, const Terms& terms, Scalar* of_first, Scalar* of_second) {
     Tree<Scalar> first, second;
     for (std::int64_t i = 0; i < n; i += step_size) {
       Scalar f[step_size] = {}, g[step_size] = {};
@@ -56,260 +51,213 @@ struct Functions {
       first.add(f);
       second.add(g);
     }
-    return {first.fold(), second.fold()};
+    *of_first = first.fold();
+    if (of_second != nullptr) *of_second = second.fold();
   }
 
   using In = Rows<const Storage>;
   using Out = Rows<Storage>;
+  using Lanes = LaneRows<const Storage>;
+  using W = Wide<Scalar>;
+  using By = Normalizers<Scalar>;
 
-  /// ((x - high) - low) * rstd.
-  static Scalar normalized(Storage x, const Normalizer<Scalar>& by) {
-    return ((static_cast<Scalar>(x) - by.high) - by.low) * by.rstd;
+  /// ((x - high) - low) * rstd of a value in row r and column c.
+  static Scalar normalized(Storage x, const By& by, std::int64_t r, std::int64_t c) {
+    const std::int64_t i = by.by_column ? c : r * by.step;
+    return ((static_cast<Scalar>(x) - by.high[i]) - by.low[i]) * by.rstd[i];
   }
-  static Normalizer<Scalar> of_lane(const Lanes<Scalar>& by, std::int64_t lane) {
-    return {by.high[lane], by.low[lane], by.rstd[lane]};
-  }
-
   /// What is missing changes nothing.
-  static Scalar times(Scalar value, const Scalar* scale, std::int64_t i) {
-    return scale == nullptr ? value : value * scale[i];
+  static Scalar times(Scalar value, const Affine<Scalar>& affine, std::int64_t r, std::int64_t c) {
+    return affine.scale == nullptr ? value : value * affine.scale[r * affine.row + c * affine.column];
   }
-  static Scalar plus(Scalar value, const Scalar* shift, std::int64_t i) {
-    return shift == nullptr ? value : value + shift[i];
+  static Scalar plus(Scalar value, const Affine<Scalar>& affine, std::int64_t r, std::int64_t c) {
+    return affine.shift == nullptr ? value : value + affine.shift[r * affine.row + c * affine.column];
   }
 
-  static void sums(In x, std::int64_t rows, std::int64_t n, bool squares, Scalar* sums) {
-    for (std::int64_t r = 0; r < rows; ++r) {
-      sums[r] = tree_pair(n, [&](std::int64_t i, Scalar& f, Scalar&) {
-                  const Scalar value = static_cast<Scalar>(x(r)[i]);
-                  f = squares ? value * value : value;
-                }).first;
+  // ---- sums
+
+  static void sums(In x, Extent size, bool squares, Scalar* sums) {
+    for (std::int64_t r = 0; r < size.rows; ++r) {
+      const auto terms = [&](std::int64_t i, Scalar& f, Scalar&) {
+        const Scalar value = static_cast<Scalar>(x(r)[i]);
+        f = squares ? value * value : value;
+      };
+      trees(size.columns, terms, sums + r, nullptr);
     }
   }
 
-  static void sweeps(In x, std::int64_t rows, std::int64_t n, const Scalar* h, Scalar* first,
-                     Scalar* second) {
-    for (std::int64_t r = 0; r < rows; ++r) {
-      const Sums<Scalar> sums = tree_pair(n, [&](std::int64_t i, Scalar& f, Scalar& g) {
+  static void sweeps(In x, Extent size, const Scalar* h, Sums<Scalar> sums) {
+    for (std::int64_t r = 0; r < size.rows; ++r) {
+      const auto terms = [&](std::int64_t i, Scalar& f, Scalar& g) {
         f = static_cast<Scalar>(x(r)[i]) - h[r];
         g = f * f;
-      });
-      first[r] = sums.first;
-      second[r] = sums.second;
+      };
+      trees(size.columns, terms, sums.plain + r, sums.product + r);
+    }
+  }
+  static void lane_sweeps(const Lanes& x, Extent size, const Scalar* h, Sums<Scalar> sums) {
+    for (std::int64_t c = 0; c < size.columns; ++c) {
+      const auto terms = [&](std::int64_t i, Scalar& f, Scalar& g) {
+        f = static_cast<Scalar>(x(i)[c]) - h[c];
+        g = f * f;
+      };
+      trees(size.rows, terms, sums.plain + c, sums.product + c);
     }
   }
 
-  /// Leaves every group to the general code.
-  static unsigned finish(const Rule<Scalar>&, const Scalar*, const Scalar*, const Scalar*, Scalar*, Scalar*,
-                         Scalar*, Wide<Scalar>*) {
-    return 0xffffU;
+  static void gradient_sums(In x, In dy, Extent size, const By& by, const Affine<Scalar>& affine, Sums<Scalar> sums) {
+    const Affine<Scalar> each = affine.column == 0 ? Affine<Scalar>{} : affine;
+    for (std::int64_t r = 0; r < size.rows; ++r) {
+      const auto terms = [&](std::int64_t i, Scalar& f, Scalar& g) {
+        f = times(static_cast<Scalar>(dy(r)[i]), each, r, i);
+        g = f * normalized(x(r)[i], by, r, i);
+      };
+      trees(size.columns, terms, sums.plain + r, sums.product + r);
+    }
   }
-
-  static void gradient_sums(In x, In dy, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
-                            Affine<Scalar> affine, Scalar* first, Scalar* second) {
-    for (std::int64_t r = 0; r < rows; ++r) {
-      const Sums<Scalar> sums = tree_pair(n, [&](std::int64_t i, Scalar& f, Scalar& g) {
-        f = times(static_cast<Scalar>(dy(r)[i]), affine.each ? affine.scale : nullptr, r * affine.step + i);
-        g = f * normalized(x(r)[i], by[r]);
-      });
-      first[r] = sums.first;
-      second[r] = sums.second;
+  static void lane_gradient_sums(const Lanes& x, const Lanes& dy, Extent size, const By& by,
+                                 const Affine<Scalar>& affine, Sums<Scalar> sums) {
+    for (std::int64_t c = 0; c < size.columns; ++c) {
+      const auto terms = [&](std::int64_t i, Scalar& f, Scalar& g) {
+        f = times(static_cast<Scalar>(dy(i)[c]), affine, i, c);
+        g = f * normalized(x(i)[c], by, i, c);
+      };
+      trees(size.rows, terms, sums.plain + c, sums.product + c);
     }
   }
 
-  static void transform(In x, Out y, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
-                        Affine<Scalar> affine, Traffic) {
-    for (std::int64_t r = 0; r < rows; ++r) {
-      for (std::int64_t i = 0; i < n; ++i) {
-        const std::int64_t at = r * affine.step + (affine.each ? i : 0);
-        y(r)[i] =
-            static_cast<Storage>(plus(times(normalized(x(r)[i], by[r]), affine.scale, at), affine.shift, at));
-      }
-    }
-  }
-
-  static void gradient(In x, In dy, Out dx, std::int64_t rows, std::int64_t n, const Normalizer<Scalar>* by,
-                       const Correction<Scalar>* correction, Affine<Scalar> affine, Traffic) {
-    for (std::int64_t r = 0; r < rows; ++r) {
-      for (std::int64_t i = 0; i < n; ++i) {
-        const bool first = affine.each || affine.inside;
-        const Scalar d = times(static_cast<Scalar>(dy(r)[i]), first ? affine.scale : nullptr,
-                               r * affine.step + (affine.each ? i : 0));
-        const Scalar rest = d - (correction[r].mean + normalized(x(r)[i], by[r]) * correction[r].slope);
-        dx(r)[i] =
-            static_cast<Storage>(times(rest * by[r].rstd, first ? nullptr : affine.scale, r * affine.step));
-      }
-    }
-  }
-
-  static void gradient_pairs(In x, In dy, Out dx, std::int64_t rows, std::int64_t n,
-                             const Normalizer<Scalar>* by, const Correction<Scalar>* correction,
-                             const Scalar* scale, Scalar* sums, Scalar* products, Traffic) {
-    for (std::int64_t r = 0; r < rows; r += 2) {
-      for (std::int64_t i = 0; i < n; ++i) {
+  static void pair_sums(In x, In dy, Extent size, const By& by, Sums<Scalar> sums) {
+    for (std::int64_t r = 0; r < size.rows; r += 2) {
+      for (std::int64_t i = 0; i < size.columns; ++i) {
         Scalar sum = static_cast<Scalar>(dy(r)[i]);
-        Scalar product = sum * normalized(x(r)[i], by[r]);
-        if (r + 1 < rows) {
+        Scalar product = sum * normalized(x(r)[i], by, r, i);
+        if (r + 1 < size.rows) {
           const Scalar d = static_cast<Scalar>(dy(r + 1)[i]);
           sum = sum + d;
-          product = product + d * normalized(x(r + 1)[i], by[r + 1]);
+          product = product + d * normalized(x(r + 1)[i], by, r + 1, i);
         }
-        sums[i] = sums[i] + sum;
-        products[i] = products[i] + product;
+        sums.plain[i] = sums.plain[i] + sum;
+        sums.product[i] = sums.product[i] + product;
       }
     }
-    gradient(x, dy, dx, rows, n, by, correction, {scale, nullptr, 0, true}, {});
   }
 
-  static void flush(Scalar* sums, std::int64_t n, Wide<Scalar>* totals, Wide<Scalar>* lost) {
+  // ---- what happens once a group
+
+  static void shifts(Range groups, W of, Scalar* sums) {
+    for (std::int64_t i = groups.first; i < groups.first + groups.count; ++i)
+      sums[i] = static_cast<Scalar>(static_cast<W>(sums[i]) * (W(1) / of));
+  }
+
+  static unsigned summarize(Range groups, const Scalar* h, Sums<Scalar> sums, Summaries<Scalar>& to) {
+    unsigned distant = 0;
+    for (std::int64_t i = groups.first; i < groups.first + groups.count; ++i) {
+      const W sum = static_cast<W>(sums.plain[i]), squares = static_cast<W>(sums.product[i]);
+      const W correction = sum * (W(1) / to.count), loss = sum * correction;
+      if constexpr (WideSum<Scalar>::compensated) {
+        to.mean[i] = two_sum(static_cast<W>(h[i]), correction, to.low[i]);
+        to.lost[i] = 0;
+      } else {
+        to.mean[i] = static_cast<W>(h[i]) + correction;
+      }
+      to.m2[i] = squares - loss;
+      // Far from the mean, squares cancel.
+      if (!(loss <= W(0.25) * squares)) distant |= 1U << (i - groups.first);
+    }
+    return distant;
+  }
+
+  /// 1 / sigma; 0 where that is beyond the range of Scalar, as where sigma is 0: such a group counts as constant and is
+  /// normalized to 0.
+  static Scalar rstd_of(W reciprocal) {
+    const auto rstd = static_cast<Scalar>(reciprocal);
+    return rstd > (std::numeric_limits<Scalar>::max)() ? Scalar(0) : rstd;
+  }
+  /// The same from sigma^2.
+  static Scalar reciprocal_root(W radicand) { return radicand == 0 ? Scalar(0) : rstd_of(W(1) / std::sqrt(radicand)); }
+
+  static unsigned finish(Range groups, const Rule<Scalar>& rule, const Summaries<Scalar>& of, Statistics<Scalar>& to) {
+    constexpr W largest = (std::numeric_limits<W>::max)();
+    unsigned out = 0;
+    for (std::int64_t i = groups.first; i < groups.first + groups.count; ++i) {
+      W m2 = of.m2[i], residual = 0;
+      if constexpr (WideSum<Scalar>::compensated) {
+        m2 = m2 + of.lost[i];
+        residual = of.low[i];
+      }
+      to.high[i] = static_cast<Scalar>(of.mean[i]);
+      to.low[i] = static_cast<Scalar>((of.mean[i] - static_cast<W>(to.high[i])) + residual);
+      to.rstd[i] = 1;
+      to.variance[i] = 0;
+      bool good = (std::abs)(of.mean[i]) <= largest;
+      if (rule.has_sigma) {
+        good = good && m2 >= rule.smallest && m2 <= largest;
+        to.variance[i] = (std::max)(m2 / rule.divisor, W(0));
+        to.rstd[i] = reciprocal_root(to.variance[i] + rule.eps);
+      }
+      if (!good) out |= 1U << (i - groups.first);
+    }
+    return out;
+  }
+
+  static void reciprocal_roots(const Scalar* variance, std::int64_t n, W eps, Scalar* rstd) {
+    for (std::int64_t i = 0; i < n; ++i) rstd[i] = reciprocal_root(static_cast<W>(variance[i]) + eps);
+  }
+
+  // ---- results
+
+  static void transform(In x, Out y, Extent size, const By& by, const Affine<Scalar>& affine, Traffic) {
+    for (std::int64_t r = 0; r < size.rows; ++r) {
+      for (std::int64_t c = 0; c < size.columns; ++c) {
+        const Scalar scaled = times(normalized(x(r)[c], by, r, c), affine, r, c);
+        y(r)[c] = static_cast<Storage>(plus(scaled, affine, r, c));
+      }
+    }
+  }
+
+  static void gradient(In x, In dy, Out dx, Extent size, const Gradient<Scalar>& by, Traffic) {
+    const Affine<Scalar> none, before = by.scale_first ? by.affine : none, after = by.scale_first ? none : by.affine;
+    for (std::int64_t r = 0; r < size.rows; ++r) {
+      for (std::int64_t c = 0; c < size.columns; ++c) {
+        const std::int64_t i = by.by.by_column ? c : r * by.by.step;
+        const Scalar d = times(static_cast<Scalar>(dy(r)[c]), before, r, c);
+        const Scalar residual = d - (by.mean[i] + normalized(x(r)[c], by.by, r, c) * by.slope[i]);
+        dx(r)[c] = static_cast<Storage>(times(residual * by.by.rstd[i], after, r, c));
+      }
+    }
+  }
+
+  static void gradient_pairs(In x, In dy, Out dx, Extent size, const Gradient<Scalar>& by, Sums<Scalar> sums, Traffic) {
+    pair_sums(x, dy, size, by.by, sums);
+    gradient(x, dy, dx, size, by, {});
+  }
+
+  static void copy(In x, Out y, Extent size, Traffic) {
+    for (std::int64_t r = 0; r < size.rows; ++r) std::copy(x(r), x(r) + size.columns, y(r));
+  }
+
+  static void fence() {}
+
+  // ---- wide totals
+
+  static void flush(Scalar* sums, std::int64_t n, W* totals, W* lost) {
     for (std::int64_t i = 0; i < n; ++i) {
-      add_wide(static_cast<Wide<Scalar>>(sums[i]), totals[i], lost == nullptr ? totals[i] : lost[i]);
+      add_wide(static_cast<W>(sums[i]), totals[i], lost == nullptr ? totals[i] : lost[i]);
       sums[i] = Scalar(0);
     }
   }
-  static void merge(const Wide<Scalar>* from, const Wide<Scalar>* from_lost, std::int64_t n,
-                    Wide<Scalar>* totals, Wide<Scalar>* lost) {
+  static void merge(const W* from, const W* from_lost, std::int64_t n, W* totals, W* lost) {
     for (std::int64_t i = 0; i < n; ++i) {
       add_wide(from[i], totals[i], lost == nullptr ? totals[i] : lost[i]);
       if (WideSum<Scalar>::compensated) lost[i] = lost[i] + from_lost[i];
     }
   }
-  static void add_wide(Wide<Scalar> next, Wide<Scalar>& total, Wide<Scalar>& lost) {
+  static void add_wide(W next, W& total, W& lost) {
     WideSum<Scalar> sum{total, lost};
     sum.add(next);
     if (WideSum<Scalar>::compensated) lost = sum.lost;
     total = sum.value;
   }
-
-  static void copy(In x, Out y, std::int64_t rows, std::int64_t n, Traffic) {
-    for (std::int64_t r = 0; r < rows; ++r) std::copy(x(r), x(r) + n, y(r));
-  }
-
-  static void add_position(const Storage* x, const Storage* dy, std::int64_t n, const Normalizer<Scalar>& by,
-                           Scalar* sums, Scalar* products) {
-    for (std::int64_t i = 0; i < n; ++i) {
-      const Scalar d = static_cast<Scalar>(dy[i]);
-      sums[i] = sums[i] + d;
-      products[i] = products[i] + d * normalized(x[i], by);
-    }
-  }
-
-  // ---- trees whose blocks come in parts
-
-  /// Adds values [first, first + n) of a block to its tree: the sum of residue j is `at(term, parity, j)`.
-  template <typename At, typename Terms>
-  static void continue_trees(std::int64_t first, std::int64_t n, const At& at, const Terms& terms) {
-    for (std::int64_t i = 0; i < n; i += step_size) {
-      Scalar v[2][step_size] = {};
-      for (std::int64_t j = 0; j < step_size && i + j < n; ++j) terms(i + j, v[0][j], v[1][j]);
-      for (int k = 0; k < 2; ++k) {
-        for (std::int64_t j = 0; j < tree_lanes; ++j)
-          at(k, (first + i) / step_size % 2, j) += (v[k][j] + v[k][j + 16]) + (v[k][j + 32] + v[k][j + 48]);
-      }
-    }
-  }
-  static auto of_lane(OpenTree<Scalar>* trees, std::int64_t lane) {
-    return [trees, lane](int k, std::int64_t parity, std::int64_t j) -> Scalar& {
-      return trees[j].sums[k][parity][lane];
-    };
-  }
-  template <typename At>
-  static Scalar folded(const At& at, int k) {
-    Scalar sums[tree_lanes];
-    for (std::int64_t j = 0; j < tree_lanes; ++j) sums[j] = at(k, 0, j) + at(k, 1, j);
-    return reference::folded(sums);
-  }
-
-  static void continue_lane_sweeps(In x, std::int64_t n, const Scalar* h, std::int64_t first,
-                                   OpenTree<Scalar>* trees) {
-    for (std::int64_t lane = 0; lane < tree_lanes; ++lane) {
-      continue_trees(first, n, of_lane(trees, lane), [&](std::int64_t i, Scalar& f, Scalar& g) {
-        f = static_cast<Scalar>(x(i)[lane]) - h[lane];
-        g = f * f;
-      });
-    }
-  }
-  static void continue_lane_gradient_sums(In x, In dy, std::int64_t n, const Lanes<Scalar>& by,
-                                          const Scalar* row_scale, std::int64_t first,
-                                          OpenTree<Scalar>* trees) {
-    for (std::int64_t lane = 0; lane < tree_lanes; ++lane) {
-      continue_trees(first, n, of_lane(trees, lane), [&](std::int64_t i, Scalar& f, Scalar& g) {
-        f = times(static_cast<Scalar>(dy(i)[lane]), row_scale, i);
-        g = f * normalized(x(i)[lane], of_lane(by, lane));
-      });
-    }
-  }
-  static void fold_lanes(const OpenTree<Scalar>* trees, Scalar* first, Scalar* second) {
-    for (std::int64_t lane = 0; lane < tree_lanes; ++lane) {
-      const auto at = [&](int k, std::int64_t parity, std::int64_t j) {
-        return trees[j].sums[k][parity][lane];
-      };
-      first[lane] = folded(at, 0);
-      second[lane] = folded(at, 1);
-    }
-  }
-
-  // ---- lanes
-
-  /// tree(f) and tree(g) of every lane.
-  template <typename Terms>
-  static void lane_trees(std::int64_t n, std::int64_t lanes, const Terms& terms, Scalar* first,
-                         Scalar* second) {
-    for (std::int64_t lane = 0; lane < lanes; ++lane) {
-      const Sums<Scalar> sums =
-          tree_pair(n, [&](std::int64_t i, Scalar& f, Scalar& g) { terms(i, lane, f, g); });
-      first[lane] = sums.first;
-      second[lane] = sums.second;
-    }
-  }
-
-  static void lane_sweeps(In x, std::int64_t n, std::int64_t lanes, const Scalar* h, Scalar* first,
-                          Scalar* second) {
-    lane_trees(
-        n, lanes,
-        [&](std::int64_t i, std::int64_t lane, Scalar& f, Scalar& g) {
-          f = static_cast<Scalar>(x(i)[lane]) - h[lane];
-          g = f * f;
-        },
-        first, second);
-  }
-
-  static void lane_gradient_sums(In x, In dy, std::int64_t n, std::int64_t lanes, const Lanes<Scalar>& by,
-                                 const Scalar* row_scale, Scalar* first, Scalar* second) {
-    lane_trees(
-        n, lanes,
-        [&](std::int64_t i, std::int64_t lane, Scalar& f, Scalar& g) {
-          f = times(static_cast<Scalar>(dy(i)[lane]), row_scale, i);
-          g = f * normalized(x(i)[lane], of_lane(by, lane));
-        },
-        first, second);
-  }
-
-  static void lane_transform(In x, Out y, std::int64_t n, std::int64_t lanes, const Lanes<Scalar>& by,
-                             const Scalar* row_scale, const Scalar* row_shift, Traffic) {
-    const bool by_row = row_scale != nullptr || row_shift != nullptr;
-    for (std::int64_t i = 0; i < n; ++i) {
-      for (std::int64_t lane = 0; lane < lanes; ++lane) {
-        const Scalar xhat = normalized(x(i)[lane], of_lane(by, lane));
-        y(i)[lane] = static_cast<Storage>(by_row ? plus(times(xhat, row_scale, i), row_shift, i)
-                                                 : xhat * by.scale[lane] + by.shift[lane]);
-      }
-    }
-  }
-
-  static void lane_gradient(In x, In dy, Out dx, std::int64_t n, std::int64_t lanes, const Lanes<Scalar>& by,
-                            const Scalar* row_scale, Traffic) {
-    for (std::int64_t i = 0; i < n; ++i) {
-      for (std::int64_t lane = 0; lane < lanes; ++lane) {
-        const Scalar d = times(static_cast<Scalar>(dy(i)[lane]), row_scale, i);
-        const Scalar xhat = normalized(x(i)[lane], of_lane(by, lane));
-        const Scalar rest = d - (by.mean[lane] + xhat * by.slope[lane]);
-        dx(i)[lane] = static_cast<Storage>(rest * by.rstd[lane] * by.scale[lane]);
-      }
-    }
-  }
-
-  static void fence() {}
 };
 
 }  // namespace eigennorm::kernels::reference

@@ -18,8 +18,8 @@
 #pragma clang fp contract(off)
 #elif defined(__GNUC__)
 #pragma GCC push_options
-#pragma GCC optimize("fp-contract=off", "no-unsafe-math-optimizations", "no-associative-math", \
-                     "no-reciprocal-math", "no-finite-math-only", "signed-zeros")
+#pragma GCC optimize("fp-contract=off", "no-unsafe-math-optimizations", "no-associative-math", "no-reciprocal-math", \
+                     "no-finite-math-only", "signed-zeros")
 // The second one has set this, too; functions that differ in it are not inlined into each other.
 #if defined(__NO_TRAPPING_MATH__)
 #pragma GCC optimize("no-trapping-math")

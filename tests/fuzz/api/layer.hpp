@@ -23,8 +23,7 @@ struct AxisChoice {
   Extents list;
 
   bool valid() const {
-    return kind == Kind::last ? list[0] >= 1 && list[0] <= eigennorm::max_rank
-                              : list.size() <= eigennorm::max_rank;
+    return kind == Kind::last ? list[0] >= 1 && list[0] <= eigennorm::max_rank : list.size() <= eigennorm::max_rank;
   }
 
   eigennorm::AxisSet set() const {
@@ -151,10 +150,9 @@ inline Extents draw_extents(Bytes& bytes) {
 }
 
 inline double draw_eps(Bytes& bytes) {
-  const double nan = std::numeric_limits<double>::quiet_NaN(),
-               infinity = std::numeric_limits<double>::infinity();
-  return bytes.pick(std::vector<double>{1e-5, 1e-5, 1e-5, 1e-3, 0.1, 1, 0, 0, 1e-12, 1e-5, 1e-30, 1e-5, 1e-5,
-                                        -0.1, nan, infinity});
+  const double nan = std::numeric_limits<double>::quiet_NaN(), infinity = std::numeric_limits<double>::infinity();
+  return bytes.pick(
+      std::vector<double>{1e-5, 1e-5, 1e-5, 1e-3, 0.1, 1, 0, 0, 1e-12, 1e-5, 1e-30, 1e-5, 1e-5, -0.1, nan, infinity});
 }
 
 inline AxisChoice draw_axis_choice(Bytes& bytes) {
@@ -183,8 +181,7 @@ inline LayerChoice draw_layer(Bytes& bytes) {
       break;
     case Kind::layer_norm_of_last:
       choice.extents = draw_extents(bytes);
-      choice.averaged =
-          choice.features = {AxisKind::last, {static_cast<std::int64_t>(choice.extents.size())}};
+      choice.averaged = choice.features = {AxisKind::last, {static_cast<std::int64_t>(choice.extents.size())}};
       break;
     case Kind::rms_norm:
       choice.statistic = Statistic::mean_square;
@@ -241,8 +238,7 @@ eigennorm::Normalization<Scalar> make_layer(const LayerChoice& choice) {
     case Kind::instance_norm:
       return InstanceNorm<Scalar>(choice.extents[0], Channels{choice.features.set()}, samples, choice.eps);
     case Kind::group_norm:
-      return GroupNorm<Scalar>(choice.groups, choice.extents[0], Channels{choice.features.set()}, samples,
-                               choice.eps);
+      return GroupNorm<Scalar>(choice.groups, choice.extents[0], Channels{choice.features.set()}, samples, choice.eps);
     case Kind::weight_norm:
       return WeightNorm<Scalar>(choice.extents[0], Outputs{choice.features.set()});
     case Kind::weight_norm_of_whole:
@@ -267,15 +263,13 @@ bool settings_are_wrong(const eigennorm::Normalization<Scalar>& layer) {
 }
 
 template <typename Scalar>
-bool running_is_wrong(const eigennorm::Normalization<Scalar>& layer, const LayerChoice& choice,
-                      const Fit& fit) {
+bool running_is_wrong(const eigennorm::Normalization<Scalar>& layer, const LayerChoice& choice, const Fit& fit) {
   using eigennorm::Statistic;
   if (!layer.running) return false;
   const bool has_mean = choice.statistic == Statistic::mean || choice.statistic == Statistic::mean_variance;
   if (!has_mean || (fit.averaged & fit.features) != 0) return true;
   const std::int64_t variances = choice.statistic == Statistic::mean_variance ? layer.features() : 0;
-  if (layer.running->mean.size() != layer.features() || layer.running->variance.size() != variances)
-    return true;
+  if (layer.running->mean.size() != layer.features() || layer.running->variance.size() != variances) return true;
   return !layer.running->mean.isFinite().all() ||
          !(layer.running->variance.isFinite() && layer.running->variance >= Scalar(0)).all();
 }

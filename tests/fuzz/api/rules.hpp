@@ -63,18 +63,16 @@ inline Expected expected_of_memory(const Call& call) {
   const Distinct elements = distinct(call.result);
   const Sharing with_x = sharing(call.result, call.x);
   const Sharing with_dy = goes_back ? sharing(call.result, call.dy) : Sharing::none;
-  if (elements == Distinct::no || with_x == Sharing::some || with_dy == Sharing::some)
-    return Expected::refused;
+  if (elements == Distinct::no || with_x == Sharing::some || with_dy == Sharing::some) return Expected::refused;
   if (with_x == Sharing::same && call.verb != Verb::evaluate) return Expected::refused;
-  const bool clear =
-      elements == Distinct::by_nesting && with_x != Sharing::unclear && with_dy != Sharing::unclear;
+  const bool clear = elements == Distinct::by_nesting && with_x != Sharing::unclear && with_dy != Sharing::unclear;
   return clear ? Expected::accepted : Expected::either;
 }
 
 /// `trace`: of the moments that the call uses.
 template <typename Scalar>
-Expected expected(const eigennorm::Normalization<Scalar>& layer, const LayerChoice& choice,
-                  const Trace& trace, const Call& call) {
+Expected expected(const eigennorm::Normalization<Scalar>& layer, const LayerChoice& choice, const Trace& trace,
+                  const Call& call) {
   const std::optional<Fit> fit = choice.fit(call.x.shape);
   if (choice.moved_from || settings_are_wrong(layer) || !fit) return Expected::refused;
   // Backward takes what forward left, and does not look at the running statistics.
@@ -86,8 +84,7 @@ Expected expected(const eigennorm::Normalization<Scalar>& layer, const LayerChoi
   if (by_memory == Expected::refused) return Expected::refused;
   if (call.verb == Verb::backward) {
     if (trace.state == Trace::State::unknown) return Expected::either;
-    if (trace.state == Trace::State::none || !trace.leads_to(Trace(choice, *fit, call)))
-      return Expected::refused;
+    if (trace.state == Trace::State::none || !trace.leads_to(Trace(choice, *fit, call))) return Expected::refused;
   }
   // One value says nothing of a variance.
   const bool moves_variance = call.verb == Verb::forward && layer.running && layer.running->update &&

@@ -8,12 +8,12 @@
 #include <utility>
 #include <vector>
 
-#include "../../watch.hpp"
 #include "bytes.hpp"
 #include "layer.hpp"
 #include "rules.hpp"
 #include "settings.hpp"
 #include "tensor.hpp"
+#include "watch.hpp"
 #include "world.hpp"
 
 // A program written by bytes: it makes layers, rightly and wrongly, changes their settings, and calls their verbs on
@@ -93,7 +93,7 @@ class Session {
     if (&from == &to) return;
     if (bytes_.below(2) == 0) {
       to = from;
-      require(watch::same_bits(*to.layer, *from.layer), "a copy has the bits of its original");
+      require(watch::bits(*to.layer) == watch::bits(*from.layer), "a copy has the bits of its original");
       return;
     }
     const watch::Bytes before = watch::bits(*from.layer);
@@ -112,8 +112,7 @@ class Session {
     eigennorm::WeightNorm<Scalar> layer =
         whole ? eigennorm::WeightNorm<Scalar>(eigennorm::whole_tensor) : eigennorm::WeightNorm<Scalar>(3);
     const watch::Bytes before = watch::bits(layer);
-    const bool accepted =
-        accepts([&] { layer.scale_from(placed(v).template as_tensor<2, Eigen::RowMajor>()); });
+    const bool accepted = accepts([&] { layer.scale_from(placed(v).template as_tensor<2, Eigen::RowMajor>()); });
     require(accepted == (whole || v.shape[0] == 3), "scale_from takes what forward takes");
     require(accepted || watch::bits(layer) == before, "a refused scale_from changes nothing");
     slot.choice = {};
@@ -141,8 +140,7 @@ class Session {
     if (kind != 3 || !slot.layer->running) return;
     const watch::Bytes layer_before = watch::bits(*slot.layer);
     const bool pooled = bytes_.below(2) == 0;
-    if (!accepts(
-            [&] { slot.layer->running->assign(pooled ? population.pooled() : population.algorithm2()); })) {
+    if (!accepts([&] { slot.layer->running->assign(pooled ? population.pooled() : population.algorithm2()); })) {
       require(watch::bits(*slot.layer) == layer_before, "a refused assignment changes nothing");
     }
   }
@@ -159,10 +157,8 @@ class Session {
 
   void spoil_memory() {
     if (bytes_.below(2) == 0) return fill();
-    const auto place =
-        static_cast<std::size_t>(bytes_.next()) * 256U + static_cast<std::size_t>(bytes_.next());
-    world_.memory[place % world_.memory.size()] =
-        static_cast<Data>(static_cast<float>(draw_value<Scalar>(bytes_)));
+    const auto place = static_cast<std::size_t>(bytes_.next()) * 256U + static_cast<std::size_t>(bytes_.next());
+    world_.memory[place % world_.memory.size()] = static_cast<Data>(static_cast<float>(draw_value<Scalar>(bytes_)));
   }
 
   Tensor tensor_at(const Extents& shape, int region, Family family, int order = Eigen::RowMajor) {
@@ -223,8 +219,8 @@ class Session {
 
   void call(Slot& slot) {
     Call call;
-    call.verb = bytes_.pick(
-        std::vector<Verb>{Verb::forward, Verb::backward, Verb::evaluate, Verb::forward, Verb::backward});
+    call.verb =
+        bytes_.pick(std::vector<Verb>{Verb::forward, Verb::backward, Verb::evaluate, Verb::forward, Verb::backward});
     call.returns = bytes_.one_in(6);
     call.on_pool = bytes_.one_in(large_ ? 2 : 16);
     call.order = bytes_.below(2) == 0 ? Eigen::RowMajor : Eigen::ColMajor;

@@ -26,8 +26,7 @@ Scalar draw_value(Bytes& bytes) {
 
 /// Right ones first.
 inline double draw_momentum(Bytes& bytes) {
-  return bytes.pick(
-      std::vector<double>{0.1, 0.9, 0, 1, 0.5, -0.1, 1.1, std::numeric_limits<double>::quiet_NaN()});
+  return bytes.pick(std::vector<double>{0.1, 0.9, 0, 1, 0.5, -0.1, 1.1, std::numeric_limits<double>::quiet_NaN()});
 }
 
 template <typename Scalar>
@@ -48,8 +47,7 @@ void change_running(Bytes& bytes, eigennorm::RunningStatistics<Scalar>& running)
       const bool of_new = kind == 2;
       const double momentum = draw_momentum(bytes);
       const bool accepted = accepts([&] {
-        running.averaging =
-            of_new ? eigennorm::momentum_of_new(momentum) : eigennorm::momentum_kept(momentum);
+        running.averaging = of_new ? eigennorm::momentum_of_new(momentum) : eigennorm::momentum_kept(momentum);
       });
       require(accepted == (momentum >= 0 && momentum <= 1), "a momentum is from 0 to 1");
       return;

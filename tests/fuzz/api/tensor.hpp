@@ -81,8 +81,8 @@ inline Tensor draw_tensor(Bytes& bytes, const Extents& shape, Family family, int
   Extents strides(2);
   strides[fast] = bytes.pick(Extents{1, 1, 1, 1, 2, 3, 1, 1, 1, 1, 1, 2, 1, 0, -1, shape[slow]});
   const std::int64_t reach = std::max<std::int64_t>(shape[fast] * std::abs(strides[fast]), 1);
-  strides[slow] = bytes.pick(Extents{reach, reach + 1, reach + 3, reach, reach + 7, reach, reach, 1,
-                                     reach - 1, 2 * reach, -reach, 0});
+  strides[slow] = bytes.pick(
+      Extents{reach, reach + 1, reach + 3, reach, reach + 7, reach, reach, 1, reach - 1, 2 * reach, -reach, 0});
   std::int64_t least = 0, most = 0;
   for (const std::size_t axis : {fast, slow}) {
     const std::int64_t last = strides[axis] * (shape[axis] - 1);

@@ -2,22 +2,24 @@
 
 #include <array>
 #include <cmath>
-#include <cstring>
 #include <ctime>
 #include <eigennorm/eigennorm.hpp>
 #include <stdexcept>
 #include <utility>
 #include <vector>
 
-#include "../../watch.hpp"
 #include "bytes.hpp"
 #include "count.hpp"
+#include "pool.hpp"
 #include "rules.hpp"
+#include "watch.hpp"
 
 // Calls, and what must hold of each: a refused one changes no bit of anything; an accepted one has the bits of its
 // twin, the same call on packed copies, on this thread, with other instructions, and writes nothing but its result.
 
 namespace fuzz {
+
+using test::same_bits;
 
 #if defined(__SANITIZE_ADDRESS__)
 constexpr std::clock_t seconds = 10;
@@ -50,7 +52,7 @@ template <typename T>
 bool alike(const T* a, const T* b, std::ptrdiff_t size) {
   for (std::ptrdiff_t i = 0; i < size; ++i) {
     const bool are_nan = a[i] != a[i] && b[i] != b[i];
-    if (!are_nan && std::memcmp(a + i, b + i, sizeof(T)) != 0) return false;
+    if (!are_nan && !same_bits(a[i], b[i])) return false;
   }
   return true;
 }
@@ -62,8 +64,8 @@ bool alike(const Values& a, const Values& b) {
 
 template <typename Scalar>
 bool alike(const eigennorm::Moments<Scalar>& a, const eigennorm::Moments<Scalar>& b) {
-  return a.empty() == b.empty() && a.frozen() == b.frozen() && a.count() == b.count() &&
-         alike(a.mean(), b.mean()) && alike(a.rstd(), b.rstd()) && alike(a.variance(), b.variance());
+  return a.empty() == b.empty() && a.frozen() == b.frozen() && a.count() == b.count() && alike(a.mean(), b.mean()) &&
+         alike(a.rstd(), b.rstd()) && alike(a.variance(), b.variance());
 }
 
 template <typename Scalar>
@@ -72,9 +74,8 @@ bool alike(const eigennorm::Normalization<Scalar>& a, const eigennorm::Normaliza
     if (!alike(left->value, right->value) || !alike(left->grad, right->grad)) return false;
   }
   if (a.running.has_value() != b.running.has_value()) return false;
-  if (a.running &&
-      (!alike(a.running->mean, b.running->mean) || !alike(a.running->variance, b.running->variance) ||
-       a.running->batches != b.running->batches)) {
+  if (a.running && (!alike(a.running->mean, b.running->mean) || !alike(a.running->variance, b.running->variance) ||
+                    a.running->batches != b.running->batches)) {
     return false;
   }
   const auto moments = [](const auto& layer) -> const eigennorm::Moments<Scalar>* {
@@ -89,9 +90,8 @@ bool alike(const eigennorm::Normalization<Scalar>& a, const eigennorm::Normaliza
 }
 
 inline const Eigen::ThreadPoolDevice& pool() {
-  static Eigen::ThreadPool threads(3);
-  static const Eigen::ThreadPoolDevice device(&threads, 3);
-  return device;
+  static const test::Pool three(3);
+  return three.device();
 }
 
 /// The memory of all tensors, moments that calls may keep, and what no result depends on: instruction sets, and from
@@ -139,10 +139,10 @@ class World {
     if (accepted) {
       require(alike(layer, twin), "a layer does not depend on strides, threads and instructions");
     } else {
-      require(watch::same_bits(layer, twin), "a refused call leaves the layer as it was");
+      require(watch::bits(layer) == watch::bits(twin), "a refused call leaves the layer as it was");
     }
     for (std::size_t i = 0; i < moments.size(); ++i) {
-      require(accepted ? alike(moments[i], twin_moments[i]) : watch::same_bits(moments[i], twin_moments[i]),
+      require(accepted ? alike(moments[i], twin_moments[i]) : watch::bits(moments[i]) == watch::bits(twin_moments[i]),
               accepted ? "moments do not depend on strides, threads and instructions"
                        : "a refused call leaves moments as they were");
     }
@@ -193,14 +193,9 @@ class World {
     return call.kept < 0 ? nullptr : &moments[static_cast<std::size_t>(call.kept)];
   }
 
-  static bool same_bits(const std::vector<Data>& a, const std::vector<Data>& b) {
-    return a.size() == b.size() &&
-           (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(Data)) == 0);
-  }
-
   /// `memory`: of x, dy and the result. What is returned comes in the order of packed memory.
-  static void perform(Layer& layer, const Call& call, const Context& context,
-                      const std::array<Data*, 3>& memory, std::vector<Data>& returned) {
+  static void perform(Layer& layer, const Call& call, const Context& context, const std::array<Data*, 3>& memory,
+                      std::vector<Data>& returned) {
     const auto keep = [&](const auto& plain) { returned.assign(plain.data(), plain.data() + plain.size()); };
     const Layer& reading = layer;
     const Placed<Data> from{memory[0], call.x}, gradient{memory[1], call.dy}, to{memory[2], call.result};
@@ -218,12 +213,11 @@ class World {
           call.order, [&](const auto& x, auto y) { reading.evaluate(x, y, context); }, from, to);
     } else if (call.returns) {
       with_views(
-          call.order, [&](const auto& x, const auto& dy) { keep(layer.backward(x, dy, context)); }, from,
-          gradient);
+          call.order, [&](const auto& x, const auto& dy) { keep(layer.backward(x, dy, context)); }, from, gradient);
     } else {
       with_views(
-          call.order, [&](const auto& x, const auto& dy, auto dx) { layer.backward(x, dy, dx, context); },
-          from, gradient, to);
+          call.order, [&](const auto& x, const auto& dy, auto dx) { layer.backward(x, dy, dx, context); }, from,
+          gradient, to);
     }
   }
 
@@ -238,8 +232,7 @@ class World {
     return result;
   }
 
-  std::vector<Data> run_twin(Layer& twin, Moments& twin_moments, const std::vector<Data>& before,
-                             const Call& call) {
+  std::vector<Data> run_twin(Layer& twin, Moments& twin_moments, const std::vector<Data>& before, const Call& call) {
     std::vector<Data> x = packed(call.x, call.order, before), dy, result(x.size()), unused;
     if (call.verb == Verb::backward) dy = packed(call.dy, call.order, before);
     Call same = call;
@@ -277,13 +270,13 @@ class World {
   }
 
   static void check_counters(const Layer& before, const Layer& after, const Call& call) {
-    if (call.verb == Verb::evaluate) require(watch::same_bits(before, after), "evaluate changes nothing");
+    if (call.verb == Verb::evaluate) require(watch::bits(before) == watch::bits(after), "evaluate changes nothing");
     if (!before.running) return;
     const eigennorm::RunningStatistics<Scalar>&was = *before.running, &is = *after.running;
     const bool moves = call.verb == Verb::forward && was.update && call.x.size() > 0;
     require(is.batches + is.rejected_batches - was.batches - was.rejected_batches == (moves ? 1 : 0),
             "forward counts a batch where it moves the running statistics");
-    const bool stayed = watch::same_bits(was.mean, is.mean) && watch::same_bits(was.variance, is.variance);
+    const bool stayed = same_bits(was.mean, is.mean) && same_bits(was.variance, is.variance);
     require(is.batches != was.batches || stayed, "a batch that is not counted moves nothing");
   }
 

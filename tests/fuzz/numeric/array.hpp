@@ -1,11 +1,10 @@
 #pragma once
 
-#include <cstring>
 #include <eigennorm/eigennorm.hpp>
 #include <vector>
 
-#include "../../support.hpp"
 #include "draw.hpp"
+#include "support.hpp"
 
 // A tensor in the memory it is a view of, so that what is written outside of it is seen.
 
@@ -61,7 +60,7 @@ class Array {
     const Data nan = std::numeric_limits<Data>::quiet_NaN();
     for (const std::size_t place : places_) others[place] = nan;
     for (const Data& other : others) {
-      if (std::memcmp(&other, &nan, sizeof(Data)) != 0) return false;
+      if (!test::same_bits(other, nan)) return false;
     }
     return true;
   }

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "../../support.hpp"
+#include "support.hpp"
 
 // Random choices: of integers, of one among several, and of extents at which kernels tend to go wrong.
 

@@ -5,8 +5,8 @@
 #include <limits>
 #include <vector>
 
-#include "../../reference.hpp"
-#include "../../support.hpp"
+#include "reference.hpp"
+#include "support.hpp"
 
 // How far a result may be from the truth: 4 units of roundoff of float, 8 of double, times its natural scale
 // (natural_scales.hpp), after one rounding of the result itself where it is stored in 16 bits.
@@ -39,8 +39,8 @@ struct Summands {
 
 /// How one number is judged.
 struct Scale {
-  Real size = 0;   // the natural scale
-  Real slack = 0;  // an error that the range of the type allows beside: a number on the way is subnormal
+  Real size = 0;            // the natural scale
+  Real slack = 0;           // an error that the range of the type allows beside: a number on the way is subnormal
   bool unbalanced = false;  // by tree_limit
   bool excused = false;     // not at all
 };
@@ -56,8 +56,7 @@ struct Range {
 template <typename T>
 Range range_of() {
   using Limits = std::numeric_limits<T>;
-  return {test::widened(Limits::max()), test::widened(Limits::min()),
-          test::widened(Limits::denorm_min()) / 2};
+  return {test::widened(Limits::max()), test::widened(Limits::min()), test::widened(Limits::denorm_min()) / 2};
 }
 
 /// The largest error found, and where.

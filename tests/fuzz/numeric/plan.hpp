@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "../../reference.hpp"
 #include "draw.hpp"
+#include "reference.hpp"
 
 // What a random case is about, types of numbers apart: a layer with its axes and settings, and the shape of its data.
 
@@ -122,8 +122,8 @@ inline void draw_axes(Plan& plan, Random& random) {
   }
   const bool one_number = plan.last_axes ? plan.extents.size() == 1 : chance(random, 0.3);
   if (one_number || plan.extents.empty()) plan.extents = {product};
-  const bool may_be_cut = formula.features.size() == 1 && reference::contains(formula.averaged, one[0]) &&
-                          formula.features == one;
+  const bool may_be_cut =
+      formula.features.size() == 1 && reference::contains(formula.averaged, one[0]) && formula.features == one;
   if (plan.op == Op::group_norm || (plan.op == Op::normalization && may_be_cut && chance(random, 0.5))) {
     formula.groups = pick(random, divisors(plan.shape[static_cast<std::size_t>(one[0])]));
   }
@@ -142,8 +142,8 @@ inline void draw_settings(Plan& plan, Random& random) {
       formula.kind = Kind::mean;
       break;
     case Op::normalization:
-      formula.kind = pick(
-          random, std::vector<Kind>{Kind::mean_variance, Kind::mean, Kind::mean_square, Kind::sum_square});
+      formula.kind =
+          pick(random, std::vector<Kind>{Kind::mean_variance, Kind::mean, Kind::mean_square, Kind::sum_square});
       break;
     default:
       break;
@@ -225,8 +225,7 @@ eigennorm::Normalization<Scalar> make_layer(const Plan& plan) {
   layer.use_shift(plan.has_shift);
   if (!plan.has_running) return layer;
   using eigennorm::Statistic;
-  layer.running.emplace(layer.features(),
-                        plan.formula.kind == Kind::mean ? Statistic::mean : Statistic::mean_variance);
+  layer.running.emplace(layer.features(), plan.formula.kind == Kind::mean ? Statistic::mean : Statistic::mean_variance);
   layer.running->averaging = plan.averaging;
   layer.running->estimator = plan.estimator;
   layer.running->update = plan.moves;

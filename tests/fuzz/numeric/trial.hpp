@@ -4,9 +4,9 @@
 #include <cstdio>
 #include <string>
 
+#include "allowances.hpp"
 #include "array.hpp"
 #include "judge.hpp"
-#include "natural_scales.hpp"
 #include "plan.hpp"
 #include "values.hpp"
 
@@ -125,12 +125,12 @@ class Trial {
     with_views(
         kinds_, plan_.shape.size(), [&](const auto& from, auto to) { layer_.forward(from, to); }, x, y);
     with_views(
-        kinds_, plan_.shape.size(), [&](const auto& a, const auto& b, auto to) { layer_.backward(a, b, to); },
-        x, dy, in_place_ ? dy : dx);
+        kinds_, plan_.shape.size(), [&](const auto& a, const auto& b, auto to) { layer_.backward(a, b, to); }, x, dy,
+        in_place_ ? dy : dx);
 
     const reference::Statistics given =
         plan_.fixed() ? by_running() : reference::statistics(plan_.formula, roles_, values_.x);
-    const NaturalScales scales = scales_by(given);
+    const Allowances scales = scales_by(given);
     check_output(y, scales, given);
     if (before) check_running(*before, given, scales);
     const reference::Gradients truth =
@@ -148,15 +148,15 @@ class Trial {
 
   // ---- the judgement
 
-  NaturalScales scales_by(const reference::Statistics& given) {
-    NaturalScales scales(plan_.formula, roles_, given, parameters(), values_.x, values_.dy, plan_.fixed(),
-                         range_of<Scalar>());
+  Allowances scales_by(const reference::Statistics& given) {
+    Allowances scales(plan_.formula, roles_, given, parameters(), values_.x, values_.dy, plan_.fixed(),
+                      range_of<Scalar>());
     outcome_.excuses = scales.excuses;
     if (values_.kind != Values::limits && scales.excuses.any()) fail("ordinary data are not judged");
     return scales;
   }
 
-  void check_output(const Memory& y, const NaturalScales& scales, const reference::Statistics& given) {
+  void check_output(const Memory& y, const Allowances& scales, const reference::Statistics& given) {
     check(Result::y, y, reference::forward(roles_, given, parameters(), values_.x), scales.y);
   }
 
@@ -165,8 +165,8 @@ class Trial {
     note<Data>(result, judge<Data>(got.numbers(), truth, scales));
   }
 
-  void check_gradient(Result result, const eigennorm::Vector<Scalar>& got,
-                      const eigennorm::Vector<Scalar>& before, Numbers truth, Scales scales) {
+  void check_gradient(Result result, const eigennorm::Vector<Scalar>& got, const eigennorm::Vector<Scalar>& before,
+                      Numbers truth, Scales scales) {
     if (got.size() == 0) return;
     for (std::size_t i = 0; i < truth.size(); ++i) {
       const Real already = before[static_cast<Eigen::Index>(i)];
@@ -177,7 +177,7 @@ class Trial {
   }
 
   void check_running(const eigennorm::RunningStatistics<Scalar>& before, const reference::Statistics& batch,
-                     const NaturalScales& scales);
+                     const Allowances& scales);
 
   template <typename T>
   void note(Result result, Verdict verdict) {
@@ -191,8 +191,7 @@ class Trial {
     outcome_.unbalanced[place] = verdict.unbalanced.units;
     const Real limit = test::tolerance<T>().limit;
     if (verdict.ordinary.units > limit) fail(text_of(result, verdict.ordinary));
-    if (verdict.unbalanced.units > tree_limit)
-      fail(text_of(result, verdict.unbalanced) + " (an unbalanced sum)");
+    if (verdict.unbalanced.units > tree_limit) fail(text_of(result, verdict.unbalanced) + " (an unbalanced sum)");
   }
 
   static std::string text_of(Result result, const Worst& worst) {
@@ -217,7 +216,7 @@ class Trial {
 /// All features' values move, or, where one would leave the range, none.
 template <typename Data, int Order>
 void Trial<Data, Order>::check_running(const eigennorm::RunningStatistics<Scalar>& before,
-                                       const reference::Statistics& batch, const NaturalScales& scales) {
+                                       const reference::Statistics& batch, const Allowances& scales) {
   const auto& running = *layer_.running;
   const Numbers old_mean = test::numbers(before.mean), old_variance = test::numbers(before.variance);
   const Numbers mean = test::numbers(running.mean), variance = test::numbers(running.variance);
@@ -264,8 +263,7 @@ void Trial<Data, Order>::check_running(const eigennorm::RunningStatistics<Scalar
   const bool must_stay = largest > 1.001L * edge;
   const bool moved = running.batches == 1 && running.rejected_batches == 0;
   const bool rejected = running.batches == 0 && running.rejected_batches == 1;
-  if (moved == rejected || (must_move && !moved) || (must_stay && !rejected))
-    fail("a wrong number of batches");
+  if (moved == rejected || (must_move && !moved) || (must_stay && !rejected)) fail("a wrong number of batches");
   if (rejected && !stayed) fail("a rejected batch moved something");
   if (!moved) return;
   note<Scalar>(Result::running_mean, judge<Scalar>(mean, true_mean, mean_scales));

@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "../../reference.hpp"
 #include "draw.hpp"
 #include "judge.hpp"
+#include "reference.hpp"
 
 // Data of the kinds on which normalizations fail.
 
@@ -85,10 +85,9 @@ inline Numbers steps(const Roles& roles, const Range& range, Random& random) {
 
 /// Near the largest numbers, of one sign or of both, or near the smallest, subnormal ones included.
 inline Numbers near_limits(std::size_t size, const Range& range, Random& random) {
-  const Real edge =
-      chance(random, 0.5)
-          ? pick(random, std::vector<Real>{range.largest, range.largest / 2, range.largest / 64})
-          : pick(random, std::vector<Real>{range.smallest, range.smallest * 64, range.smallest / 64});
+  const Real edge = chance(random, 0.5)
+                        ? pick(random, std::vector<Real>{range.largest, range.largest / 2, range.largest / 64})
+                        : pick(random, std::vector<Real>{range.smallest, range.smallest * 64, range.smallest / 64});
   const bool both_signs = chance(random, 0.5);
   Numbers result(size);
   for (Real& value : result) {

@@ -1,0 +1,350 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "eigennorm/core/blocks.hpp"
+#include "eigennorm/core/forward.hpp"
+#include "eigennorm/core/gradient_sums.hpp"
+#include "eigennorm/core/piece_sums.hpp"
+#include "eigennorm/core/schedule.hpp"
+#include "eigennorm/core/slab.hpp"
+#include "eigennorm/core/statistics.hpp"
+
+/// \file
+/// dx, and the sums of each group that it is made of.
+
+#include "eigennorm/kernels/strict_begin.inl"
+
+namespace eigennorm::core {
+
+/// One backward call. Tensor 0 is x, 1 is dy, 2 is dx. dx may be dy: a value is read for the last time before it is
+/// written.
+template <typename Storage, typename Scalar>
+struct BackwardCall {
+  const Partition* partition;
+  Statistic statistic;
+  bool frozen;  ///< by running statistics: dx = d * rstd
+  const Storage* x;
+  const Storage* dy;
+  Storage* dx;
+  const Scalar* scale;          ///< by feature number; null: 1
+  MomentsView<Scalar> moments;  ///< what forward left
+  const BlockKernels<Storage, Scalar>* kernels;
+
+  bool wants_parameters = false;              ///< sums for dscale and dshift are kept
+  GradientTotals<Scalar> sums{};              ///< by group, or by part and feature
+  Scalar* accumulators = nullptr;             ///< of rows that need more than the stack has room for, by part
+  const PieceSums<Scalar>* pieces = nullptr;  ///< where groups leave the sums of their pieces
+  const Layout* layout = nullptr;
+  bool stream = false;  ///< dx goes past the caches
+};
+
+/// What a group's dx is corrected by, from its sums: the mean of d, and the slope of what goes along with xhat.
+template <typename Scalar>
+void correction_of(const GradientSums<Scalar>& sums, Statistic statistic, std::int64_t count, Scalar& mean,
+                   Scalar& slope) {
+  const auto n = static_cast<Wide<Scalar>>(count);
+  const Wide<Scalar> product = sums.product.total();
+  mean = is_centred(statistic) ? static_cast<Scalar>(sums.sum.total() / n) : Scalar(0);
+  slope = Scalar(0);
+  if (has_sigma(statistic)) slope = static_cast<Scalar>(statistic == Statistic::sum_square ? product : product / n);
+}
+
+/// The scale of each value of a block of a group: where it is contiguous there, otherwise copied.
+template <typename Scalar>
+Affine<Scalar> scales_of(const Scalar* scale, const Loop& values, std::int64_t feature, std::int64_t first,
+                         std::int64_t n, Scalar* buffer) {
+  const std::int64_t step = values.fastest().feature;
+  if (is_one_run(values, first, n) && step <= 1) return {scale + feature + values.at(first).feature, nullptr, 0, step};
+  values.for_each_run(first, first + n, [&](const Offsets& at, std::int64_t position, std::int64_t length) {
+    for (std::int64_t i = 0; i < length; ++i) buffer[position - first + i] = scale[feature + at.feature + i * step];
+  });
+  return {buffer, nullptr, 0, 1};
+}
+
+/// A task of a backward call: dx of its tiles, and where every feature is kept also the sums of each group.
+template <typename Storage, typename Scalar>
+class BackwardTask {
+ public:
+  using W = Wide<Scalar>;
+  using Call = BackwardCall<Storage, Scalar>;
+  static constexpr std::int64_t most = most_lanes<Scalar>;
+
+  struct Sums {
+    static constexpr std::int64_t numbers = GradientTotals<Scalar>::room(1);
+    alignas(64) W room[static_cast<std::size_t>(numbers * most)];
+
+    GradientTotals<Scalar> totals() { return GradientTotals<Scalar>(room, most); }
+    void clear(std::int64_t lanes) {
+      for (std::int64_t i = 0; i < numbers; ++i) std::fill(room + i * most, room + i * most + lanes, W(0));
+    }
+    void add(Sums& next, std::int64_t lanes) {
+      for (std::int64_t t = 0; t < lanes; ++t) {
+        GradientSums<Scalar> sum = totals().get(t);
+        sum.add(next.totals().get(t));
+        totals().put(t, sum);
+      }
+    }
+    void put(W* to, std::int64_t lanes) {
+      for (std::int64_t k = 0; k < numbers; ++k) to = std::copy(room + k * most, room + k * most + lanes, to);
+    }
+    void get(const W* from, std::int64_t lanes, std::int64_t) {
+      for (std::int64_t k = 0; k < numbers; ++k, from += lanes) std::copy(from, from + lanes, room + k * most);
+    }
+  };
+
+  BackwardTask(const Call& call, std::int64_t) : call_(call), cut_(*call.partition, call.scale != nullptr) {}
+
+  std::int64_t segments() const { return cut_.segments; }
+  static std::int64_t values_in(std::int64_t) { return 0; }
+  bool writes() const { return !call_.frozen; }
+
+  void begin(std::int64_t id, const Tile& tile) {
+    tile_ = &tile;
+    call_.moments.get(tile, statistics_);
+    // Of its wave, where pieces are kept; tiles are single groups then.
+    if (call_.pieces == nullptr) return;
+    const std::int64_t in_sample = call_.partition->groups.kept.size / PieceSums<Scalar>::samples_in(*call_.partition);
+    sample_ = id / in_sample % PieceSums<Scalar>::wave(*call_.partition);
+  }
+
+  void sum(std::int64_t number, Sums& sums) const {
+    const Partition& partition = *call_.partition;
+    const GradientTotals<Scalar> totals = sums.totals();
+    const Segment segment = cut_.segment(number);
+    if (runs_are_rows()) return sum_feature_runs(segment, totals);
+    for (std::int64_t piece = segment.first; piece < segment.last; ++piece) {
+      alignas(64) Scalar plain[most], product[most];
+      sum_piece(cut_.first_value(piece), cut_.values_in(piece), {plain, product});
+      const std::int64_t feature =
+          cut_.by_runs ? tile_->base.feature + partition.groups.reduced.at(cut_.first_value(piece)).feature : 0;
+      for (std::int64_t t = 0; t < tile_->lanes; ++t)
+        add(totals, t, plain[t], product[t], feature + t * tile_->lane.feature, piece % cut_.per_run);
+    }
+  }
+
+  void finish(Sums& sums) {
+    const GradientTotals<Scalar> totals = sums.totals();
+    const Partition& partition = *call_.partition;
+    for (std::int64_t t = 0; t < tile_->lanes; ++t) {
+      const GradientSums<Scalar> sum = totals.get(t);
+      correction_of(sum, call_.statistic, partition.count, mean_[t], slope_[t]);
+      if (partition.features_kept && call_.wants_parameters)
+        call_.sums.put(tile_->base.group + t * tile_->lane.group, sum);
+    }
+  }
+
+  void write(std::int64_t first, std::int64_t last) const {
+    if (call_.frozen) return;
+    const std::int64_t values = tile_->lanes * call_.partition->count;
+    if (call_.layout->by_column) {
+      write_columns({first, last},
+                    next_after<Storage>(values, call_.partition->size, 2, tile_->lanes * call_.layout->run()));
+    } else {
+      write_rows({first, last},
+                 next_after<Storage>(values, call_.partition->size, 2, tile_->lanes * tile_->lane.stride[0]));
+    }
+  }
+
+ private:
+  /// Of x and of dy: the wider Scalar is, the more room the rest takes.
+  static constexpr std::int64_t buffer_bytes =
+      (std::max)((std::min)(64 / static_cast<std::int64_t>(sizeof(Scalar)), std::int64_t{16}) * 1024,
+                 block_size* static_cast<std::int64_t>(sizeof(Storage)));
+  using Copies = Buffer<Storage, buffer_bytes>;
+  using KernelSums = kernels::Sums<Scalar>;
+
+  Normalizers<Scalar> by() const { return statistics_.by(tile_->lanes == 1 ? 0 : 1); }
+  kernels::Gradient<Scalar> gradient(const Affine<Scalar>& affine) const {
+    return {by(), mean_, slope_, affine, !call_.partition->features_kept};
+  }
+  /// Whether the tile is one group of such runs, side by side in the tensors of sums.
+  bool runs_are_rows() const {
+    const Axis run = call_.partition->groups.reduced.fastest();
+    return cut_.by_runs && !call_.layout->by_column && tile_->lanes == 1 && run.extent == cut_.run &&
+           Partition::steps_by(run, 1, 0, 2);
+  }
+  /// Whether values have their own scales in sums.
+  bool scaled() const { return call_.scale != nullptr && !call_.partition->features_kept && !cut_.by_runs; }
+
+  void add(const GradientTotals<Scalar>& totals, std::int64_t t, Scalar plain, Scalar product, std::int64_t feature,
+           std::int64_t block) const {
+    if (call_.pieces != nullptr) call_.pieces->put(sample_, block, feature, plain, product);
+    GradientSums<Scalar> sum = totals.get(t);
+    sum.add(plain, product, cut_.by_runs ? call_.scale[feature] : Scalar(1));
+    totals.put(t, sum);
+  }
+
+  /// The sums of values [first, first + n) of each lane, at most a block.
+  void sum_piece(std::int64_t first, std::int64_t n, KernelSums sums) const {
+    const Partition& partition = *call_.partition;
+    const Loop& values = partition.values;
+    const bool lanes = are_lanes(partition.groups, *tile_, 0, 2) && (!scaled() || tile_->lane.feature == 0);
+    if (lanes) return sum_lanes(first, n, sums);
+    const bool rows = Partition::steps_by(values.fastest(), 1, 0, 2) && is_one_run(values, first, n);
+    if (rows && (!scaled() || is_direct(first, n))) return sum_rows({0, tile_->lanes}, {first, first + n}, {}, sums);
+    sum_copies(first, n, sums);
+  }
+  bool is_direct(std::int64_t first, std::int64_t n) const {
+    const Loop& reduced = call_.partition->groups.reduced;
+    return is_one_run(reduced, first, n) && reduced.fastest().feature == 1;
+  }
+
+  struct Room {
+    Storage* x = nullptr;
+    Storage* dy = nullptr;
+    Scalar* scales = nullptr;
+  };
+
+  /// The sums of some values of some lanes as rows, copied where there is room.
+  void sum_rows(Segment lanes, Segment part, const Room& room, KernelSums sums) const {
+    const Loop& values = call_.partition->values;
+    const Tile tile = lanes_of(*tile_, lanes.first, lanes.last - lanes.first);
+    const std::int64_t n = part.last - part.first;
+    const auto x = value_rows<Storage, Scalar>({*call_.kernels, call_.x, 0}, values, tile, part, room.x);
+    const auto dy = value_rows<Storage, Scalar>({*call_.kernels, call_.dy, 1}, values, tile, part, room.dy);
+    // Lanes whose scales are their own and are copied: one by one.
+    const std::int64_t together = scaled() && tile.lane.feature != 0 && room.scales != nullptr ? 1 : tile.lanes;
+    for (std::int64_t t = 0; t < tile.lanes; t += together) {
+      Affine<Scalar> affine;
+      if (scaled()) affine = scales_of_row(tile.base.feature + t * tile.lane.feature, part, room.scales);
+      affine.row = tile.lane.feature;
+      call_.kernels->gradient_sums({x(t), x.step}, {dy(t), dy.step}, {together, n}, by().from(lanes.first + t), affine,
+                                   {sums.plain + t, sums.product + t});
+    }
+  }
+  Affine<Scalar> scales_of_row(std::int64_t feature, Segment part, Scalar* buffer) const {
+    const std::int64_t n = part.last - part.first;
+    const Loop& reduced = call_.partition->groups.reduced;
+    const Affine<Scalar> affine = scales_of(call_.scale, reduced, feature, part.first, n, buffer);
+    if (affine.column != 0) return affine;
+    std::fill(buffer, buffer + n, *affine.scale);
+    return {buffer, nullptr, 0, 1};
+  }
+
+  // (Not inlined, so that what they need of the stack is there only then.)
+  [[gnu::noinline]] void sum_lanes(std::int64_t first, std::int64_t n, KernelSums sums) const {
+    std::int64_t x_offsets[block_size], dy_offsets[block_size];
+    Scalar scales[block_size];
+    const Loop& values = call_.partition->values;
+    const auto x = lane_rows(call_.x + tile_->base.tensor[0], 0, values, first, n, x_offsets);
+    const auto dy = lane_rows(call_.dy + tile_->base.tensor[1], 1, values, first, n, dy_offsets);
+    Affine<Scalar> affine;
+    if (scaled()) {
+      affine = scales_of(call_.scale, call_.partition->groups.reduced, tile_->base.feature, first, n, scales);
+      affine.row = affine.column;
+      affine.column = 0;
+    }
+    Normalizers<Scalar> own = statistics_.by();
+    own.by_column = true;
+    call_.kernels->lane_gradient_sums(x, dy, {n, tile_->lanes}, own, affine, sums);
+  }
+
+  [[gnu::noinline]] void sum_copies(std::int64_t first, std::int64_t n, KernelSums sums) const {
+    Copies x_copies, dy_copies;
+    Scalar scales[block_size];
+    for (std::int64_t t = 0; t < tile_->lanes; t += Copies::lanes) {
+      sum_rows({t, (std::min)(t + Copies::lanes, tile_->lanes)}, {first, first + n},
+               {x_copies.values, dy_copies.values, scales}, {sums.plain + t, sums.product + t});
+    }
+  }
+
+  /// One group whose features change between runs that are rows.
+  void sum_feature_runs(Segment segment, const GradientTotals<Scalar>& totals) const {
+    const std::int64_t last = segment.last == cut_.pieces ? call_.partition->count : cut_.first_value(segment.last);
+    std::int64_t position = cut_.first_value(segment.first);
+    for_each_slab(*call_.layout, *tile_, position, last, [&](const Slab& whole) {
+      // Long runs block by block, one after the other.
+      const std::int64_t rows = whole.column.extent > block_size ? 1 : whole.row.extent;
+      for (std::int64_t r = 0; r < whole.row.extent; r += rows) {
+        for (std::int64_t c = 0; c < whole.column.extent; c += block_size) {
+          Slab slab = whole;
+          slab.at.step(whole.row, r);
+          slab.at.step(whole.column, c);
+          slab.row.extent = rows;
+          slab.column.extent = (std::min)(block_size, whole.column.extent - c);
+          sum_feature_rows(slab, position % cut_.run / block_size, totals);
+          position += rows * slab.column.extent;
+        }
+      }
+    });
+  }
+  void sum_feature_rows(const Slab& slab, std::int64_t block, const GradientTotals<Scalar>& totals) const {
+    Scalar plain[most_rows], product[most_rows];
+    call_.kernels->gradient_sums({call_.x + slab.at.tensor[0], slab.row.stride[0]},
+                                 {call_.dy + slab.at.tensor[1], slab.row.stride[1]}, slab.size(), by(), {},
+                                 {plain, product});
+    for (std::int64_t r = 0; r < slab.row.extent; ++r)
+      add(totals, 0, plain[r], product[r], slab.at.feature + r * slab.row.feature, block);
+  }
+
+  Pass<Storage> pass() const { return {{call_.x, call_.dy}, call_.dx, 0, 2}; }
+
+  void write_rows(Segment part, std::int64_t next) const {
+    for_rows(pass(), *call_.layout, *tile_, part, ScaleAndShift<Scalar>{call_.scale, nullptr},
+             Visitor<Storage, Scalar>([&](const Part<Storage, Scalar>& at) {
+               kernels::Gradient<Scalar> own = gradient({}).from(at.row, 0);
+               own.affine = at.affine;
+               call_.kernels->gradient(at.in[0], at.in[1], at.out, at.size, own, at.traffic(call_.stream, next));
+             }));
+  }
+
+  [[gnu::noinline]] void write_columns(Segment part, std::int64_t next) const {
+    Columns<Scalar> columns(*call_.layout, tile_->lanes, call_.stream ? most_positions<Scalar> : 256);
+    const Normalizers<Scalar> of{columns.fill(Columns<Scalar>::high, statistics_.high, 1),
+                                 columns.fill(Columns<Scalar>::low, statistics_.low, 1),
+                                 columns.fill(Columns<Scalar>::rstd, statistics_.rstd, 1), 1, true};
+    const kernels::Gradient<Scalar> own{of,
+                                        columns.fill(Columns<Scalar>::mean, mean_, 1),
+                                        columns.fill(Columns<Scalar>::slope, slope_, 1),
+                                        {},
+                                        !call_.partition->features_kept};
+    for_columns(pass(), *call_.layout, *tile_, part, ScaleAndShift<Scalar>{call_.scale, nullptr}, columns,
+                Visitor<Storage, Scalar>([&](const Part<Storage, Scalar>& at) {
+                  kernels::Gradient<Scalar> here = own.from(0, at.column);
+                  here.affine = at.affine;
+                  const Traffic traffic =
+                      at.traffic(call_.stream, next != 0 ? next : rows_ahead(at.width) * at.in[0].step);
+                  call_.kernels->gradient(at.in[0], at.in[1], at.out, at.size, here, traffic);
+                }));
+  }
+
+  const Call& call_;
+  GroupPieces cut_;
+  const Tile* tile_ = nullptr;
+  std::int64_t sample_ = 0;
+  Statistics<Scalar> statistics_;
+  alignas(64) Scalar mean_[most], slope_[most];
+};
+
+/// dx, and where every feature is kept also the sums of each group; where call.pieces is set, those of each feature.
+template <typename Storage, typename Scalar>
+void input_gradient(BackwardCall<Storage, Scalar> call, const Device& device) {
+  using Task = BackwardTask<Storage, Scalar>;
+  const Partition& partition = *call.partition;
+  const Layout layout(partition.groups, 0, 3);
+  call.layout = &layout;
+  // Groups whose runs are rows one by one.
+  const bool one_by_one = !partition.groups.interleaved && GroupPieces(partition, call.scale != nullptr).by_runs;
+  const std::int64_t width = one_by_one ? 1 : tile_width<Scalar>(partition, layout, 6 * block_size, device.threads());
+  const std::int64_t tiles = partition.groups.tiles(width);
+  if (call.pieces == nullptr) return run_tiles<Task>(call, {0, tiles, width}, device);
+  // A wave of samples at a time, whose pieces then are added to their features.
+  using Pieces = PieceSums<Scalar>;
+  const std::int64_t samples = Pieces::samples_in(partition), wave = Pieces::wave(partition);
+  const std::int64_t in_sample = tiles / samples, per_run = GroupPieces(partition, true).per_run;
+  for (std::int64_t sample = 0; sample < samples; sample += wave) {
+    const std::int64_t end = (std::min)(sample + wave, samples);
+    run_tiles<Task>(call, {sample * in_sample, end * in_sample, width}, device);
+    const std::int64_t count = (end - sample) * per_run;
+    device.parallel_for(partition.features.kept.size, count, [&](std::int64_t first, std::int64_t last) {
+      call.pieces->add(first, last, sample * per_run, count);
+    });
+  }
+}
+
+}  // namespace eigennorm::core
+
+#include "eigennorm/kernels/strict_end.inl"

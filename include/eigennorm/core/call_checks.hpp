@@ -1,0 +1,178 @@
+#pragma once
+
+#include <cstdint>
+
+#include "eigennorm/core/overlap.hpp"
+#include "eigennorm/core/partition.hpp"
+#include "eigennorm/kernels/finite.hpp"
+#include "eigennorm/normalization.hpp"
+
+/// \file
+/// All checks of a call, before anything changes.
+
+namespace eigennorm {
+
+// ---- of a layer
+
+template <typename Scalar>
+void Normalization<Scalar>::check() const {
+  check_settings();
+  check_running(geometry_.averaged == geometry_.features);
+}
+
+template <typename Scalar>
+void Normalization<Scalar>::check_not_moved_from() const {
+  if (moved_from_) core::fail_with({name(), ": expected a layer, got one that was moved away"});
+}
+
+template <typename Scalar>
+void Normalization<Scalar>::check_settings() const {
+  check_not_moved_from();
+  if (!kernels::is_finite(eps) || eps < 0)
+    core::fail_with({name(), ": expected a finite eps of at least 0, got ", eps});
+  check_parameter(scale, "scale");
+  check_parameter(shift, "shift");
+  if (running) running->averaging.check(name());
+}
+
+template <typename Scalar>
+void Normalization<Scalar>::check_parameter(const Parameter<Scalar>& parameter, const char* role) const {
+  const std::int64_t values = parameter.value.size();
+  if (values != 0 && values != features()) {
+    core::fail_with({name(), ": expected ", features(), " values of ", role, ", or none, got ", values});
+  }
+  if (parameter.grad.size() != values) {
+    core::fail_with(
+        {name(), ": expected as many gradients as values of ", role, ", ", values, ", got ", parameter.grad.size()});
+  }
+}
+
+/// `features_averaged`: whether an axis is both averaged and one of the features.
+template <typename Scalar>
+void Normalization<Scalar>::check_running(bool features_averaged) const {
+  if (!running) return;
+  if (!core::is_centred(statistic_) || features_averaged) {
+    core::fail_with({name(),
+                     ": expected no running statistics, which need a mean that is not averaged over the "
+                     "features, got some"});
+  }
+  const std::int64_t variances = statistic_ == Statistic::mean_variance ? features() : 0;
+  if (running->mean.size() != features() || running->variance.size() != variances) {
+    core::fail_with({name(), ": expected running statistics of ", features(), " means and ", variances,
+                     " variances, got ", running->mean.size(), " and ", running->variance.size()});
+  }
+  running->check(name(), geometry_.noun);
+}
+
+template <typename Scalar>
+void Normalization<Scalar>::check_moments(const Moments<Scalar>& moments, const Shape& shape, Order order,
+                                          const core::Partition& partition) const {
+  if (moments.shape_ != shape) {
+    core::fail_with({name(), ": expected the x of its forward, of shape ", moments.shape_.text(),
+                     ", in backward, got shape ", shape.text()});
+  }
+  if (moments.order_ != order && moments.order_ != Order::any && order != Order::any) {
+    core::fail_with({name(), ": expected the storage order of its forward in backward, got the other one"});
+  }
+  if (moments.averaged_axes_ != partition.averaged_axes || moments.feature_axes_ != partition.feature_axes ||
+      moments.statistic_ != statistic_ || moments.channel_groups_ != geometry_.groups) {
+    core::fail_with({name(), ": expected moments of a forward of this layer, got those of another kind of layer"});
+  }
+  if (moments.groups() != partition.groups.kept.size) {
+    core::fail_with({name(), ": expected moments of ", partition.groups.kept.size, " groups, got ", moments.groups(),
+                     " (moved away)"});
+  }
+}
+
+// ---- of a call's tensors
+
+namespace core {
+
+inline void check_shape(const char* owner, const Shape& x, const Shape& other, const char* role) {
+  if (x != other) fail_with({owner, ": expected ", role, " of x's shape ", x.text(), ", got ", other.text()});
+}
+
+template <typename A, typename B>
+void check_overlap(const char* owner, const View<A>& written, const View<B>& read, const char* roles,
+                   bool same_is_allowed) {
+  const Overlap overlap = core::overlap(written, read);
+  if (overlap == Overlap::none || (overlap == Overlap::same && same_is_allowed)) return;
+  fail_with({owner, ": expected ", roles,
+             same_is_allowed ? " to be one tensor or to share no memory" : " to share no memory", ", got ",
+             overlap == Overlap::same ? "one tensor" : "a partial overlap"});
+}
+
+/// Every vector goes with either order; the first tensor that has one decides.
+template <typename... Views>
+Order order_of(const Views&... views) {
+  Order order = Order::any;
+  ((order = order == Order::any ? views.order : order), ...);
+  return order;
+}
+
+template <typename Storage, typename Scalar>
+core::Partition Calls<Storage, Scalar>::check_forward(const Layer& layer, const In& x, const Out& y) {
+  const char* name = layer.name();
+  layer.check_settings();
+  check_shape(name, x.shape, y.shape, "y");
+  check_strides(x.shape, x.strides, name, "x");
+  check_distinct(y.shape, y.strides, name, "y");
+  check_overlap(name, y, x, "x and y of forward", false);
+  const core::Partition partition =
+      core::partition(layer.geometry_, x.shape, order_of(x, y), {x.strides, y.strides, Strides{}});
+  layer.check_running((partition.averaged_axes & partition.feature_axes) != 0);
+  if (moves_running(layer, partition) && layer.statistic_ == Statistic::mean_variance && partition.count == 1) {
+    fail_with({name, ": expected more than one value for each of the ", layer.geometry_.noun,
+               ", whose variance moves the running one, got an input of shape ", x.shape.text()});
+  }
+  return partition;
+}
+
+template <typename Storage, typename Scalar>
+core::Partition Calls<Storage, Scalar>::check_evaluation(const Layer& layer, const In& x, const Out* y) {
+  const char* name = layer.name();
+  layer.check_settings();
+  check_strides(x.shape, x.strides, name, "x");
+  if (y != nullptr) {
+    check_shape(name, x.shape, y->shape, "y");
+    check_distinct(y->shape, y->strides, name, "y");
+    check_overlap(name, *y, x, "x and y of evaluate", true);
+  }
+  const core::Partition partition = core::partition(layer.geometry_, x.shape, y == nullptr ? x.order : order_of(x, *y),
+                                                    {x.strides, y == nullptr ? Strides{} : y->strides, Strides{}});
+  layer.check_running((partition.averaged_axes & partition.feature_axes) != 0);
+  return partition;
+}
+
+template <typename Storage, typename Scalar>
+void Calls<Storage, Scalar>::check(const Layer& layer, const In& x, const Out* y) {
+  check_evaluation(layer, x, y);
+}
+
+template <typename Storage, typename Scalar>
+core::Partition Calls<Storage, Scalar>::check_backward(const Layer& layer, const In& x, const In& dy, const Out& dx,
+                                                       const Context<Scalar>& context) {
+  const char* name = layer.name();
+  layer.check_settings();
+  const Moments<Scalar>& moments = context.moments == nullptr ? layer.moments_ : *context.moments;
+  if (moments.empty()) {
+    fail_with(
+        {name, ": expected a forward before backward (evaluate leaves no moments), got ",
+         context.moments == nullptr ? "none whose moments the layer keeps" : "moments that no forward has filled"});
+  }
+  check_shape(name, x.shape, dy.shape, "dy");
+  check_shape(name, x.shape, dx.shape, "dx");
+  check_strides(x.shape, x.strides, name, "x");
+  check_strides(dy.shape, dy.strides, name, "dy");
+  check_distinct(dx.shape, dx.strides, name, "dx");
+  check_overlap(name, dx, x, "x and dx of backward", false);
+  check_overlap(name, dx, dy, "dy and dx of backward", true);
+  const Order order = order_of(x, dy, dx);
+  const core::Partition partition =
+      core::partition(layer.geometry_, x.shape, order, {x.strides, dy.strides, dx.strides});
+  layer.check_moments(moments, x.shape, order, partition);
+  return partition;
+}
+
+}  // namespace core
+}  // namespace eigennorm

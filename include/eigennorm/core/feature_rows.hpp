@@ -1,0 +1,143 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "eigennorm/core/backward.hpp"
+#include "eigennorm/core/feature_sums.hpp"
+#include "eigennorm/core/gradient_sums.hpp"
+
+/// \file
+/// Backward of groups that are rows of all features, with dscale and dshift in the same walk.
+
+#include "eigennorm/kernels/strict_begin.inl"
+
+namespace eigennorm::core {
+
+template <typename Storage, typename Scalar>
+class FeatureRows {
+ public:
+  using Call = BackwardCall<Storage, Scalar>;
+  using KernelSums = kernels::Sums<Scalar>;
+
+  /// Whether each group is a row of all features, in their order.
+  static bool fits(const Partition& partition) {
+    return partition.rows(3) && !partition.features_kept && partition.groups.reduced.rank == 1 &&
+           partition.groups.reduced.fastest().feature == 1 && partition.run == 1 &&
+           partition.count == partition.features.kept.size && partition.groups.kept.rank <= 1 &&
+           partition.groups.kept.fastest().feature == 0;
+  }
+
+  /// Longer rows are taken in column blocks, sixteen at a time: two of them with all accumulators leave L2.
+  static constexpr std::int64_t longest_row = 8 * block_size;
+  /// Whether rows need more accumulators than the stack has room for.
+  static bool needs_accumulators(std::int64_t n) { return n > block_size && n <= longest_row; }
+  /// Whole cache lines.
+  static std::int64_t accumulators_step(std::int64_t n) { return (n + 15) / 16 * 16; }
+
+  explicit FeatureRows(const Call& call)
+      : call_(call), n_(call.partition->count), axis_(call.partition->groups.kept.fastest()) {}
+
+  /// Parts [first, last) of the rows.
+  void parts(std::int64_t first, std::int64_t last) {
+    const FeaturePieces cut(*call_.partition);
+    alignas(64) Scalar own[2][block_size];
+    KernelSums sums{own[0], own[1]};
+    if (needs_accumulators(n_)) {
+      // These parts take those of the first of them one after the other, which so stay in cache.
+      sums.plain = call_.accumulators + 2 * first * accumulators_step(n_);
+      sums.product = sums.plain + accumulators_step(n_);
+    }
+    for (std::int64_t part = first; part < last; ++part) {
+      const GradientTotals<Scalar> totals = call_.sums.starting_at(part * n_);
+      totals.clear(0, n_);
+      const std::int64_t end = (std::min)((part + 1) * cut.per_part, cut.pieces);
+      for (std::int64_t row = part * cut.per_part; row < end; row += pieces_together)
+        take(row, (std::min)(pieces_together, end - row), totals, sums);
+    }
+    if (call_.stream) call_.kernels->fence();
+  }
+
+ private:
+  /// At most sixteen rows: dx, and their sums added to `totals`.
+  void take(std::int64_t row, std::int64_t count, const GradientTotals<Scalar>& totals, KernelSums sums) {
+    const bool by_columns = n_ > longest_row;
+    // As many rows at a time as stay in L1 between sums and dx: an even number, for pairs.
+    const std::int64_t most = by_columns ? most_rows : std::clamp(block_size / n_ / 2 * 2, std::int64_t{2}, most_rows);
+    // Long rows column by column, so that the accumulators stay in L1.
+    const std::int64_t width = by_columns ? block_size : n_;
+    for (std::int64_t done = 0; done < count; done += most) {
+      const std::int64_t rows = (std::min)(most, count - done);
+      correct(row + done, rows);
+      for (std::int64_t column = 0; column < n_; column += width) {
+        const std::int64_t columns = (std::min)(width, n_ - column);
+        if (done == 0) {
+          std::fill(sums.plain, sums.plain + columns, Scalar(0));
+          std::fill(sums.product, sums.product + columns, Scalar(0));
+        }
+        write(row + done, column, {rows, columns}, sums);
+        if (done + rows == count) flush_sums(call_, totals.starting_at(column), columns, sums.plain, sums.product);
+      }
+    }
+  }
+
+  Normalizers<Scalar> by(std::int64_t row) const {
+    const std::int64_t group = row * axis_.group;
+    return {call_.moments.high + group, call_.moments.low + group, call_.moments.rstd + group, axis_.group, false};
+  }
+  Rows<const Storage> in(const Storage* tensor, std::size_t number, std::int64_t row, std::int64_t column) const {
+    return {tensor + row * axis_.stride[number] + column, axis_.stride[number]};
+  }
+
+  void correct(std::int64_t row, std::int64_t rows) {
+    Scalar plain[most_rows], product[most_rows];
+    GradientSums<Scalar> sums[most_rows];
+    const Affine<Scalar> affine{call_.scale, nullptr, 0, 1};
+    if (n_ <= block_size) {
+      call_.kernels->gradient_sums(in(call_.x, 0, row, 0), in(call_.dy, 1, row, 0), {rows, n_}, by(row), affine,
+                                   {plain, product});
+      for (std::int64_t r = 0; r < rows; ++r) sums[r].add(plain[r], product[r]);
+    } else {
+      for (std::int64_t r = 0; r < rows; ++r) sums[r] = sums_of(row + r, affine);
+    }
+    for (std::int64_t r = 0; r < rows; ++r)
+      correction_of(sums[r], call_.statistic, n_, mean_[r * axis_.group], slope_[r * axis_.group]);
+  }
+
+  GradientSums<Scalar> sums_of(std::int64_t row, const Affine<Scalar>& affine) const {
+    GradientSums<Scalar> total;
+    for (std::int64_t number = 0; number < segments_in(n_); ++number) {
+      GradientSums<Scalar> next;
+      const Segment part = segment(number, n_);
+      for (std::int64_t block = part.first; block < part.last; ++block) {
+        const std::int64_t at = block * block_size;
+        Scalar plain, product;
+        call_.kernels->gradient_sums(in(call_.x, 0, row, at), in(call_.dy, 1, row, at), {1, values_in_block(block, n_)},
+                                     by(row), affine.from(0, at), {&plain, &product});
+        next.add(plain, product);
+      }
+      total.add(next);
+    }
+    return total;
+  }
+
+  void write(std::int64_t row, std::int64_t column, Extent size, KernelSums sums) const {
+    const kernels::Gradient<Scalar> gradient{by(row), mean_, slope_,
+                                             Affine<Scalar>{call_.scale, nullptr, 0, 1}.from(0, column), true};
+    const Traffic traffic{call_.stream,
+                          next_after<Storage>(n_ * size.rows, call_.partition->size, 2, size.rows * axis_.stride[0])};
+    call_.kernels->gradient_pairs(in(call_.x, 0, row, column), in(call_.dy, 1, row, column),
+                                  {call_.dx + row * axis_.stride[2] + column, axis_.stride[2]}, size, gradient, sums,
+                                  traffic);
+  }
+
+  const Call& call_;
+  std::int64_t n_;
+  Axis axis_;
+  Scalar mean_[most_rows], slope_[most_rows];
+};
+
+}  // namespace eigennorm::core
+
+#include "eigennorm/kernels/strict_end.inl"

@@ -1,0 +1,175 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+/// \file
+/// The loops of a call: which positions are walked, in the order of memory.
+
+namespace eigennorm {
+
+/// The largest rank that a layer accepts.
+constexpr int max_rank = 8;
+
+namespace core {
+
+/// The tensors of one call: x and y, or x, dy and dx.
+constexpr int max_tensors = 3;
+
+/// One axis of a loop, with what a step along it adds to the offset in each tensor, the number of the group
+/// and the number of the feature. A grouped channel axis is two of these. Not initialized: a call makes dozens, and
+/// on small tensors their number is what it costs.
+struct Axis {
+  std::int64_t extent;
+  std::array<std::int64_t, max_tensors> stride;
+  std::int64_t group;
+  std::int64_t feature;
+};
+
+/// An axis that does not move.
+inline Axis no_axis() { return {1, {}, 0, 0}; }
+
+/// A position: its offset in each tensor, its group and its feature. All three are sums over the axes.
+struct Offsets {
+  std::array<std::int64_t, max_tensors> tensor{};
+  std::int64_t group = 0;
+  std::int64_t feature = 0;
+
+  void step(const Axis& axis, std::int64_t times) {
+    for (std::size_t t = 0; t < max_tensors; ++t) tensor[t] += axis.stride[t] * times;
+    group += axis.group * times;
+    feature += axis.feature * times;
+  }
+  void add(const Offsets& other) {
+    for (std::size_t t = 0; t < max_tensors; ++t) tensor[t] += other.tensor[t];
+    group += other.group;
+    feature += other.feature;
+  }
+};
+
+/// A walk over some of the axes, slowest in memory first. Neighbours of which the inner continues where the
+/// outer steps are merged, in all that a step adds; so a contiguous tensor is one axis, and numbering does not depend
+/// on strides.
+struct Loop {
+  int rank;
+  std::array<Axis, max_rank + 1> axes;  ///< the first `rank` of them
+  std::int64_t size;
+
+  Loop() : rank(0), size(1) {}
+  Loop(const Loop& other) noexcept : rank(other.rank), size(other.size) { copy_axes(other); }
+  Loop& operator=(const Loop& other) noexcept {
+    rank = other.rank;
+    size = other.size;
+    copy_axes(other);
+    return *this;
+  }
+
+  /// Neighbours are merged whatever their groups or features where those do not matter.
+  /// (Not inlined: it would be so six times.)
+  [[gnu::noinline]] void append(const Axis& axis, bool groups_matter = true, bool features_matter = true) {
+    size *= axis.extent;
+    if (axis.extent == 1) return;
+    if (rank > 0) {
+      Axis& last = axes[static_cast<std::size_t>(rank - 1)];
+      bool merges = (!groups_matter || last.group == axis.group * axis.extent) &&
+                    (!features_matter || last.feature == axis.feature * axis.extent);
+      for (std::size_t t = 0; t < max_tensors; ++t) merges = merges && last.stride[t] == axis.stride[t] * axis.extent;
+      if (merges) {
+        const std::int64_t extent = last.extent * axis.extent;
+        last = axis;
+        last.extent = extent;
+        return;
+      }
+    }
+    axes[static_cast<std::size_t>(rank++)] = axis;
+  }
+
+  /// The fastest axis; one of extent 1 where there is none.
+  Axis fastest() const { return rank == 0 ? no_axis() : axes[static_cast<std::size_t>(rank - 1)]; }
+
+  Offsets at(std::int64_t position) const {
+    Offsets offsets;
+    for (int i = rank - 1; i > 0; --i) {
+      const Axis& axis = axes[static_cast<std::size_t>(i)];
+      offsets.step(axis, position % axis.extent);
+      position /= axis.extent;
+    }
+    if (rank > 0) offsets.step(axes[0], position);
+    return offsets;
+  }
+
+  /// The same of one tensor alone.
+  std::int64_t offset(std::int64_t position, std::size_t tensor) const {
+    std::int64_t offset = 0;
+    for (int i = rank - 1; i > 0; --i) {
+      const Axis& axis = axes[static_cast<std::size_t>(i)];
+      offset += position % axis.extent * axis.stride[tensor];
+      position /= axis.extent;
+    }
+    return rank > 0 ? offset + position * axes[0].stride[tensor] : offset;
+  }
+
+  /// Calls `f(offsets, position, length)` for each run along the fastest axis that covers positions [first, last).
+  template <typename F>
+  void for_each_run(std::int64_t first, std::int64_t last, F&& f) const;
+
+ private:
+  void copy_axes(const Loop& other) noexcept {
+    for (int i = 0; i < other.rank; ++i) axes[static_cast<std::size_t>(i)] = other.axes[static_cast<std::size_t>(i)];
+  }
+};
+
+/// The runs along the fastest axis of a loop that cover positions [first, last), one after the other. (Not a template,
+/// and not inlined: a dozen walks share it.)
+class Runs {
+ public:
+  Offsets at;
+  std::int64_t position, length;
+
+  [[gnu::noinline]] Runs(const Loop& loop, std::int64_t first, std::int64_t last)
+      : at(loop.at(first)), position(first), length(0), loop_(loop), last_(last) {
+    const std::int64_t extent = loop.fastest().extent;
+    std::int64_t outer = loop.rank <= 1 ? 0 : first / extent;
+    inside_ = first - outer * extent;
+    for (int i = loop.rank - 2; i >= 0; --i) {
+      const std::int64_t next = i == 0 ? 0 : outer / loop.axes[static_cast<std::size_t>(i)].extent;
+      place_[static_cast<std::size_t>(i)] = outer - next * loop.axes[static_cast<std::size_t>(i)].extent;
+      outer = next;
+    }
+    length = (std::min)(extent - inside_, last - first);
+  }
+
+  bool done() const { return position >= last_; }
+
+  /// (By steps: divisions would cost as much as short runs themselves.)
+  [[gnu::noinline]] void next() {
+    position += length;
+    if (done()) return;
+    const Axis& run = loop_.axes[static_cast<std::size_t>(loop_.rank - 1)];
+    at.step(run, -inside_);
+    inside_ = 0;
+    for (int i = loop_.rank - 2; i >= 0; --i) {
+      const Axis& axis = loop_.axes[static_cast<std::size_t>(i)];
+      at.step(axis, 1);
+      if (++place_[static_cast<std::size_t>(i)] < axis.extent) break;
+      at.step(axis, -axis.extent);
+      place_[static_cast<std::size_t>(i)] = 0;
+    }
+    length = (std::min)(run.extent, last_ - position);
+  }
+
+ private:
+  const Loop& loop_;
+  std::int64_t last_, inside_;
+  std::array<std::int64_t, max_rank + 1> place_;  ///< on each slower axis
+};
+
+template <typename F>
+void Loop::for_each_run(std::int64_t first, std::int64_t last, F&& f) const {
+  for (Runs runs(*this, first, last); !runs.done(); runs.next()) f(runs.at, runs.position, runs.length);
+}
+
+}  // namespace core
+}  // namespace eigennorm

@@ -1,0 +1,55 @@
+// Registers of 32 bytes: AVX2, FMA and F16C. Included in targets.hpp.
+#define EIGENNORM_BYTES 32
+#define EIGENNORM_TAIL always_inline
+
+template <typename T>
+struct Machine {
+  typedef float Floats __attribute__((vector_size(32)));
+  typedef double Doubles __attribute__((vector_size(32)));
+  typedef int Ints __attribute__((vector_size(32)));
+  typedef long long Longs __attribute__((vector_size(32)));
+  typedef short HalfBits __attribute__((vector_size(16)));
+
+  /// (Stores by mask are slow on some processors.)
+  static constexpr bool has_masks = true, loads_by_mask = true, stores_by_mask = false;
+
+  EIGENNORM_INLINE Doubles square_root(Doubles a) { return __builtin_ia32_sqrtpd256(a); }
+
+  EIGENNORM_INLINE void stream(float* p, Floats a) {
+#if defined(__clang__)
+    __builtin_nontemporal_store(a, reinterpret_cast<Floats*>(p));
+#else
+    __builtin_ia32_movntps256(p, a);
+#endif
+  }
+  template <typename Value, typename Shorts>
+  EIGENNORM_INLINE void stream_shorts(Value* p, Shorts shorts) {
+#if defined(__clang__)
+    __builtin_nontemporal_store(shorts, reinterpret_cast<Shorts*>(p));
+#else
+    typedef float Lower __attribute__((vector_size(16)));
+    __builtin_ia32_movntps(reinterpret_cast<float*>(p), reinterpret_cast<Lower>(shorts));
+#endif
+  }
+
+  EIGENNORM_INLINE Floats load_few(const float* p, std::int64_t count) {
+    const Ints lane = {0, 1, 2, 3, 4, 5, 6, 7};
+    return __builtin_ia32_maskloadps256(reinterpret_cast<const Floats*>(p), lane < (static_cast<int>(count) - Ints{}));
+  }
+  EIGENNORM_INLINE Doubles load_few(const double* p, std::int64_t count) {
+    const Longs lane = {0, 1, 2, 3};
+    return __builtin_ia32_maskloadpd256(reinterpret_cast<const Doubles*>(p),
+                                        lane < (static_cast<long long>(count) - Longs{}));
+  }
+
+  EIGENNORM_INLINE Floats load(const Eigen::half* p) {
+    HalfBits halves;
+    __builtin_memcpy(&halves, p, sizeof halves);
+    return __builtin_ia32_vcvtph2ps256(halves);
+  }
+  EIGENNORM_INLINE void store(Eigen::half* p, Floats a) {
+    const auto halves = __builtin_ia32_vcvtps2ph256(a, 0);
+    __builtin_memcpy(static_cast<void*>(p), &halves, sizeof halves);
+  }
+  EIGENNORM_INLINE void stream(Eigen::half* p, Floats a) { stream_shorts(p, __builtin_ia32_vcvtps2ph256(a, 0)); }
+};

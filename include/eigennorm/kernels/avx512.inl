@@ -1,0 +1,67 @@
+// Registers of 64 bytes: AVX-512 F, VL, BW and DQ. Included in targets.hpp.
+#define EIGENNORM_BYTES 64
+#define EIGENNORM_TAIL always_inline
+
+template <typename T>
+struct Machine {
+  typedef float Floats __attribute__((vector_size(64)));
+  typedef double Doubles __attribute__((vector_size(64)));
+  typedef short HalfBits __attribute__((vector_size(32)));
+
+  static constexpr bool has_masks = true, loads_by_mask = true, stores_by_mask = true;
+
+  EIGENNORM_INLINE unsigned short sixteen(std::int64_t count) { return static_cast<unsigned short>((1U << count) - 1); }
+  EIGENNORM_INLINE unsigned char eight(std::int64_t count) { return static_cast<unsigned char>((1U << count) - 1); }
+
+  EIGENNORM_INLINE Doubles square_root(Doubles a) {
+#if defined(__clang__)
+    return __builtin_ia32_sqrtpd512(a, 4);
+#else
+    return __builtin_ia32_sqrtpd512_mask(a, a, eight(8), 4);
+#endif
+  }
+
+  EIGENNORM_INLINE void stream(float* p, Floats a) {
+#if defined(__clang__)
+    __builtin_nontemporal_store(a, reinterpret_cast<Floats*>(p));
+#else
+    __builtin_ia32_movntps512(p, a);
+#endif
+  }
+  template <typename Value, typename Shorts>
+  EIGENNORM_INLINE void stream_shorts(Value* p, Shorts shorts) {
+#if defined(__clang__)
+    __builtin_nontemporal_store(shorts, reinterpret_cast<Shorts*>(p));
+#else
+    typedef float Lower __attribute__((vector_size(32)));
+    __builtin_ia32_movntps256(reinterpret_cast<float*>(p), reinterpret_cast<Lower>(shorts));
+#endif
+  }
+
+  EIGENNORM_INLINE Floats load_few(const float* p, std::int64_t count) {
+    return __builtin_ia32_loadups512_mask(p, Floats{}, sixteen(count));
+  }
+  EIGENNORM_INLINE Doubles load_few(const double* p, std::int64_t count) {
+    return __builtin_ia32_loadupd512_mask(p, Doubles{}, eight(count));
+  }
+  EIGENNORM_INLINE void store_few(float* p, Floats a, std::int64_t count) {
+    __builtin_ia32_storeups512_mask(p, a, sixteen(count));
+  }
+  EIGENNORM_INLINE void store_few(double* p, Doubles a, std::int64_t count) {
+    __builtin_ia32_storeupd512_mask(p, a, eight(count));
+  }
+
+  EIGENNORM_INLINE Floats load(const Eigen::half* p) {
+    HalfBits halves;
+    __builtin_memcpy(&halves, p, sizeof halves);
+    return __builtin_ia32_vcvtph2ps512_mask(halves, Floats{}, sixteen(16), 4);
+  }
+  EIGENNORM_INLINE auto to_halves(Floats a) {
+    return HalfBits(__builtin_ia32_vcvtps2ph512_mask(a, 0, HalfBits{}, sixteen(16)));
+  }
+  EIGENNORM_INLINE void store(Eigen::half* p, Floats a) {
+    const auto halves = to_halves(a);
+    __builtin_memcpy(static_cast<void*>(p), &halves, sizeof halves);
+  }
+  EIGENNORM_INLINE void stream(Eigen::half* p, Floats a) { stream_shorts(p, to_halves(a)); }
+};

@@ -1,0 +1,389 @@
+// Inside Functions (functions.inl): y and dx of rows and columns.
+
+/// How results are stored: through the caches, past them, or first of all in L1.
+enum class Store { usual, streamed, staged };
+
+/// y[i] = value(access, i) for every i < n, each value of a tensor read before it is written. Staged, what lies
+/// behind y is overwritten up to a whole vector. `ask(i)` asks for what comes `next` values behind.
+/// (`Quiet`: with a loop of its own for asking for nothing.)
+template <bool Quiet, typename Value, typename Ask>
+EIGENNORM_INLINE void for_each(Storage* y, std::int64_t n, Store store, std::int64_t next, const Value& value,
+                               const Ask& ask) {
+  // Streaming stores need whole cache lines: ordinary stores go up to the first and on from the last. In this order:
+  // the line that two rows share is then written at once.
+  const std::int64_t past = store == Store::streamed ? past_line(y) : 0;
+  std::int64_t i = 0, left = past == 0 ? 0 : (std::min)(n, line - past);
+  while (true) {
+    for (; left > 0; left -= 16) {
+      const Few ends{(std::min)(std::int64_t{16}, left)};
+      const V last = value(ends, i);
+      if (store == Store::staged) {
+        L::store(y + i, last);
+      } else {
+        Few::store<L>(ends, y + i, last);
+      }
+      i += ends.count;
+    }
+    if (i == n) return;
+    if (Quiet && store != Store::streamed && next == 0) {
+      for (; i + 16 <= n; i += 16) L::store(y + i, value(Whole{}, i));
+    } else {
+      // (From memory or to it, a branch that never changes costs less than one more copy of the loop.)
+      for (; i + 16 <= n; i += 16) {
+        ask(i);
+        put(y + i, value(Whole{}, i), store == Store::streamed);
+      }
+    }
+    left = n - i;
+    if (left == 0) return;
+  }
+}
+
+/// Values between the cache line's start and y.
+EIGENNORM_INLINE std::int64_t past_line(const Storage* y) {
+  return static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(y) / sizeof(Storage)) & (line - 1);
+}
+
+/// Two kilobytes, so that writing to memory and computing take turns quickly. (With eight, both take up to twice as
+/// long.)
+static constexpr auto stage_size = static_cast<std::int64_t>(2048 / sizeof(Storage));
+
+/// Where short rows are put together, and what of it is written to where.
+struct Stage {
+  alignas(64) Storage values[stage_size + 2 * line];
+  Storage* lines;  ///< where values[0] belongs
+  std::int64_t begin, end;
+
+  /// Writes all whole lines; of the last rows, all.
+  EIGENNORM_OUTLINE void write(bool last) {
+    const std::int64_t whole = end / line * line;
+    stream_lines(lines, values, begin, whole);
+    if (last) {
+      const std::int64_t from = (std::max)(whole, begin);
+      copy_few<line>(lines + from, values + from, end - from);
+    } else {
+      std::copy(values + whole, values + whole + line, values);
+      lines += whole;
+      end -= whole;
+      begin = 0;
+    }
+  }
+};
+
+/// Calls `write(r, to, store)` for each row. Short rows that follow each other but do not end with a line are put
+/// together in L1 first, so that all lines but the first and last are streamed whole.
+template <typename Write>
+EIGENNORM_INLINE void for_each_row(Out y, Extent size, bool stream, const Write& write) {
+  const std::int64_t rows = size.rows, n = size.columns, begin = past_line(y.data);
+  const bool staged = stream && rows > 1 && y.step == n && 2 * n <= stage_size && (n % line != 0 || begin != 0);
+  const Store store = staged ? Store::staged : stream ? Store::streamed : Store::usual;
+  Stage stage;
+  stage.lines = y.data - begin;
+  stage.begin = stage.end = begin;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    write(r, staged ? stage.values + stage.end : y(r), store);
+    if (!staged) continue;
+    stage.end += n;
+    if (r + 1 == rows || stage.end + n > stage_size) stage.write(r + 1 == rows);
+  }
+}
+
+/// Values [begin, end) of lines: the first may be part of one, the others are whole.
+EIGENNORM_INLINE void stream_lines(Storage* lines, const Storage* from, std::int64_t begin, std::int64_t end) {
+  using Line = Simd<float, 64>;
+  std::int64_t i = begin;
+  if (begin % line != 0) {
+    i = (std::min)(line, end);
+    copy_few<line>(lines + begin, from + begin, (std::max)(i - begin, std::int64_t{0}));
+  }
+  for (; i < end; i += line)
+    Line::stream(reinterpret_cast<float*>(lines + i), Line::load(reinterpret_cast<const float*>(from + i)));
+}
+
+// ---- statistics by row
+
+/// A parameter of each value of a row; without, one that changes nothing, read from `none` again and again. (No branch
+/// is in the loop.)
+struct Each {
+  const Scalar* values;
+  std::int64_t mask;
+
+  Each(const Scalar* of_each, Scalar otherwise, Scalar (&none)[16])
+      : values(of_each == nullptr ? none : of_each), mask(of_each == nullptr ? 0 : -1) {
+    if (of_each == nullptr) L::store(none, L::all(otherwise));
+  }
+
+  template <typename Access>
+  inline __attribute__((always_inline)) V operator()(Access access, std::int64_t i) const {
+    return access.template load<L>(access, values + (i & mask));
+  }
+};
+
+/// `OfEach`: values have scales and shifts of their own; otherwise a row has one of each.
+template <bool OfEach>
+static EIGENNORM_OUTLINE void transform_rows(In x, Out y, Extent size, const Normalizers<Scalar>& by,
+                                             const Affine<Scalar>& affine, Traffic traffic) {
+  alignas(64) Scalar no_scale[16], no_shift[16];
+  for_each_row(
+      y, size, traffic.stream, [&](std::int64_t r, Storage * to, Store store) __attribute__((always_inline)) {
+        const Affine<Scalar> own = affine.from(r, 0);
+        const auto deviation = Functions::deviation(by, r);
+        const V rstd = L::all(by.rstd[r * by.step]);
+        const Storage* from = x(r);
+        const std::int64_t next = traffic.next;
+        const auto write = [&](const auto& scaled) __attribute__((always_inline)) {
+          for_each<true>(
+              to, size.columns, store, next,
+              [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+                return scaled(access, i, L::multiply(deviation(access, from, i), rstd));
+              },
+              [=](std::int64_t i) __attribute__((always_inline)) { prefetch<16, 2>(from + i + next); });
+        };
+        if constexpr (OfEach) {
+          const Each scale(own.scale, Scalar(1), no_scale), shift(own.shift, Scalar(-0.0), no_shift);
+          write([=](auto access, std::int64_t i, V a) __attribute__((always_inline)) {
+            return L::add(L::multiply(a, scale(access, i)), shift(access, i));
+          });
+        } else {
+          const V scale = L::all(scale_of(own.scale, 0)), shift = L::all(shift_of(own.shift, 0));
+          write([=](auto, std::int64_t, V a)
+                    __attribute__((always_inline)) { return L::add(L::multiply(a, scale), shift); });
+        }
+      });
+}
+
+static EIGENNORM_OUTLINE void gradient_rows(In x, In dy, Out dx, Extent size, const Gradient<Scalar>& by,
+                                            Traffic traffic) {
+  alignas(64) Scalar no_scale[16];
+  for_each_row(
+      dx, size, traffic.stream, [&](std::int64_t r, Storage * to, Store store) __attribute__((always_inline)) {
+        const std::int64_t own = r * by.by.step;
+        const auto deviation = Functions::deviation(by.by, r);
+        const V rstd = L::all(by.by.rstd[own]), mean = L::all(by.mean[own]), slope = L::all(by.slope[own]);
+        const Storage* from = x(r);
+        const Storage* from_dy = dy(r);
+        const Scalar* of_each = scale_of_each(by.affine, r);
+        const Scalar of_row = of_each != nullptr ? Scalar(1) : scale_of(by.affine.scale, r * by.affine.row);
+        const Each before(of_each, by.scale_first ? of_row : Scalar(1), no_scale);
+        const V after = L::all(by.scale_first ? Scalar(1) : of_row);
+        const std::int64_t next = traffic.next;
+        for_each<true>(
+            to, size.columns, store, next,
+            [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+              const V xhat = L::multiply(deviation(access, from, i), rstd);
+              const V d = L::multiply(access.template load<L>(access, from_dy + i), before(access, i));
+              const V residual = L::subtract(d, L::add(mean, L::multiply(xhat, slope)));
+              return L::multiply(L::multiply(residual, rstd), after);
+            },
+            [=](std::int64_t i) __attribute__((always_inline)) {
+              prefetch<16, 2>(from + i + next);
+              prefetch<16, 2>(from_dy + i + next);
+            });
+      });
+}
+
+// ---- statistics by column
+
+/// y = value for all lanes of n rows, several rows at a time, so that what is by lane is read once for all:
+/// `make(access, i)` gives the function of rows that makes the values of lanes i on.
+template <typename Make>
+EIGENNORM_INLINE void for_each_column(Out y, Extent size, bool stream, const Make& make) {
+  const std::int64_t n = size.rows, lanes = size.columns;
+  const auto place = reinterpret_cast<std::uintptr_t>(y.data) | static_cast<std::uintptr_t>(y.step) * sizeof(Storage);
+  // Long rows would push what is by lane out of L1.
+  constexpr std::int64_t short_row = 256;
+  // (Registers of 16 bytes are too few for more.)
+  constexpr std::int64_t rows_at_once = EIGENNORM_BYTES == 16 ? 2 : 4;
+  std::int64_t r = 0;
+  if (lanes <= short_row && lanes % 16 == 0 && (!stream || place % 64 == 0)) {
+    for (; r + rows_at_once <= n; r += rows_at_once) {
+      for (std::int64_t i = 0; i < lanes; i += 16) {
+        const auto value = make(Whole{}, i);
+        // All loads first: rows are often a multiple of 4 KB apart, where a load waits for a store before it.
+        const V first = value(r), second = value(r + 1);
+        if constexpr (rows_at_once == 4) {
+          const V third = value(r + 2), fourth = value(r + 3);
+          put(y(r + 2) + i, third, stream);
+          put(y(r + 3) + i, fourth, stream);
+        }
+        put(y(r) + i, first, stream);
+        put(y(r + 1) + i, second, stream);
+      }
+    }
+  }
+  for (; r < n; ++r) {
+    for_each<false>(
+        y(r), lanes, stream ? Store::streamed : Store::usual,
+        0, [=](auto access, std::int64_t i) __attribute__((always_inline)) { return make(access, i)(r); },
+        [](std::int64_t) {});
+  }
+}
+
+/// Scale or shift of row r, from column i on; `fixed` where it does not change from row to row.
+template <typename Access>
+EIGENNORM_INLINE V parameter_of(Access access, const Scalar* parameter, const Affine<Scalar>& affine, std::int64_t r,
+                                std::int64_t i, V fixed) {
+  if (parameter == nullptr || affine.row == 0) return fixed;
+  if (affine.column == 0) return L::all(parameter[r * affine.row]);
+  return access.template load<L>(access, parameter + r * affine.row + i);
+}
+template <typename Access>
+EIGENNORM_INLINE V fixed_of(Access access, const Scalar* parameter, const Affine<Scalar>& affine, std::int64_t i,
+                            Scalar none) {
+  if (parameter == nullptr) return L::all(none);
+  return affine.column == 0 ? L::all(*parameter) : access.template load<L>(access, parameter + i);
+}
+
+/// `ByRow`: scale or shift changes from row to row. (Apart: branches between loads and stores cost a quarter.)
+template <bool ByRow>
+static EIGENNORM_OUTLINE void transform_columns(In x, Out y, Extent size, const Normalizers<Scalar>& by,
+                                                const Affine<Scalar>& affine, Traffic traffic) {
+  const Normalizers<Scalar> from = by;
+  const Affine<Scalar> own = affine;
+  for_each_column(
+      y, size, traffic.stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+        const V high = access.template load<L>(access, from.high + i);
+        const V low = access.template load<L>(access, from.low + i);
+        const V rstd = access.template load<L>(access, from.rstd + i);
+        const V scale = fixed_of(access, own.scale, own, i, Scalar(1));
+        const V shift = fixed_of(access, own.shift, own, i, Scalar(-0.0));
+        return [=](std::int64_t r) __attribute__((always_inline)) {
+          prefetch<16, 2>(x(r) + i + traffic.next);
+          const V value = access.template load<L>(access, x(r) + i);
+          const V xhat = L::multiply(L::subtract(L::subtract(value, high), low), rstd);
+          if constexpr (!ByRow) return L::add(L::multiply(xhat, scale), shift);
+          return L::add(L::multiply(xhat, parameter_of(access, own.scale, own, r, i, scale)),
+                        parameter_of(access, own.shift, own, r, i, shift));
+        };
+      });
+}
+
+/// `ScaleFirst`: as Gradient has it; then scale may also change from row to row.
+template <bool ScaleFirst>
+static EIGENNORM_OUTLINE void gradient_columns(In x, In dy, Out dx, Extent size, const Gradient<Scalar>& by,
+                                               Traffic traffic) {
+  const Gradient<Scalar> from = by;
+  for_each_column(
+      dx, size, traffic.stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+        const V high = access.template load<L>(access, from.by.high + i);
+        const V low = access.template load<L>(access, from.by.low + i);
+        const V rstd = access.template load<L>(access, from.by.rstd + i);
+        const V mean = access.template load<L>(access, from.mean + i);
+        const V slope = access.template load<L>(access, from.slope + i);
+        const V scale = fixed_of(access, from.affine.scale, from.affine, i, Scalar(1));
+        return [=](std::int64_t r) __attribute__((always_inline)) {
+          prefetch<16, 2>(x(r) + i + traffic.next);
+          prefetch<16, 2>(dy(r) + i + traffic.next);
+          const V value = access.template load<L>(access, x(r) + i);
+          const V xhat = L::multiply(L::subtract(L::subtract(value, high), low), rstd);
+          V d = access.template load<L>(access, dy(r) + i);
+          if constexpr (ScaleFirst)
+            d = L::multiply(d, parameter_of(access, from.affine.scale, from.affine, r, i, scale));
+          const V residual = L::multiply(L::subtract(d, L::add(mean, L::multiply(xhat, slope))), rstd);
+          if constexpr (ScaleFirst) return residual;
+          return L::multiply(residual, scale);
+        };
+      });
+}
+
+// ---- either
+
+/// Streams need elements that are where their type wants them.
+EIGENNORM_INLINE Traffic allowed(Traffic traffic, const Storage* y) {
+  traffic.stream = traffic.stream && reinterpret_cast<std::uintptr_t>(y) % sizeof(Storage) == 0;
+  return traffic;
+}
+
+static void transform(In x, Out y, Extent size, const Normalizers<Scalar>& by, const Affine<Scalar>& affine,
+                      Traffic traffic) {
+  const Traffic own = allowed(traffic, y.data);
+  if (!by.by_column) {
+    return affine.column != 0 ? transform_rows<true>(x, y, size, by, affine, own)
+                              : transform_rows<false>(x, y, size, by, affine, own);
+  }
+  const bool by_row = affine.row != 0 && (affine.scale != nullptr || affine.shift != nullptr);
+  return by_row ? transform_columns<true>(x, y, size, by, affine, own)
+                : transform_columns<false>(x, y, size, by, affine, own);
+}
+
+static void gradient(In x, In dy, Out dx, Extent size, const Gradient<Scalar>& by, Traffic traffic) {
+  const Traffic own = allowed(traffic, dx.data);
+  if (!by.by.by_column) return gradient_rows(x, dy, dx, size, by, own);
+  return by.scale_first && by.affine.scale != nullptr ? gradient_columns<true>(x, dy, dx, size, by, own)
+                                                      : gradient_columns<false>(x, dy, dx, size, by, own);
+}
+
+// ---- rows by twos
+
+/// One row of a pair, with what it is made of.
+struct PairRow {
+  const Storage* x;
+  const Storage* dy;
+  Storage* dx;
+  Deviation deviation;
+  V rstd, mean, slope;
+
+  inline __attribute__((always_inline))
+  PairRow(const Storage* from, const Storage* from_dy, Storage* to, const Gradient<Scalar>& by, std::int64_t r)
+      : x(from),
+        dy(from_dy),
+        dx(to),
+        deviation(Functions::deviation(by.by, r)),
+        rstd(L::all(by.by.rstd[r * by.by.step])),
+        mean(L::all(by.mean[r * by.by.step])),
+        slope(L::all(by.slope[r * by.by.step])) {}
+
+  /// Writes dx; returns dy and dy * xhat.
+  template <typename Access>
+  inline __attribute__((always_inline)) Two write(Access access, V scale, std::int64_t i, bool stream) const {
+    const V xhat = L::multiply(deviation(access, x, i), rstd);
+    const V d = access.template load<L>(access, dy + i);
+    const V residual = L::multiply(L::subtract(L::multiply(d, scale), L::add(mean, L::multiply(xhat, slope))), rstd);
+    if constexpr (std::is_same_v<Access, Whole>) {
+      put(dx + i, residual, stream);
+    } else {
+      access.template store<L>(access, dx + i, residual);
+    }
+    return {d, L::multiply(d, xhat)};
+  }
+};
+
+EIGENNORM_INLINE void gradient_pair(const PairRow& a, const PairRow& b, std::int64_t n, const Scalar* scale,
+                                    Sums<Scalar> sums, Traffic traffic) {
+  const auto write = [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+    const V scales = scale == nullptr ? L::all(Scalar(1)) : access.template load<L>(access, scale + i);
+    const Two pair = Two::add(a.write(access, scales, i, traffic.stream), b.write(access, scales, i, traffic.stream));
+    access.template store<L>(access, sums.plain + i,
+                             L::add(access.template load<L>(access, sums.plain + i), pair.first));
+    access.template store<L>(access, sums.product + i,
+                             L::add(access.template load<L>(access, sums.product + i), pair.second));
+  };
+  std::int64_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    // What is small enough not to be streamed is in a cache already, and L1 has no time to lose.
+    if (traffic.stream) {
+      prefetch<16, 2>(a.x + i + traffic.next);
+      prefetch<16, 2>(a.dy + i + traffic.next);
+      prefetch<16, 2>(b.x + i + traffic.next);
+      prefetch<16, 2>(b.dy + i + traffic.next);
+    }
+    write(Whole{}, i);
+  }
+  if (i < n) write(Few{n - i}, i);
+}
+
+static void gradient_pairs(In x, In dy, Out dx, Extent size, const Gradient<Scalar>& by, Sums<Scalar> sums,
+                           Traffic traffic) {
+  // Whole lines only: rows that do not start on one are stored as usual.
+  const auto bytes = static_cast<std::uintptr_t>(dx.step) * sizeof(Storage) | reinterpret_cast<std::uintptr_t>(dx.data);
+  const Traffic pairs{traffic.stream && bytes % 64 == 0, traffic.next};
+  for (std::int64_t r = 0; r + 1 < size.rows; r += 2) {
+    gradient_pair(PairRow(x(r), dy(r), dx(r), by, r), PairRow(x(r + 1), dy(r + 1), dx(r + 1), by, r + 1), size.columns,
+                  by.affine.scale, sums, pairs);
+  }
+  if (size.rows % 2 != 0) {
+    const std::int64_t r = size.rows - 1;
+    pair_sums({x(r), 0}, {dy(r), 0}, {1, size.columns}, by.by.from(r), sums);  // first: dx may be dy
+    gradient({x(r), 0}, {dy(r), 0}, {dx(r), 0}, {1, size.columns}, by.from(r, 0), traffic);
+  }
+}

@@ -1,0 +1,100 @@
+// Inside Functions (functions.inl): what happens once a group, for sixteen groups by vectors.
+
+/// A register of Scalar, and as many numbers of Wide.
+static constexpr int together = EIGENNORM_BYTES / static_cast<int>(sizeof(Scalar));
+using W = Wide<Scalar>;
+using LS = Simd<Scalar, EIGENNORM_BYTES>;
+using LW = Simd<W, together* static_cast<int>(sizeof(W))>;
+using WV = typename LW::V;
+
+EIGENNORM_INLINE WV wide(const Scalar* from) { return widen<Scalar, W, EIGENNORM_BYTES>(LS::load(from)); }
+EIGENNORM_INLINE typename LS::V narrowed(WV a) { return narrow<Scalar, W, together* static_cast<int>(sizeof(W))>(a); }
+/// Bit i where comparison i was false.
+EIGENNORM_INLINE unsigned failed(typename LW::M good) {
+  MaskOf<W> masks[together];
+  __builtin_memcpy(masks, &good, sizeof masks);
+  unsigned bits = 0;
+  for (int i = 0; i < together; ++i) bits |= static_cast<unsigned>(masks[i] == 0) << i;
+  return bits;
+}
+
+/// Few are done one by one sooner.
+static constexpr std::int64_t few = 4;
+using OneByOne = reference::Functions<Storage, Scalar>;
+
+static void shifts(Range groups, W of, Scalar* sums) {
+  if (groups.count <= few) return OneByOne::shifts(groups, of, sums);
+  const WV inverse = LW::all(W(1) / of);
+  for (std::int64_t i = groups.first; i < groups.first + groups.count; i += together)
+    LS::store(sums + i, narrowed(LW::multiply(wide(sums + i), inverse)));
+}
+
+static unsigned summarize(Range groups, const Scalar* h, Sums<Scalar> sums, Summaries<Scalar>& to) {
+  if (groups.count <= few) return OneByOne::summarize(groups, h, sums, to);
+  const WV inverse = LW::all(W(1) / to.count);
+  unsigned distant = 0;
+  for (std::int64_t g = 0; g < groups.count; g += together) {
+    const std::int64_t i = groups.first + g;
+    const WV shift = wide(h + i), sum = wide(sums.plain + i), squares = wide(sums.product + i);
+    const WV correction = LW::multiply(sum, inverse), loss = LW::multiply(sum, correction);
+    const WV mean = LW::add(shift, correction);
+    LW::store(to.mean + i, mean);
+    LW::store(to.m2 + i, LW::subtract(squares, loss));
+    if constexpr (WideSum<Scalar>::compensated) {
+      const WV part = LW::subtract(mean, shift);
+      LW::store(to.low + i, LW::add(LW::subtract(shift, LW::subtract(mean, part)), LW::subtract(correction, part)));
+      LW::store(to.lost + i, LW::all(W(0)));
+    }
+    // Far from the mean, squares cancel.
+    distant |= failed(LW::at_most(loss, LW::multiply(LW::all(W(0.25)), squares))) << g;
+  }
+  return distant & ((1U << groups.count) - 1);
+}
+
+/// 1 / sqrt(radicand); 0 where that is beyond the range of Scalar.
+EIGENNORM_INLINE typename LS::V reciprocal_root(WV radicand) {
+  const auto rstd = narrowed(LW::divide(LW::all(W(1)), LW::square_root(radicand)));
+  return LS::keep(rstd, LS::at_most(rstd, LS::all((std::numeric_limits<Scalar>::max)())));
+}
+
+static unsigned finish(Range groups, const Rule<Scalar>& rule, const Summaries<Scalar>& of, Statistics<Scalar>& to) {
+  if (groups.count <= few) return OneByOne::finish(groups, rule, of, to);
+  constexpr W largest = (std::numeric_limits<W>::max)();
+  unsigned out = 0;
+  for (std::int64_t g = 0; g < groups.count; g += together) {
+    const std::int64_t i = groups.first + g;
+    const WV mean = LW::load(of.mean + i);
+    WV residual = LW::all(W(0)), m2 = LW::load(of.m2 + i);
+    if constexpr (WideSum<Scalar>::compensated) {
+      residual = LW::load(of.low + i);
+      m2 = LW::add(m2, LW::load(of.lost + i));
+    }
+    LS::store(to.high + i, narrowed(mean));
+    LS::store(to.low + i, narrowed(LW::add(LW::subtract(mean, wide(to.high + i)), residual)));
+    auto good = LW::both(LW::at_most(LW::all(-largest), mean), LW::at_most(mean, LW::all(largest)));
+    if (rule.has_sigma) {
+      good = LW::both(good, LW::both(LW::at_most(LW::all(rule.smallest), m2), LW::at_most(m2, LW::all(largest))));
+      const WV variance = LW::divide(m2, LW::all(rule.divisor));
+      LW::store(to.variance + i, variance);
+      LS::store(to.rstd + i, reciprocal_root(LW::add(variance, LW::all(rule.eps))));
+    } else {
+      LW::store(to.variance + i, LW::all(W(0)));
+      LS::store(to.rstd + i, LS::all(Scalar(1)));
+    }
+    out |= failed(good) << g;
+  }
+  return out & ((1U << groups.count) - 1);
+}
+
+static void reciprocal_roots(const Scalar* variance, std::int64_t n, W eps, Scalar* rstd) {
+  const WV epsilon = LW::all(eps);
+  std::int64_t i = 0;
+  for (; i + together <= n; i += together) LS::store(rstd + i, reciprocal_root(LW::add(wide(variance + i), epsilon)));
+  if (i < n) {
+    Scalar values[together];
+    std::fill(values, values + together, Scalar(1));
+    copy_few<together>(values, variance + i, n - i);
+    LS::store(values, reciprocal_root(LW::add(wide(values), epsilon)));
+    copy_few<together>(rstd + i, values, n - i);
+  }
+}

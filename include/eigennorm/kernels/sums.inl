@@ -1,0 +1,294 @@
+// Inside Functions (functions.inl): the trees of rows, whose values follow each other in memory, and of lanes, whose
+// values go down the rows.
+
+// ---- trees
+
+/// One or two terms, sixteen at a time.
+struct One {
+  V first;
+  EIGENNORM_INLINE One zero() { return {L::all(Scalar(0))}; }
+  EIGENNORM_INLINE One add(One a, One b) { return {L::add(a.first, b.first)}; }
+  EIGENNORM_INLINE One keep_few(One a, std::int64_t count) { return {L::keep_few(a.first, count)}; }
+  static constexpr int sums = 1;
+  inline __attribute__((always_inline)) void split(V partial[][16], std::int64_t r) const { partial[0][r] = first; }
+  inline __attribute__((always_inline)) void fold(Sums<Scalar> to, std::int64_t r) const {
+    to.plain[r] = L::fold(first);
+  }
+};
+struct Two {
+  V first, second;
+  EIGENNORM_INLINE Two zero() { return {L::all(Scalar(0)), L::all(Scalar(0))}; }
+  EIGENNORM_INLINE Two add(Two a, Two b) { return {L::add(a.first, b.first), L::add(a.second, b.second)}; }
+  EIGENNORM_INLINE Two keep_few(Two a, std::int64_t count) {
+    return {L::keep_few(a.first, count), L::keep_few(a.second, count)};
+  }
+  static constexpr int sums = 2;
+  inline __attribute__((always_inline)) void split(V partial[][16], std::int64_t r) const {
+    partial[0][r] = first;
+    partial[1][r] = second;
+  }
+  inline __attribute__((always_inline)) void fold(Sums<Scalar> to, std::int64_t r) const {
+    to.plain[r] = L::fold(first);
+    to.product[r] = L::fold(second);
+  }
+};
+
+/// t_j = (v_j + v_{j+16}) + (v_{j+32} + v_{j+48}).
+template <typename T>
+EIGENNORM_INLINE T step(T v0, T v1, T v2, T v3) {
+  return T::add(T::add(v0, v1), T::add(v2, v3));
+}
+
+/// Adds n values to the sixteen sums of the parity of the next step, and of the other one; `terms(access, i)` gives the
+/// terms of the sixteen values from i on. The two change places after every whole step.
+template <typename T, typename Terms>
+EIGENNORM_INLINE void add_to_tree(std::int64_t n, const Terms& terms, T& this_sum, T& that_sum) {
+  std::int64_t i = 0;
+  for (; i + step_size <= n; i += step_size) {
+    const T next = T::add(
+        this_sum, step(terms(Whole{}, i), terms(Whole{}, i + 16), terms(Whole{}, i + 32), terms(Whole{}, i + 48)));
+    this_sum = that_sum;
+    that_sum = next;
+  }
+  if (i < n) {
+    // Missing values are 0 as terms, whatever their tensors hold; sums of nothing but those change no sum.
+    const std::int64_t rest = n - i;
+    const auto end = [&](std::int64_t k) __attribute__((EIGENNORM_TAIL)) {
+      const std::int64_t count = (std::min)(rest - k, std::int64_t{16});
+      return T::keep_few(terms(Few{count}, i + k), count);
+    };
+    const auto some = [&](std::int64_t k) __attribute__((always_inline)) {
+      // Masks cost nothing; where there are none, whole vectors are better off without.
+      if constexpr (EIGENNORM_BYTES == 16) {
+        if (rest - k >= 16) return terms(Whole{}, i + k);
+      }
+      return end(k);
+    };
+    T last = some(0);
+    if (rest > 16) last = T::add(last, some(16));
+    if (rest > 32) last = T::add(last, rest > 48 ? T::add(some(32), some(48)) : some(32));
+    this_sum = T::add(this_sum, last);
+  }
+}
+
+/// The sixteen sums of a tree before they are folded.
+template <typename T, typename Terms>
+EIGENNORM_INLINE T tree(std::int64_t n, const Terms& terms) {
+  T this_sum = T::zero(), that_sum = this_sum;
+  add_to_tree(n, terms, this_sum, that_sum);
+  // Which parity is which does not matter to their sum.
+  return T::add(this_sum, that_sum);
+}
+
+/// The trees of rows: `row(r)` gives the terms of row r. Sixteen rows are folded together; fewer than eight one by one
+/// sooner.
+template <typename T, typename Row>
+EIGENNORM_INLINE void row_trees(Extent size, const Row& row, Sums<Scalar> to) {
+  constexpr std::int64_t worth_transposing = 8;
+  V partial[T::sums][16];
+  for (std::int64_t first = 0; first < size.rows; first += 16) {
+    const std::int64_t rows = (std::min)(size.rows - first, std::int64_t{16});
+    const bool one_by_one = rows < worth_transposing;
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const T result = tree<T>(size.columns, row(first + r));
+      if (one_by_one) {
+        result.fold(to, first + r);
+      } else {
+        result.split(partial, r);
+      }
+    }
+    for (int k = 0; !one_by_one && k < T::sums; ++k) {
+      for (std::int64_t r = rows; r < 16; ++r) partial[k][r] = L::all(Scalar(0));
+      L::store_few((k == 0 ? to.plain : to.product) + first, L::fold_rows(partial[k]), rows);
+    }
+  }
+}
+
+static void sums(In x, Extent size, bool squares, Scalar* sums) {
+  row_trees<One>(size,
+                 [=](std::int64_t r) __attribute__((always_inline)) {
+                   const Storage* from = x(r);
+                   return [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+                     prefetch<16>(from + i + ahead);
+                     const V a = access.template load<L>(access, from + i);
+                     return One{squares ? L::multiply(a, a) : a};
+                   };
+                 },
+                 {sums, nullptr});
+}
+
+static void sweeps(In x, Extent size, const Scalar* h, Sums<Scalar> sums) {
+  row_trees<Two>(
+      size,
+      [=](std::int64_t r) __attribute__((always_inline)) {
+        const Storage* from = x(r);
+        const V shift = L::all(h[r]);
+        return [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+          prefetch<16>(from + i + ahead);
+          const V e = L::subtract(access.template load<L>(access, from + i), shift);
+          return Two{e, L::multiply(e, e)};
+        };
+      },
+      sums);
+}
+
+static void gradient_sums(In x, In dy, Extent size, const Normalizers<Scalar>& by, const Affine<Scalar>& affine,
+                          Sums<Scalar> sums) {
+  row_trees<Two>(
+      size,
+      [=](std::int64_t r) __attribute__((always_inline)) {
+        const Scalar* scale = scale_of_each(affine, r);
+        const Storage* from = x(r);
+        const Storage* from_dy = dy(r);
+        const auto deviation = Functions::deviation(by, r);
+        const V rstd = L::all(by.rstd[r * by.step]);
+        return [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+          prefetch<16>(from + i + ahead);
+          prefetch<16>(from_dy + i + ahead);
+          V d = access.template load<L>(access, from_dy + i);
+          if (scale != nullptr) d = L::multiply(d, access.template load<L>(access, scale + i));
+          return Two{d, L::multiply(d, L::multiply(deviation(access, from, i), rstd))};
+        };
+      },
+      sums);
+}
+
+// ---- lanes
+
+/// Vectors of lanes that are summed together: 256 bytes of each row, and 16 KB of partial sums.
+static constexpr std::int64_t most_vectors = most_lanes<Scalar> / 16;
+
+/// The sums of a tree whose rows count modulo sixteen, of each vector of lanes.
+template <typename T>
+using Residues = T[tree_lanes][most_vectors];
+
+/// Folds those of both parities, or of one, to the first of the first.
+template <typename T>
+EIGENNORM_INLINE void fold_residues(Residues<T> (&partial)[2], std::int64_t vectors, bool both) {
+  for (std::int64_t j = 0; both && j < tree_lanes; ++j) {
+    for (std::int64_t w = 0; w < vectors; ++w) partial[0][j][w] = T::add(partial[0][j][w], partial[1][j][w]);
+  }
+  for (std::int64_t half = tree_lanes / 2; half > 0; half /= 2) {
+    for (std::int64_t j = 0; j < half; ++j) {
+      for (std::int64_t w = 0; w < vectors; ++w) partial[0][j][w] = T::add(partial[0][j][w], partial[0][j + half][w]);
+    }
+  }
+}
+
+/// The trees of all lanes, sixteen lanes at a time: `row(i)` gives the function of lanes that makes the terms
+/// of row i, `ask(i, lane)` prefetches it, and `put(lane, T)` takes the sums.
+template <typename T, typename Row, typename Ask, typename Put>
+EIGENNORM_INLINE void lane_trees(Extent size, bool ask_behind, const Row& row, const Ask& ask, const Put& put) {
+  const std::int64_t n = size.rows, lanes = size.columns, asked = ask_behind ? n + 2 * step_size : n;
+  Residues<T> partial[2];
+  for (std::int64_t first = 0; first < lanes; first += most_vectors * 16) {
+    const std::int64_t vectors = (std::min)(most_vectors, (lanes - first + 15) / 16);
+    // The last vector may overlap the one before it: each lane is for itself.
+    const auto lane = [=](std::int64_t w) { return (std::min)(first + w * 16, lanes - 16); };
+    std::int64_t i = 0;
+    for (; i + step_size <= n; i += step_size) {
+      Residues<T>& sums = partial[i / step_size % 2];
+      for (std::int64_t j = 0; j < tree_lanes; ++j) {
+        for (std::int64_t next = i + j + step_size; next < (std::min)(i + 2 * step_size, asked); next += 16) {
+          for (std::int64_t w = 0; w < vectors; ++w) ask(next, first + w * 16);
+        }
+        const auto row0 = row(i + j), row1 = row(i + j + 16), row2 = row(i + j + 32), row3 = row(i + j + 48);
+        for (std::int64_t w = 0; w < vectors; ++w) {
+          const std::int64_t at = lane(w);
+          const T next = step(row0(at), row1(at), row2(at), row3(at));
+          sums[j][w] = i < 2 * step_size ? next : T::add(sums[j][w], next);
+        }
+      }
+    }
+    if (i < n) {
+      const std::int64_t rows = n - i;
+      Residues<T>& sums = partial[i / step_size % 2];
+      for (std::int64_t j = 0; j < tree_lanes; ++j) {
+        for (std::int64_t w = 0; w < vectors; ++w) {
+          const std::int64_t at = lane(w);
+          const auto some = [&](std::int64_t k) __attribute__((always_inline)) { return row(i + k)(at); };
+          T next = j < rows ? some(j) : T::zero();
+          if (j + 16 < rows) next = T::add(next, some(j + 16));
+          if (j + 32 < rows) {
+            T back = some(j + 32);
+            if (j + 48 < rows) back = T::add(back, some(j + 48));
+            next = T::add(next, back);
+          }
+          sums[j][w] = i < 2 * step_size ? next : T::add(sums[j][w], next);
+        }
+      }
+    }
+    fold_residues<T>(partial, vectors, n > step_size);
+    for (std::int64_t w = 0; w < vectors; ++w) put(lane(w), partial[0][0][w]);
+  }
+}
+
+static void lane_sweeps(const Lanes& rows, Extent size, const Scalar* h, Sums<Scalar> sums) {
+  const Lanes x = rows;
+  lane_trees<Two>(
+      size, x.is_regular(),
+      [=](std::int64_t i) __attribute__((always_inline)) {
+        const Storage* from = x(i);
+        return [=](std::int64_t lane) __attribute__((always_inline)) {
+          const V e = L::subtract(L::load(from + lane), L::load(h + lane));
+          return Two{e, L::multiply(e, e)};
+        };
+      },
+      [=](std::int64_t i, std::int64_t lane) __attribute__((always_inline)) { prefetch<16, 2>(x(i) + lane); },
+      [=](std::int64_t lane, Two sum) __attribute__((always_inline)) {
+        L::store(sums.plain + lane, sum.first);
+        L::store(sums.product + lane, sum.second);
+      });
+}
+
+static void lane_gradient_sums(const Lanes& x_rows, const Lanes& dy_rows, Extent size, const Normalizers<Scalar>& by,
+                               const Affine<Scalar>& affine, Sums<Scalar> sums) {
+  const Scalar* high = by.high;
+  const Scalar* low = by.low;
+  const Scalar* rstd = by.rstd;
+  const Lanes x = x_rows, dy = dy_rows;
+  const Scalar* row_scale = affine.scale;
+  const std::int64_t scale_step = affine.row;
+  lane_trees<Two>(
+      size, x.is_regular(),
+      [=](std::int64_t i) __attribute__((always_inline)) {
+        const Storage* from = x(i);
+        const Storage* from_dy = dy(i);
+        const Scalar scale = scale_of(row_scale, i * scale_step);
+        return [=](std::int64_t lane) __attribute__((always_inline)) {
+          const V d = L::multiply(L::load(from_dy + lane), L::all(scale));
+          const V deviation = L::subtract(L::subtract(L::load(from + lane), L::load(high + lane)), L::load(low + lane));
+          return Two{d, L::multiply(d, L::multiply(deviation, L::load(rstd + lane)))};
+        };
+      },
+      [=](std::int64_t i, std::int64_t lane) __attribute__((always_inline)) {
+        prefetch<16, 2>(x(i) + lane);
+        prefetch<16, 2>(dy(i) + lane);
+      },
+      [=](std::int64_t lane, Two sum) __attribute__((always_inline)) {
+        L::store(sums.plain + lane, sum.first);
+        L::store(sums.product + lane, sum.second);
+      });
+}
+
+// ---- sums down the rows, by twos
+
+static void pair_sums(In x, In dy, Extent size, const Normalizers<Scalar>& by, Sums<Scalar> sums) {
+  const Normalizers<Scalar> own = by;
+  const auto column = [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+    const auto row = [=](std::int64_t r) __attribute__((always_inline)) {
+      const V d = access.template load<L>(access, dy(r) + i);
+      const V xhat = L::multiply(Functions::deviation(own, r)(access, x(r), i), L::all(own.rstd[r * own.step]));
+      return Two{d, L::multiply(d, xhat)};
+    };
+    Two total{access.template load<L>(access, sums.plain + i), access.template load<L>(access, sums.product + i)};
+    std::int64_t r = 0;
+    for (; r + 1 < size.rows; r += 2) total = Two::add(total, Two::add(row(r), row(r + 1)));
+    if (r < size.rows) total = Two::add(total, row(r));
+    access.template store<L>(access, sums.plain + i, total.first);
+    access.template store<L>(access, sums.product + i, total.second);
+  };
+  std::int64_t i = 0;
+  for (; i + 16 <= size.columns; i += 16) column(Whole{}, i);
+  if (i < size.columns) column(Few{size.columns - i}, i);
+}

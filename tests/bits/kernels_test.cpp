@@ -1,0 +1,607 @@
+// Every instruction set's kernels give the bits of the reference, for each function, type and block length; and whole
+// layers give the same bits whichever of them runs.
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <eigennorm/core/gradient_sums.hpp>
+#include <eigennorm/core/statistics.hpp>
+#include <eigennorm/eigennorm.hpp>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "catch.hpp"
+#include "kernels/block_kernels.hpp"
+#include "same_bits.hpp"
+
+namespace {
+
+using namespace eigennorm;
+using test::same_bits;
+
+/// Values of a few rows, with room for misaligned starts and guards behind the ends.
+template <typename Storage, typename Scalar>
+struct Buffers {
+  static constexpr std::size_t room = 5 * kernels::block_size + 256;
+  std::vector<Storage> x = std::vector<Storage>(room), dy = x, y = x;
+  std::vector<Scalar> scale = std::vector<Scalar>(room), shift = scale, sums = scale, products = scale;
+
+  explicit Buffers(unsigned seed) {
+    std::mt19937_64 random(seed);
+    std::normal_distribution<double> normal;
+    for (std::size_t i = 0; i < room; ++i) {
+      x[i] = static_cast<Storage>(static_cast<Scalar>(5 + normal(random)));
+      dy[i] = static_cast<Storage>(static_cast<Scalar>(normal(random)));
+      scale[i] = static_cast<Scalar>(1 + normal(random) / 4);
+      shift[i] = static_cast<Scalar>(normal(random));
+      sums[i] = static_cast<Scalar>(normal(random));
+      products[i] = static_cast<Scalar>(normal(random));
+    }
+  }
+};
+
+/// The first place in a vector on a cache line, where it has one to spare.
+template <typename T>
+T* aligned(std::vector<T>& v) {
+  const auto past = reinterpret_cast<std::uintptr_t>(v.data()) % 64;
+  return v.data() + (past == 0 ? 0 : (64 - past) / sizeof(T));
+}
+
+/// Nothing asked for, which has loops of its own; something; and past the caches.
+constexpr kernels::Traffic traffics[] = {{false, 0}, {false, 64}, {true, 64}};
+
+/// Compares two tables, function by function. All start `start` values after an aligned place.
+template <typename Storage, typename Scalar>
+class Comparison {
+ public:
+  using Kernels = kernels::BlockKernels<Storage, Scalar>;
+  using In = typename Kernels::In;
+  using Out = typename Kernels::Out;
+  using Sums = kernels::Sums<Scalar>;
+  using Normalizers = kernels::Normalizers<Scalar>;
+  using Affine = kernels::Affine<Scalar>;
+  using Gradient = kernels::Gradient<Scalar>;
+
+  Comparison(const Kernels& a, const Kernels& b, const Buffers<Storage, Scalar>& data, std::int64_t start)
+      : a_(a), b_(b), data_(data), start_(start) {}
+
+  /// The name of the first function that differs on `rows` rows of n values, at most a block, `step` apart.
+  std::string on_rows(std::int64_t rows, std::int64_t n, std::int64_t step) const {
+    const kernels::Extent size{rows, n};
+    const In x{data_.x.data() + start_, step}, dy{data_.dy.data() + start_ / 2, step};
+    const Scalar* scale = data_.scale.data() + start_;
+    const Scalar* shift = data_.shift.data() + start_ / 3;
+    std::vector<Scalar> high, low, rstd, mean, slope, h;
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const auto part = static_cast<Scalar>(r) / 8;
+      high.push_back(r == 1 ? Scalar(0) : Scalar(5.1) + part);
+      low.push_back(r == 1 ? Scalar(0) : Scalar(1e-8));
+      rstd.push_back(Scalar(0.7) + part);
+      mean.push_back(Scalar(0.1) - part);
+      slope.push_back(Scalar(-0.3) + part);
+      h.push_back(Scalar(4.9) + part);
+    }
+    // Each row is a group, or all are of one.
+    for (const std::int64_t group : {1, 0}) {
+      const Normalizers by{high.data(), low.data(), rstd.data(), group, false};
+      const auto gradient = [&](const Affine& affine, bool scale_first) {
+        return Gradient{by, mean.data(), slope.data(), affine, scale_first};
+      };
+      // Of each value, of each row, of all, and both.
+      const std::vector<Affine> affines = affines_of(scale, shift, step);
+      for (const Affine& affine : affines) {
+        if (sums_differ([&](const Kernels& k, Sums s) { k.gradient_sums(x, dy, size, by, affine, s); }))
+          return "gradient_sums";
+      }
+      for (const kernels::Traffic traffic : traffics) {
+        for (const Affine& affine : affines) {
+          if (results_differ([&](const Kernels& k, Storage* y, Sums) {
+                k.transform(x, Out{y, step}, size, by, affine, traffic);
+              }))
+            return "transform";
+          if (affine.shift != nullptr) continue;
+          for (const bool scale_first : {true, false}) {
+            // What varies within a group comes first.
+            if (!scale_first && affine.column != 0) continue;
+            if (results_differ([&](const Kernels& k, Storage* y, Sums) {
+                  k.gradient(x, dy, Out{y, step}, size, gradient(affine, scale_first), traffic);
+                }))
+              return "gradient";
+          }
+        }
+        for (const Scalar* each : {scale, static_cast<const Scalar*>(nullptr)}) {
+          if (results_differ([&](const Kernels& k, Storage* y, Sums s) {
+                k.gradient_pairs(x, dy, Out{y, step}, size, gradient({each, nullptr, 0, 1}, true), s, traffic);
+              }))
+            return "gradient_pairs";
+        }
+      }
+      if (sums_differ([&](const Kernels& k, Sums s) { k.pair_sums(x, dy, size, by, s); })) return "pair_sums";
+    }
+    for (const bool squares : {false, true}) {
+      if (sums_differ([&](const Kernels& k, Sums s) { k.sums(x, size, squares, s.plain); })) return "sums";
+    }
+    if (sums_differ([&](const Kernels& k, Sums s) { k.sweeps(x, size, h.data(), s); })) return "sweeps";
+    for (const kernels::Traffic traffic : traffics) {
+      if (results_differ([&](const Kernels& k, Storage* y, Sums) { k.copy(x, Out{y, step}, size, traffic); }))
+        return "copy";
+    }
+    return wide_sums_differ(n) ? "flush or merge" : "";
+  }
+
+  /// The same for n rows of `lanes` lanes, `step` apart.
+  std::string on_lanes(std::int64_t n, std::int64_t lanes, std::int64_t step) const {
+    const kernels::Extent size{n, lanes};
+    const In x{data_.x.data() + start_, step}, dy{data_.dy.data() + start_ / 2, step};
+    const auto array = [&](std::int64_t i) { return data_.scale.data() + i * 300 + start_ / 2; };
+    const Normalizers by{array(0), array(1), array(2), 1, true};
+    if (lanes >= kernels::most_rows && lanes <= kernels::most_lanes<Scalar> && n <= kernels::block_size) {
+      const std::string difference = lane_sums_differ(x, dy, size, by);
+      if (!difference.empty()) return difference;
+    }
+    for (const Affine& affine : affines_of(array(5), data_.shift.data() + start_ / 3, lanes)) {
+      for (const kernels::Traffic traffic : traffics) {
+        if (results_differ([&](const Kernels& k, Storage* y, Sums) {
+              k.transform(x, Out{y, step}, size, by, affine, traffic);
+            }))
+          return "transform by column";
+        for (const bool scale_first : {true, false}) {
+          // What changes from row to row is scaled first.
+          if (affine.shift != nullptr || (!scale_first && affine.row != 0)) continue;
+          if (results_differ([&](const Kernels& k, Storage* y, Sums) {
+                const Gradient gradient{by, array(3), array(4), affine, scale_first};
+                k.gradient(x, dy, Out{y, step}, size, gradient, traffic);
+              }))
+            return "gradient by column";
+        }
+      }
+    }
+    return "";
+  }
+
+ private:
+  /// Scale, shift, both and none: fixed, by row, by column, and by both, rows `step` apart.
+  static std::vector<Affine> affines_of(const Scalar* scale, const Scalar* shift, std::int64_t step) {
+    std::vector<Affine> all;
+    for (const Scalar* first : {scale, static_cast<const Scalar*>(nullptr)}) {
+      for (const Scalar* second : {shift, static_cast<const Scalar*>(nullptr)}) {
+        for (const std::int64_t row : {std::int64_t{0}, std::int64_t{1}, step}) {
+          for (const std::int64_t column : {0, 1}) all.push_back({first, second, row, column});
+        }
+      }
+    }
+    return all;
+  }
+
+  /// Rows that are `step` apart, and at offsets that are nothing of the kind, others in each tensor.
+  std::string lane_sums_differ(In x, In dy, kernels::Extent size, const Normalizers& by) const {
+    std::vector<std::int64_t> x_offsets, dy_offsets;
+    for (std::int64_t r = 0; r < size.rows; ++r) {
+      x_offsets.push_back((r * 7 + 3) % size.rows * x.step + r * r % 3);
+      dy_offsets.push_back((size.rows - 1 - r) * x.step + r % 2);
+    }
+    for (const bool irregular : {false, true}) {
+      using Lanes = typename Kernels::Lanes;
+      const Lanes x_rows = irregular ? Lanes(x.data, x_offsets.data()) : Lanes(x.data, x.step),
+                  dy_rows = irregular ? Lanes(dy.data, dy_offsets.data()) : Lanes(dy.data, dy.step);
+      if (sums_differ([&](const Kernels& k, Sums s) { k.lane_sweeps(x_rows, size, by.high, s); }))
+        return irregular ? "lane_sweeps at offsets" : "lane_sweeps";
+      for (const Affine& affine :
+           {Affine{}, Affine{data_.shift.data(), nullptr, 1, 0}, Affine{data_.shift.data(), nullptr, 3, 0},
+            Affine{data_.shift.data(), nullptr, 0, 0}}) {
+        if (sums_differ([&](const Kernels& k, Sums s) { k.lane_gradient_sums(x_rows, dy_rows, size, by, affine, s); }))
+          return irregular ? "lane_gradient_sums at offsets" : "lane_gradient_sums";
+      }
+    }
+    return "";
+  }
+
+  /// Runs `f(table, y, sums)` with each table; what lies before and behind is compared, too.
+  template <typename F>
+  bool results_differ(const F& f) const {
+    constexpr std::size_t room = Buffers<Storage, Scalar>::room;
+    std::vector<Storage> first(room + 64), second(room + 64);
+    std::copy(data_.y.begin(), data_.y.end(), aligned(first));
+    std::copy(data_.y.begin(), data_.y.end(), aligned(second));
+    std::vector<Scalar> sums = data_.sums, products = data_.products, other_sums = sums, other_products = products;
+    f(a_, aligned(first) + start_, Sums{sums.data() + 1, products.data() + 2});
+    f(b_, aligned(second) + start_, Sums{other_sums.data() + 1, other_products.data() + 2});
+    a_.fence();
+    b_.fence();
+    return !same_bits(aligned(first), aligned(second), room) || !same_bits(sums, other_sums) ||
+           !same_bits(products, other_products);
+  }
+  template <typename F>
+  bool sums_differ(const F& f) const {
+    std::vector<Scalar> sums = data_.sums, products = data_.products, other_sums = sums, other_products = products;
+    f(a_, Sums{sums.data() + 1, products.data() + 2});
+    f(b_, Sums{other_sums.data() + 1, other_products.data() + 2});
+    return !same_bits(sums, other_sums) || !same_bits(products, other_products);
+  }
+  bool wide_sums_differ(std::int64_t n) const {
+    const auto run = [&](const Kernels& k) {
+      std::vector<Wide<Scalar>> totals(4 * Buffers<Storage, Scalar>::room, Wide<Scalar>(0.1));
+      std::vector<Scalar> sums = data_.sums;
+      const core::GradientTotals<Scalar> all(totals.data(), static_cast<std::int64_t>(Buffers<Storage, Scalar>::room));
+      k.flush(sums.data() + 1, n, all.sum, all.sum_lost);
+      k.merge(all.sum + n, all.sum_lost == nullptr ? nullptr : all.sum_lost + n, n, all.sum, all.sum_lost);
+      for (const Scalar each : sums) totals.push_back(static_cast<Wide<Scalar>>(each));
+      return totals;
+    };
+    return !same_bits(run(a_), run(b_));
+  }
+
+  const Kernels& a_;
+  const Kernels& b_;
+  const Buffers<Storage, Scalar>& data_;
+  std::int64_t start_;
+};
+
+/// The tables that this processor can run.
+template <typename Storage, typename Scalar>
+std::vector<std::pair<std::string, kernels::BlockKernels<Storage, Scalar>>> tables() {
+  std::vector<std::pair<std::string, kernels::BlockKernels<Storage, Scalar>>> all;
+  const InstructionSet before = instruction_set();
+  for (const auto& [set, name] :
+       {std::pair{InstructionSet::baseline, "baseline"}, std::pair{InstructionSet::avx2, "avx2"},
+        std::pair{InstructionSet::avx512, "avx512"}}) {
+    limit_instruction_set(set);
+    if (instruction_set() == set) all.emplace_back(name, kernels::block_kernels<Storage, Scalar>());
+  }
+  limit_instruction_set(before);
+  return all;
+}
+
+/// What every table is compared with.
+template <typename Storage, typename Scalar>
+kernels::BlockKernels<Storage, Scalar> reference_table() {
+  return kernels::BlockKernels<Storage, Scalar>::template of<kernels::reference::Functions<Storage, Scalar>>();
+}
+
+template <typename Storage, typename Scalar>
+void check_blocks() {
+  const auto reference = reference_table<Storage, Scalar>();
+  const Buffers<Storage, Scalar> data(17);
+  for (const auto& [name, table] : tables<Storage, Scalar>()) {
+    for (std::int64_t n = 1; n <= kernels::block_size; ++n) {
+      // One by one, several folded together, and a full sixteen; packed, so that streams are staged, and not.
+      const std::int64_t rows = n < 300 ? 16 - n % 3 * 6 : 1 + n % 4;
+      const std::int64_t step = n % 2 == 0 ? n : n + 3;
+      const std::string difference = Comparison<Storage, Scalar>(reference, table, data, n % 19).on_rows(rows, n, step);
+      INFO(name << ", " << rows << " rows of " << n << " values");
+      REQUIRE(difference == "");
+    }
+    for (const std::int64_t n : {7, 15, 16, 31, 49, 63, 100, 196}) {
+      const std::string difference = Comparison<Storage, Scalar>(reference, table, data, n % 5).on_rows(16, n, n);
+      INFO(name << ", sixteen packed rows of " << n << " values");
+      REQUIRE(difference == "");
+    }
+    for (std::int64_t lanes = 1; lanes <= 130; ++lanes) {
+      for (const std::int64_t n : {lanes % 7 + 1, std::int64_t{17}, 129 / lanes + 30}) {
+        const std::string difference =
+            Comparison<Storage, Scalar>(reference, table, data, lanes % 19).on_lanes(n, lanes, lanes + 3);
+        INFO(name << ", " << n << " rows of " << lanes << " lanes");
+        REQUIRE(difference == "");
+      }
+    }
+    // Also rows of whole cache lines, which are taken by fours, and some that are too long for that.
+    for (const std::int64_t lanes : {16, 21, 32, 48, 64, 96, 272}) {
+      for (const std::int64_t step : {lanes, lanes + 3, lanes + 64}) {
+        for (std::int64_t n = 1; n * step < 4 * kernels::block_size && n <= 200; n += n < 20 ? 1 : 23) {
+          const std::string difference =
+              Comparison<Storage, Scalar>(reference, table, data, 0).on_lanes(n, lanes, step);
+          INFO(name << ", " << n << " rows of " << lanes << " lanes, " << step << " apart");
+          REQUIRE(difference == "");
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("Kernels of each instruction set have the bits of the reference") {
+  SECTION("float") { check_blocks<float, float>(); }
+  SECTION("double") { check_blocks<double, double>(); }
+  SECTION("half") { check_blocks<Eigen::half, float>(); }
+  SECTION("bfloat16") { check_blocks<Eigen::bfloat16, float>(); }
+}
+
+TEST_CASE("Conversions from and to 16 bits are those of Eigen, for every value") {
+  // All 65,536 patterns go through each table, unchanged by scale 1 and shift 0; NaN stays NaN.
+  const auto check = [](auto zero) {
+    using Storage = decltype(zero);
+    for (const auto& [name, table] : tables<Storage, float>()) {
+      INFO(name);
+      int wrong = 0;
+      for (std::uint32_t first = 0; first < 65536; first += 1024) {
+        std::vector<Storage> x(1024), y(1024);
+        for (std::uint32_t i = 0; i < 1024; ++i) {
+          const auto bits = static_cast<std::uint16_t>(first + i);
+          std::memcpy(static_cast<void*>(&x[i]), &bits, sizeof bits);
+        }
+        const float zero_mean = 0, one = 1;
+        table.transform({x.data(), 0}, {y.data(), 0}, {1, 1024}, {&zero_mean, &zero_mean, &one}, {}, {});
+        for (std::size_t i = 0; i < 1024; ++i) {
+          const float value = static_cast<float>(x[i]);
+          wrong += std::isnan(value) ? !std::isnan(static_cast<float>(y[i])) : !same_bits(x[i], y[i]);
+        }
+      }
+      CHECK(wrong == 0);
+    }
+  };
+  check(Eigen::half());
+  check(Eigen::bfloat16());
+}
+
+TEST_CASE("Any float becomes the nearest number of 16 bits, and NaN stays NaN, whatever it carries") {
+  // Ties, what is too large or too small, and NaN of all kinds come as a shift: y = 0 + shift.
+  std::vector<std::uint32_t> patterns{0x7f800001, 0x7fbfffff, 0x7fc00000, 0x7fffffff, 0xff800001,
+                                      0xffffffff, 0x7f800000, 0x7f7fffff, 0x477ff000, 0x477fefff,
+                                      0x3f808000, 0x3f818000, 0x3f801000, 0x3f803000, 0x33000000,
+                                      0x33000001, 0x00008000, 0x00018000, 0x00000001};
+  std::mt19937 random(16);
+  while (patterns.size() < 4096) patterns.push_back(static_cast<std::uint32_t>(random()) | 1);
+  const auto check = [&](auto zero) {
+    using Storage = decltype(zero);
+    const auto size = static_cast<std::int64_t>(patterns.size());
+    std::vector<float> shift(patterns.size());
+    std::memcpy(shift.data(), patterns.data(), patterns.size() * sizeof(float));
+    const std::vector<Storage> x(patterns.size());
+    for (const auto& [name, table] : tables<Storage, float>()) {
+      INFO(name);
+      std::vector<Storage> y(patterns.size());
+      const float zero_mean = 0, one = 1;
+      table.transform({x.data(), 0}, {y.data(), 0}, {1, size}, {&zero_mean, &zero_mean, &one},
+                      {nullptr, shift.data(), 0, 1}, {});
+      int wrong = 0;
+      for (std::size_t i = 0; i < y.size(); ++i) {
+        wrong += std::isnan(shift[i]) ? !std::isnan(static_cast<float>(y[i]))
+                                      : !same_bits(y[i], static_cast<Storage>(shift[i]));
+      }
+      CHECK(wrong == 0);
+    }
+  };
+  check(Eigen::half());
+  check(Eigen::bfloat16());
+}
+
+/// What becomes of sixteen groups of one block.
+template <typename Storage, typename Scalar>
+struct Finished {
+  using Kernels = kernels::BlockKernels<Storage, Scalar>;
+  using W = Wide<Scalar>;
+  static constexpr std::int64_t most = kernels::most_lanes<Scalar>;
+
+  alignas(64) Scalar h[most] = {}, plain[most] = {}, product[most] = {};
+  kernels::Summaries<Scalar> summaries{};
+  kernels::Statistics<Scalar> statistics{};
+  unsigned far = 0, out = 0;
+
+  /// Of n values of `groups.count` rows, as groups from number `groups.first` on; about 0 where `shifted` is false.
+  Finished(const Kernels& table, const std::vector<Storage>& x, std::int64_t n, kernels::Range groups, bool shifted,
+           Statistic statistic, W eps) {
+    const kernels::Rows<const Storage> rows{x.data(), n};
+    const kernels::Extent size{groups.count, n};
+    const std::int64_t first = groups.first;
+    summaries.count = static_cast<W>(n);
+    if (core::is_centred(statistic)) {
+      if (shifted) {
+        const std::int64_t q = std::min(n, kernels::step_size);
+        table.sums(rows, {groups.count, q}, false, h + first);
+        table.shifts(groups, static_cast<W>(q), h);
+      }
+      table.sweeps(rows, size, h + first, {plain + first, product + first});
+      far = table.summarize(groups, h, {plain, product}, summaries);
+    } else {
+      table.sums(rows, size, true, product + first);
+      for (std::int64_t i = first; i < first + groups.count; ++i) summaries.m2[i] = static_cast<W>(product[i]);
+    }
+    out = table.finish(groups, core::rule_of<Scalar>(statistic, n, eps), summaries, statistics);
+  }
+
+  bool is_like(const Finished& other, kernels::Range groups) const {
+    bool same = far == other.far && out == other.out;
+    for (std::int64_t i = groups.first; i < groups.first + groups.count; ++i) {
+      same = same && (same_bits(h[i], other.h[i]) || std::isnan(h[i]));
+      // Numbers that say nothing may say it differently.
+      if ((out >> (i - groups.first) & 1U) != 0) continue;
+      same = same && same_bits(summaries.mean[i], other.summaries.mean[i]) &&
+             same_bits(summaries.m2[i], other.summaries.m2[i]);
+      if constexpr (kernels::Summaries<Scalar>::two_parts) {
+        same = same && same_bits(summaries.low[i], other.summaries.low[i]) &&
+               same_bits(summaries.lost[i], other.summaries.lost[i]);
+      }
+      same = same && same_bits(statistics.high[i], other.statistics.high[i]) &&
+             same_bits(statistics.low[i], other.statistics.low[i]) &&
+             same_bits(statistics.rstd[i], other.statistics.rstd[i]) &&
+             same_bits(statistics.variance[i], other.statistics.variance[i]);
+    }
+    return same;
+  }
+};
+
+template <typename Storage, typename Scalar>
+void check_finish() {
+  const auto reference = reference_table<Storage, Scalar>();
+  const auto bits = [](unsigned of) {
+    int number = 0;
+    for (; of != 0; of &= of - 1) ++number;
+    return number;
+  };
+  std::mt19937_64 random(5);
+  std::normal_distribution<double> normal;
+  for (const auto& [name, table] : tables<Storage, Scalar>()) {
+    int out = 0, far = 0, all = 0;
+    for (const std::int64_t n : {1, 2, 5, 16, 63, 64, 65, 100, 333, 1024}) {
+      for (const double mean : {0.0, 1.0, -300.0, 60000.0}) {
+        std::vector<Storage> x(static_cast<std::size_t>(16 * n));
+        for (Storage& value : x) value = static_cast<Storage>(static_cast<Scalar>(mean + normal(random)));
+        // Rows of one value, with an outlier in front, with a NaN and with tiny values among the others.
+        const auto at = [n](std::int64_t row) { return static_cast<std::size_t>(row * n); };
+        std::fill(x.begin() + static_cast<std::ptrdiff_t>(at(3)), x.begin() + static_cast<std::ptrdiff_t>(at(4)),
+                  x[at(3)]);
+        x[at(5)] = static_cast<Storage>(Scalar(30000));
+        x[at(7)] = static_cast<Storage>(std::numeric_limits<Scalar>::quiet_NaN());
+        for (std::size_t i = at(9); i < at(10); ++i)
+          x[i] = static_cast<Storage>(static_cast<Scalar>(x[i]) * Scalar(1e-30));
+        // And with squares a little below and above those that are in range, and beyond the largest.
+        const Scalar edge = std::sqrt(std::numeric_limits<Scalar>::min() / std::numeric_limits<Scalar>::epsilon());
+        for (std::size_t i = at(11); i < at(12); ++i)
+          x[i] = static_cast<Storage>(static_cast<Scalar>(normal(random)) * edge * Scalar(0.5));
+        for (std::size_t i = at(12); i < at(13); ++i)
+          x[i] = static_cast<Storage>(static_cast<Scalar>(normal(random)) * edge * Scalar(3));
+        for (std::size_t i = at(14); i < at(15); ++i)
+          x[i] = static_cast<Storage>(static_cast<Scalar>(normal(random)) * std::numeric_limits<Scalar>::max() / 64);
+        for (const Statistic statistic :
+             {Statistic::mean_variance, Statistic::mean, Statistic::mean_square, Statistic::sum_square}) {
+          for (const bool shifted : {true, false}) {
+            // All, few, and numbers that fill no register; also not from the first group on.
+            const std::int64_t last = kernels::most_lanes<Scalar> - kernels::most_rows;
+            for (const kernels::Range groups : {kernels::Range{0, 16}, kernels::Range{last, 16},
+                                                kernels::Range{0, 1 + all % 15}, kernels::Range{16, 1 + all % 7}}) {
+              INFO(name << ", n " << n << ", mean " << mean << ", statistic " << static_cast<int>(statistic) << ", "
+                        << groups.count << " groups from " << groups.first << " on");
+              const Wide<Scalar> eps = all % 3 == 0 ? 0 : 1e-5;
+              const Finished<Storage, Scalar> expected(reference, x, n, groups, shifted, statistic, eps),
+                  found(table, x, n, groups, shifted, statistic, eps);
+              REQUIRE(found.is_like(expected, groups));
+              out += bits(found.out);
+              far += bits(found.far);
+              all += static_cast<int>(groups.count);
+            }
+          }
+        }
+      }
+    }
+    // Otherwise nothing was compared.
+    CHECK(out < all / 3);
+    CHECK(out > 0);
+    CHECK(far > 0);
+  }
+}
+
+TEST_CASE("Statistics of short groups are finished as those of long ones") {
+  SECTION("float") { check_finish<float, float>(); }
+  SECTION("double") { check_finish<double, double>(); }
+  SECTION("half") { check_finish<Eigen::half, float>(); }
+}
+
+template <typename Scalar>
+void check_reciprocal_roots() {
+  using Limits = std::numeric_limits<Scalar>;
+  const auto reference = reference_table<Scalar, Scalar>();
+  // NaN is refused before.
+  const Scalar odd[] = {
+      0,           Limits::denorm_min(), Limits::min() / 4, Limits::min(), Limits::max(), Limits::infinity(),
+      Scalar(0.5), Scalar(-0.0),         Scalar(1e-30),     Scalar(3)};
+  for (const auto& [name, table] : tables<Scalar, Scalar>()) {
+    for (const Wide<Scalar> eps : {0.0, 1e-5, 1e-300}) {
+      for (std::int64_t n = 1; n <= 40; ++n) {
+        INFO(name << ", " << n << " values, eps " << eps);
+        std::vector<Scalar> variance(static_cast<std::size_t>(n)), expected(static_cast<std::size_t>(n + 16), 7),
+            found = expected;
+        for (std::size_t i = 0; i < variance.size(); ++i)
+          variance[i] = i % 3 == 2 ? static_cast<Scalar>(i) / 5 : odd[(i + static_cast<std::size_t>(n)) % 10];
+        reference.reciprocal_roots(variance.data(), n, eps, expected.data());
+        table.reciprocal_roots(variance.data(), n, eps, found.data());
+        for (std::size_t i = 0; i < found.size(); ++i) {
+          INFO("value " << i);
+          REQUIRE(same_bits(found[i], expected[i]));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("Reciprocal roots of any variance are those of the reference") {
+  SECTION("float") { check_reciprocal_roots<float>(); }
+  SECTION("double") { check_reciprocal_roots<double>(); }
+}
+
+/// What a layer makes of x and dy, forward, backward and in evaluation.
+template <typename Tensor>
+std::vector<float> everything(Normalization<float> layer, const Tensor& x, const Tensor& dy) {
+  if (layer.scale.value.size() > 0) layer.scale.value.setLinSpaced(0.5F, 1.5F);
+  if (layer.shift.value.size() > 0) layer.shift.value.setLinSpaced(-1.0F, 2.0F);
+  const Tensor y = layer.forward(x), dx = layer.backward(x, dy), z = layer.evaluate(x);
+  std::vector<float> all;
+  for (const Tensor* each : {&y, &dx, &z}) all.insert(all.end(), each->data(), each->data() + each->size());
+  for (const auto* each : {&layer.scale.grad, &layer.shift.grad})
+    all.insert(all.end(), each->data(), each->data() + each->size());
+  if (layer.running) {
+    all.insert(all.end(), layer.running->mean.data(), layer.running->mean.data() + layer.running->mean.size());
+    all.insert(all.end(), layer.running->variance.data(),
+               layer.running->variance.data() + layer.running->variance.size());
+  }
+  return all;
+}
+
+/// Whether each instruction set gives the bits of the reference.
+template <typename Tensor>
+bool same_on_all(const Normalization<float>& layer, const Tensor& x, const Tensor& dy) {
+  const InstructionSet best = instruction_set();
+  limit_instruction_set(InstructionSet::reference);
+  const std::vector<float> expected = everything(layer, x, dy);
+  bool same = true;
+  for (const InstructionSet set : {InstructionSet::baseline, InstructionSet::avx2, InstructionSet::avx512}) {
+    limit_instruction_set(set);
+    if (instruction_set() != set) continue;  // this processor lacks it
+    same = same && same_bits(expected, everything(layer, x, dy));
+  }
+  limit_instruction_set(best);
+  return same;
+}
+
+/// Every size up to two steps and a vector, and each edge beyond: of blocks, of what is transposed or transformed
+/// together, of rows that are taken in column blocks.
+std::vector<std::int64_t> sizes() {
+  std::vector<std::int64_t> all;
+  for (std::int64_t n = 1; n <= 150; ++n) all.push_back(n);
+  for (const std::int64_t edge : {192, 256, 336, 384, 512, 768, 1008, 1024, 1344, 1536, 2048, 3072, 4096, 4128}) {
+    for (std::int64_t n = edge - 2; n <= edge + 2; ++n) all.push_back(n);
+    all.push_back(edge + 16);
+    all.push_back(edge + 37);
+  }
+  return all;
+}
+
+TEST_CASE("Whole layers have the bits of the reference, for all sizes that matter and each geometry") {
+  using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  using Tensor = Eigen::Tensor<float, 4, Eigen::RowMajor>;
+  std::srand(3);
+  // Also past the caches, where results of this size are not by themselves.
+  for (const std::int64_t n : sizes()) {
+    stream_results_from(n % 2 == 0 ? 0 : std::int64_t{1} << 40);
+    const Matrix rows = Matrix::Random(3, n).array() + 3, d_rows = Matrix::Random(3, n);
+    INFO(n);
+    REQUIRE(same_on_all(LayerNorm<float>(n), rows, d_rows));
+    REQUIRE(same_on_all(RMSNorm<float>(n), rows, d_rows));
+    REQUIRE(same_on_all(WeightNorm<float>(3), rows, d_rows));
+    REQUIRE(same_on_all(BatchNorm<float>(n), rows, d_rows));
+    const Matrix columns = Matrix::Random(n, 3).array() + 3, d_columns = Matrix::Random(n, 3);
+    if (n > 1) REQUIRE(same_on_all(BatchNorm<float>(3), columns, d_columns));
+    if (n % 4 == 0) {
+      const Matrix wide = Matrix::Random(n / 4 + 1, 18).array() + 3, d_wide = Matrix::Random(n / 4 + 1, 18);
+      REQUIRE(same_on_all(BatchNorm<float>(18), wide, d_wide));
+    }
+    // Planes of n / 6, as channels first and last, of all layers for images.
+    if (n % 6 != 0) continue;
+    Tensor x(2, 6, n / 6, 1), dy(2, 6, n / 6, 1), last(2, n / 6, 1, 36), d_last(2, n / 6, 1, 36);
+    x.setRandom();
+    dy.setRandom();
+    last.setRandom();
+    d_last.setRandom();
+    REQUIRE(same_on_all(BatchNorm<float>(6), x, dy));
+    REQUIRE(same_on_all(GroupNorm<float>(2, 6), x, dy));
+    REQUIRE(same_on_all(InstanceNorm<float>(6), x, dy));
+    REQUIRE(same_on_all(LayerNorm<float>(6, over(1)), x, dy));
+    REQUIRE(same_on_all(LayerNorm<float>({6, n / 6, 1}, over_last(3)), x, dy));
+    REQUIRE(same_on_all(BatchNorm<float>(36, channels_on(-1)), last, d_last));
+    REQUIRE(same_on_all(GroupNorm<float>(4, 36, channels_on(-1)), last, d_last));
+    REQUIRE(same_on_all(InstanceNorm<float>(36, channels_on(-1)), last, d_last));
+  }
+  stream_results_from(4000000);
+}
+
+}  // namespace

@@ -1,0 +1,6 @@
+namespace eigennorm {
+
+template struct kernels::WideSum<float>;
+template struct kernels::WideSum<double>;
+
+}  // namespace eigennorm

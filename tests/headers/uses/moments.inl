@@ -1,0 +1,6 @@
+namespace eigennorm {
+
+template class Moments<float>;
+template class Moments<double>;
+
+}  // namespace eigennorm

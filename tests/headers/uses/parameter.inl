@@ -1,0 +1,6 @@
+namespace eigennorm {
+
+template struct Parameter<float>;
+template struct Parameter<double>;
+
+}  // namespace eigennorm
