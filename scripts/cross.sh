@@ -36,7 +36,7 @@ for machine in "$@"; do
   printf '\n== %s (after %d minutes)\n' "$machine" $((SECONDS / 60))
   build="$PWD/build/cross-$machine"
   toolchain=$machine-linux-gnu
-  targets=(digest_test kernels_test contract_test misuse_test conformance)
+  targets=(digest_test kernels_test group_kernels_test instruction_sets_test contract_test misuse_test conformance)
   tests='(digest|kernels|contract|misuse)_test|conformance_pytorch'
   if [ "$machine" = windows ]; then
     toolchain=x86_64-w64-mingw32

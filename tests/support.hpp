@@ -51,6 +51,14 @@ class Random {
   std::mt19937_64 engine_;
 };
 
+/// Normal numbers.
+inline Eigen::MatrixXf random_matrix(Eigen::Index rows, Eigen::Index columns, std::uint64_t seed) {
+  Random numbers(seed);
+  Eigen::MatrixXf x(rows, columns);
+  for (Eigen::Index i = 0; i < x.size(); ++i) x.data()[i] = static_cast<float>(numbers.normal());
+  return x;
+}
+
 /// The type of the parameters and statistics of a layer that works on `Data`.
 template <typename Data>
 using ScalarOf = std::conditional_t<std::is_same_v<Data, double>, double, float>;

@@ -8,6 +8,8 @@
 #include <iterator>
 #include <stdexcept>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include <eigennorm/eigennorm.hpp>
@@ -80,6 +82,27 @@ Bytes bits(const eigennorm::Normalization<Scalar>& layer) {
     bytes.push_back(0);  // none yet
   }
   return bytes;
+}
+
+// Of what for_each_state shows: every bit, and the sizes by name.
+template <typename Object>
+Bytes state_bits(const Object& object) {
+  Bytes bytes;
+  object.for_each_state([&](std::string_view, const auto& values) {
+    add(bytes, values.data(), static_cast<std::int64_t>(values.size()));
+  });
+  return bytes;
+}
+
+using StateSizes = std::vector<std::pair<std::string, std::int64_t>>;
+
+template <typename Object>
+StateSizes state_sizes(const Object& object) {
+  StateSizes sizes;
+  object.for_each_state([&](std::string_view name, const auto& values) {
+    sizes.emplace_back(name, static_cast<std::int64_t>(values.size()));
+  });
+  return sizes;
 }
 
 template <typename... Watched>

@@ -9,14 +9,12 @@
 
 namespace eigennorm {
 
-/// Batch normalization (Ioffe & Szegedy 2015): each channel by its mean and variance over the batch and all
-/// positions.
+/// Batch normalization (Ioffe & Szegedy 2015): each channel by its mean and variance over the batch and all positions.
 ///
 ///     y = scale[c] * (x - mean[c]) / sqrt(variance[c] + eps) + shift[c]
 ///
 /// **Shapes.** x, y, dy, dx: any rank, the channels on any one axis: (N, C), NCHW (axis 1, the default),
-/// NHWC (axis -1).
-/// scale, shift, running mean and running variance: one value for each channel.
+/// NHWC (axis -1). scale, shift, running mean and running variance: one value for each channel.
 ///
 /// **Conventions.** The variance in `forward` is biased (divided by the number of values M), eps is inside the root.
 /// The running variance is unbiased unless `running->estimator` says otherwise. Momentum: see Averaging. Defaults:
@@ -63,8 +61,7 @@ class BatchNorm : public Normalization<Scalar> {
   }
 };
 
-/// Mean-only batch normalization (Salimans & Kingma 2016, section 4): each channel minus its mean over the
-/// batch.
+/// Mean-only batch normalization (Salimans & Kingma 2016, section 4): each channel minus its mean over the batch.
 ///
 ///     y = x - mean[c] + shift[c]
 ///

@@ -25,9 +25,8 @@
 
 /// \mainpage EigenNorm
 ///
-/// Trainable normalization layers for Eigen. A normalization is two sets of axes and a statistic: the axes it
-/// averages over, the axes along which its scale and shift vary, and what it divides by: `y = scale * (x - mu) /
-/// sigma + shift`.
+/// Trainable normalization layers for Eigen. A normalization is two sets of axes and a statistic: the axes it averages
+/// over, the axes along which its scale and shift vary, and what it divides by: `y = scale * (x - mu) / sigma + shift`.
 ///
 /// | layer | averaged over | features (scale, shift) | statistic | also |
 /// |---|---|---|---|---|

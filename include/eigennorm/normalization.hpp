@@ -26,8 +26,7 @@ namespace eigennorm {
 template <typename Scalar>
 class Normalization;
 
-/// Where a call runs, and where it keeps its moments: a device, `{device}`, `{device, &moments}` or `{{},
-/// &moments}`.
+/// Where a call runs, and where it keeps its moments: a device, `{device}`, `{device, &moments}` or `{{}, &moments}`.
 template <typename Scalar>
 struct Context {
   Context() = default;
@@ -122,9 +121,8 @@ struct Calls {
 ///
 /// **Verbs.** `forward` trains: it uses the batch's statistics, leaves `moments()` and moves the running statistics.
 /// `evaluate` is inference: const, re-entrant, by the running statistics where there are any, by x's own otherwise.
-/// `backward` follows its `forward`, takes that x again, adds to the parameters' `grad` and writes dx; it may run
-/// twice and uses the scale as it is then. Each verb has a form that returns its result and one that writes into
-/// yours.
+/// `backward` follows its `forward`, takes that x again, adds to the parameters' `grad` and writes dx; it may run twice
+/// and uses the scale as it is then. Each verb has a form that returns its result and one that writes into yours.
 ///
 /// **Aliasing.** In `evaluate` y may be x; in `backward` dx may be dy. Any other shared element is an error.
 ///

@@ -61,8 +61,7 @@ namespace eigennorm {
 /// }
 /// \endcode
 ///
-/// Objects that observed different batches can be merged. Two orders of the same batches agree to rounding
-/// in double.
+/// Objects that observed different batches can be merged. Two orders of the same batches agree to rounding in double.
 ///
 /// **Without a layer**, x itself is observed. So a stream whose observations come one at a time has statistics, which
 /// no batch has: `pooled()` of batches of one value is the variance of the stream.

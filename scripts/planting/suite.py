@@ -14,17 +14,18 @@ import time
 from pathlib import Path
 
 # Not optimized: what a compiler spends on templates is most of the time, and only these run longer than that.
-OPTIMIZED = {"kernels_test", "contract_test", "layers_test", "threads_test"}
+OPTIMIZED = {"kernels_test", "instruction_sets_test", "contract_test", "layers_test", "threads_test"}
 # The compiled library, which all tests link, and the tables of kernels, for those that call them by themselves.
 LIBRARY = {name: f"../src/{name}.cpp" for name in ("float", "half", "bfloat16", "double", "long_double")}
 TABLES = {"block_kernels": "kernels/block_kernels.cpp"}
-USE_TABLES = {"kernels_test", "streaming_test"}
+USE_TABLES = {"kernels_test", "group_kernels_test", "streaming_test"}
 # Headers that only the library's units include; those tests that call kernels include them too.
 OUT_OF_LINE = re.compile(r"core/(calls|call_checks|layer|forward|backward|gradient|gradient_sums|feature_rows|feature_sums|"
                          r"piece_sums|schedule|slab|statistics|blocks)\.hpp|kernels/.*\.inl|"
                          r"kernels/(dispatch|reference|targets)\.hpp")
 HANGS = "hangs"
 LEVELS = {True: "-O1", False: "-O0"}
+THROUGH_ALL = {"kernels_test", "group_kernels_test", "instruction_sets_test"}
 INSTRUCTION_SETS = ("best", "baseline", "avx2")
 # Where tests/CMakeLists.txt looks for programs NAME_test.cpp.
 FOLDERS = ("api", "results", "bits", "parts", "safety")
@@ -139,9 +140,9 @@ class Suite:
 
     @staticmethod
     def _sets_for(name, file):
-        # Only these files know of instruction sets; kernels_test goes through all of them by itself.
+        # Only these files know of instruction sets; these programs go through all of them by themselves.
         differ = file.endswith(".inl") or file in ("kernels/dispatch.hpp", "kernels/targets.hpp")
-        return INSTRUCTION_SETS if differ and name != "kernels_test" else INSTRUCTION_SETS[:1]
+        return INSTRUCTION_SETS if differ and name not in THROUGH_ALL else INSTRUCTION_SETS[:1]
 
     # ---- building
 

@@ -17,18 +17,12 @@
 // checks without a call; and layers in states that no call may accept.
 
 using namespace eigennorm;
+using test::random_matrix;
 using watch::bits;
 
 namespace {
 
 using Matrix = Eigen::MatrixXf;
-
-Matrix random(std::int64_t rows, std::int64_t columns, std::uint64_t seed) {
-  test::Random numbers(seed);
-  Matrix x(rows, columns);
-  for (Eigen::Index i = 0; i < x.size(); ++i) x.data()[i] = static_cast<float>(numbers.normal());
-  return x;
-}
 
 // Whether a call throws std::invalid_argument whose text begins with the first of these words and has all others.
 template <typename Call>
@@ -94,7 +88,7 @@ TEST_CASE("all parameters and gradients go out and in as one vector") {
   one.set_parameters({});
 
   // A step of an optimizer that knows only vectors.
-  const Matrix x = random(16, 3, 1), dy = random(16, 3, 2);
+  const Matrix x = random_matrix(16, 3, 1), dy = random_matrix(16, 3, 2);
   layer.forward(x);
   layer.zero_grad();
   layer.backward(x, dy);
@@ -161,7 +155,7 @@ TEST_CASE("each state is assigned from a plain array") {
 
 TEST_CASE("check() refuses what evaluate would, and does nothing else") {
   BatchNorm<float> layer(3);
-  Matrix x = random(4, 3, 1), y(4, 3);
+  Matrix x = random_matrix(4, 3, 1), y(4, 3);
   layer.check();
   layer.check(x);
   layer.check(x, y);
@@ -194,7 +188,7 @@ TEST_CASE("check() refuses running statistics that no call of the layer takes") 
   const auto refuses = [](Normalization<float> layer) {
     layer.running.emplace(4);
     return refused([&] { layer.check(); }, {"", "expected no running statistics"}) &&
-           refused([&] { layer.evaluate(random(4, 4, 1)); }, {"", "expected no running statistics"});
+           refused([&] { layer.evaluate(random_matrix(4, 4, 1)); }, {"", "expected no running statistics"});
   };
   CHECK(refuses(LayerNorm<float>(4)));
   CHECK(refuses(RMSNorm<float>(4)));
@@ -205,7 +199,7 @@ TEST_CASE("check() refuses running statistics that no call of the layer takes") 
 }
 
 TEST_CASE("a layer that was moved from says so") {
-  const Matrix x = random(4, 3, 1);
+  const Matrix x = random_matrix(4, 3, 1);
   BatchNorm<float> first(3);
   first.forward(x);
   BatchNorm<float> second = std::move(first);
@@ -236,7 +230,7 @@ TEST_CASE("a device that throws in a forward leaves no moments to go back by") {
   // Many rows, so that the pool is asked; and few long groups, which take several sections.
   for (const bool frozen : {false, true}) {
     for (const std::int64_t columns : {2, 64}) {
-      const Matrix x = random(400000 / columns, columns, 3), dy = x;
+      const Matrix x = random_matrix(400000 / columns, columns, 3), dy = x;
       BatchNorm<float> layer(columns);
       layer.forward(x);
       if (frozen) layer.freeze();
@@ -271,7 +265,7 @@ TEST_CASE("a device that throws in a forward leaves no moments to go back by") {
 
 TEST_CASE("backward says that only forward leaves moments") {
   BatchNorm<float> layer(3);
-  const Matrix x = random(4, 3, 1);
+  const Matrix x = random_matrix(4, 3, 1);
   layer.evaluate(x);
   CHECK(refused([&] { layer.backward(x, x); },
                 {"BatchNorm: expected a forward before backward (evaluate leaves no moments)"}));

@@ -15,26 +15,20 @@
 // One layer may be used several times before going back.
 
 using namespace eigennorm;
+using test::random_matrix;
 using watch::bits;
 
 namespace {
 
 using Matrix = Eigen::MatrixXf;
 
-Matrix random(Eigen::Index rows, Eigen::Index columns, std::uint64_t seed) {
-  test::Random numbers(seed);
-  Matrix x(rows, columns);
-  for (Eigen::Index i = 0; i < x.size(); ++i) x.data()[i] = static_cast<float>(numbers.normal());
-  return x;
-}
-
 BatchNorm<float> trained() {
   BatchNorm<float> layer(5);
   test::Random numbers(3);
   test::randomize(layer, numbers);
-  const Matrix x = random(8, 5, 1);
+  const Matrix x = random_matrix(8, 5, 1);
   layer.forward(x);
-  layer.backward(x, random(8, 5, 2));
+  layer.backward(x, random_matrix(8, 5, 2));
   return layer;
 }
 
@@ -51,7 +45,7 @@ TEST_CASE("a copy is equal and independent") {
   layer.shift.grad.setZero();
   layer.running->mean.setConstant(7);
   layer.eps = 1;
-  layer.forward(random(6, 5, 4));
+  layer.forward(random_matrix(6, 5, 4));
   CHECK(bits(copy) == before);
   BatchNorm<float> other(2);
   other = copy;
@@ -61,9 +55,9 @@ TEST_CASE("a copy is equal and independent") {
 
 TEST_CASE("a copied layer carries its moments: it can go back") {
   BatchNorm<float> layer = trained();
-  const Matrix x = random(8, 5, 1), dy = random(8, 5, 5);
+  const Matrix x = random_matrix(8, 5, 1), dy = random_matrix(8, 5, 5);
   BatchNorm<float> copy = layer;
-  layer.forward(random(4, 5, 6));
+  layer.forward(random_matrix(4, 5, 6));
   const Matrix dx = copy.backward(x, dy);
   BatchNorm<float> fresh = trained();
   CHECK(bits(dx) == bits(Matrix(fresh.backward(x, dy))));
@@ -73,7 +67,7 @@ TEST_CASE("a copied layer carries its moments: it can go back") {
 
 TEST_CASE("backward may run twice, and takes the scale of that moment") {
   BatchNorm<float> layer = trained();
-  const Matrix x = random(8, 5, 1), dy = random(8, 5, 5);
+  const Matrix x = random_matrix(8, 5, 1), dy = random_matrix(8, 5, 5);
   layer.forward(x);
   layer.zero_grad();
   const Matrix dx = layer.backward(x, dy);
@@ -86,9 +80,9 @@ TEST_CASE("backward may run twice, and takes the scale of that moment") {
 
 TEST_CASE("evaluate leaves nothing behind: backward still belongs to the last forward") {
   BatchNorm<float> layer = trained(), undisturbed = trained();
-  const Matrix x = random(8, 5, 1), dy = random(8, 5, 5);
+  const Matrix x = random_matrix(8, 5, 1), dy = random_matrix(8, 5, 5);
   const auto before = bits(layer);
-  layer.evaluate(random(3, 5, 6));
+  layer.evaluate(random_matrix(3, 5, 6));
   CHECK(bits(layer) == before);
   CHECK(bits(Matrix(layer.backward(x, dy))) == bits(Matrix(undisturbed.backward(x, dy))));
   LayerNorm<float> own_statistics(5);
@@ -110,7 +104,7 @@ TEST_CASE("a moved layer is the same one: no value is copied") {
   CHECK(bits(assigned) == before);
   CHECK(assigned.scale.value.data() == scale);
   // What was moved from is empty: using it is an error, and it can be given a new value.
-  const Matrix x = random(8, 5, 1);
+  const Matrix x = random_matrix(8, 5, 1);
   CHECK_THROWS_AS(moved.forward(x), std::invalid_argument);
   CHECK_THROWS_AS(moved.backward(x, x), std::invalid_argument);
   moved = trained();
@@ -127,7 +121,7 @@ TEST_CASE("a vector holds any layers") {
   layers.push_back(RMSNorm<float>(5));
   layers.push_back(WeightNorm<float>(5, outputs_on(1)));
   layers.push_back(Normalization<float>(over(0, 1), no_axes, Extents{}, Statistic::mean_variance, 1e-5));
-  const Matrix x = random(8, 5, 11), dy = random(8, 5, 12);
+  const Matrix x = random_matrix(8, 5, 11), dy = random_matrix(8, 5, 12);
 
   std::vector<Matrix> alone;
   BatchNorm<float> batch_norm(5);
@@ -160,7 +154,7 @@ TEST_CASE("a derived layer has no data of its own") {
   const BatchNorm<float> layer = trained();
   const Normalization<float> base = layer;
   CHECK(bits(base) == bits(layer));
-  const Matrix x = random(3, 5, 13);
+  const Matrix x = random_matrix(3, 5, 13);
   CHECK(bits(Matrix(base.evaluate(x))) == bits(Matrix(layer.evaluate(x))));
 }
 
@@ -175,8 +169,8 @@ TEST_CASE("one layer used many times before going back") {
   std::vector<Matrix> x, dy;
   for (std::size_t step = 0; step < steps; ++step) {
     const auto rows = static_cast<Eigen::Index>(3 + step);
-    x.push_back(random(rows, 5, 30 + step));
-    dy.push_back(random(rows, 5, 40 + step));
+    x.push_back(random_matrix(rows, 5, 30 + step));
+    dy.push_back(random_matrix(rows, 5, 40 + step));
     CHECK(moments[step].empty());
     Matrix y(rows, 5);
     layer.forward(x[step], y, {{}, &moments[step]});
@@ -196,7 +190,7 @@ TEST_CASE("one layer used many times before going back") {
 
 TEST_CASE("moments of the caller take the place of the layer's, and can be used again") {
   BatchNorm<float> layer(5);
-  const Matrix x = random(8, 5, 51), dy = random(8, 5, 52);
+  const Matrix x = random_matrix(8, 5, 51), dy = random_matrix(8, 5, 52);
   layer.forward(x);
   CHECK_FALSE(layer.moments().empty());
   Moments<float> own;
@@ -206,7 +200,7 @@ TEST_CASE("moments of the caller take the place of the layer's, and can be used 
   CHECK_THROWS_AS(layer.moments(), std::invalid_argument);
   CHECK_THROWS_AS(layer.backward(x, dy), std::invalid_argument);
   const Matrix dx = layer.backward(x, dy, {{}, &own});
-  const Matrix shorter = random(4, 5, 53);
+  const Matrix shorter = random_matrix(4, 5, 53);
   layer.forward(shorter, Matrix(4, 5), {{}, &own});
   CHECK(own.count() == 4);
   CHECK_THROWS_AS(layer.backward(x, dy, {{}, &own}), std::invalid_argument);
@@ -283,7 +277,7 @@ TEST_CASE("use_scale and use_shift size value and gradient, or empty both") {
   rms.use_shift(true);
   CHECK((rms.shift.value == 0).all());
   rms.shift.value.setConstant(2);
-  const Matrix x = random(4, 3, 71), y = rms.forward(x);
+  const Matrix x = random_matrix(4, 3, 71), y = rms.forward(x);
   rms.use_shift(false);
   CHECK(Matrix(y.array() - 2).isApprox(Matrix(rms.forward(x)), 1e-6F));
   // Absent and neutral are the same, to the bit.
@@ -296,7 +290,7 @@ TEST_CASE("use_scale and use_shift size value and gradient, or empty both") {
 
 TEST_CASE("layers of long double") {
   using Long = Eigen::Matrix<long double, Eigen::Dynamic, Eigen::Dynamic>;
-  const Long x = random(6, 5, 81).cast<long double>();
+  const Long x = random_matrix(6, 5, 81).cast<long double>();
   LayerNorm<long double> layer(5, 0.0);
   const Long y = layer.forward(x);
   for (Eigen::Index r = 0; r < 6; ++r) {

@@ -21,18 +21,9 @@ using test::Random;
 using test::Sizes;
 using watch::bits;
 using watch::refused;
+using watch::state_bits;
 
 namespace {
-
-/// Every bit of the state.
-template <typename Scalar>
-watch::Bytes state_of(const PopulationStatistics<Scalar>& population) {
-  watch::Bytes bytes;
-  population.for_each_state([&](std::string_view, const auto& values) {
-    watch::add(bytes, values.data(), static_cast<std::int64_t>(values.size()));
-  });
-  return bytes;
-}
 
 /// Both ways, side by side.
 template <typename Scalar>
@@ -59,8 +50,8 @@ struct Both {
     if (statistic == Statistic::mean_variance) unsized.observe(x, channels);
   }
   bool agree() const {
-    return state_of(by_layer) == state_of(by_itself) &&
-           (statistic == Statistic::mean || state_of(by_layer) == state_of(unsized));
+    return state_bits(by_layer) == state_bits(by_itself) &&
+           (statistic == Statistic::mean || state_bits(by_layer) == state_bits(unsized));
   }
 };
 
@@ -145,7 +136,7 @@ TEST_CASE("x itself, on a pool") {
   together.observe(x, channels_on(1), pool.device());
   together.observe(Eigen::MatrixXf(x.topRows(1)), channels_on(1), pool.device());
   alone.observe(Eigen::MatrixXf(x.topRows(1)), channels_on(1));
-  CHECK(state_of(alone) == state_of(together));
+  CHECK(state_bits(alone) == state_bits(together));
 }
 
 TEST_CASE("a stream of single observations has the mean and the variance of all of them") {
@@ -193,7 +184,7 @@ TEST_CASE("x that cannot be observed is refused and changes nothing") {
   constexpr double nan = std::numeric_limits<double>::quiet_NaN(), infinity = std::numeric_limits<double>::infinity();
   PopulationStatistics<double> population(3);
   population.observe(Eigen::MatrixXd(Eigen::MatrixXd::Random(4, 3)), channels_on(1));
-  const auto state = [&] { return state_of(population); };
+  const auto state = [&] { return state_bits(population); };
   const auto before = state();
   static constexpr const char* owner = "PopulationStatistics::observe";
   const auto refuses = [&](const Eigen::MatrixXd& x, std::initializer_list<std::string> parts, std::int64_t axis = 1) {
@@ -251,7 +242,7 @@ TEST_CASE("x that cannot be observed is refused and changes nothing") {
 TEST_CASE("sums of moments that would leave the range are refused whole") {
   PopulationStatistics<double> population(2);
   population.observe(Eigen::MatrixXd(Eigen::MatrixXd::Random(4, 2)), channels_on(1));
-  const auto before = state_of(population);
+  const auto before = state_bits(population);
   // The first sample of InstanceNorm could be added, the second not.
   Eigen::Tensor<double, 3> x(2, 2, 3);
   x.setRandom();
@@ -259,9 +250,9 @@ TEST_CASE("sums of moments that would leave the range are refused whole") {
   InstanceNorm<double> layer(2);
   layer.forward(x);
   CHECK(refused("PopulationStatistics::observe", {"range"}, [&] { population.observe(layer.moments()); }) == "");
-  CHECK(state_of(population) == before);
+  CHECK(state_bits(population) == before);
   PopulationStatistics<double> far(2);
   far.observe(Eigen::RowVector2d(1, -1e200), channels_on(1));
   CHECK(refused("PopulationStatistics::merge", {"range"}, [&] { population.merge(far); }) == "");
-  CHECK(state_of(population) == before);
+  CHECK(state_bits(population) == before);
 }

@@ -21,18 +21,11 @@ using test::batch;
 using test::Matrix;
 using watch::bits;
 using watch::refused;
+using watch::state_bits;
+using watch::state_sizes;
+using watch::StateSizes;
 
 namespace {
-
-using Sizes = std::vector<std::pair<std::string, std::int64_t>>;
-
-template <typename Scalar>
-Sizes sizes_of(const PopulationStatistics<Scalar>& population) {
-  Sizes sizes;
-  population.for_each_state(
-      [&](std::string_view name, const auto& values) { sizes.emplace_back(name, values.size()); });
-  return sizes;
-}
 
 template <typename Scalar>
 std::string written(const PopulationStatistics<Scalar>& population) {
@@ -58,16 +51,6 @@ bool read(const std::string& file, PopulationStatistics<Scalar>& population) {
     stream.read(reinterpret_cast<char*>(values.data()), values.size() * static_cast<std::int64_t>(sizeof(Value)));
   });
   return matches && stream.good() && stream.peek() == std::char_traits<char>::eof();
-}
-
-/// Every bit that has a meaning.
-template <typename Scalar>
-watch::Bytes state_of(const PopulationStatistics<Scalar>& population) {
-  watch::Bytes bytes;
-  population.for_each_state([&](std::string_view, const auto& values) {
-    watch::add(bytes, values.data(), static_cast<std::int64_t>(values.size()));
-  });
-  return bytes;
 }
 
 template <typename Scalar>
@@ -107,10 +90,11 @@ constexpr double infinity = std::numeric_limits<double>::infinity();
 }  // namespace
 
 TEST_CASE("the state of a population, by name and size") {
-  CHECK(sizes_of(PopulationStatistics<float>(3)) ==
-        Sizes{{"mean", 3}, {"within", 3}, {"between", 3}, {"count", 1}, {"batches", 1}});
-  CHECK(sizes_of(PopulationStatistics<float>(3, Statistic::mean)) == Sizes{{"mean", 3}, {"count", 1}, {"batches", 1}});
-  CHECK(sizes_of(PopulationStatistics<float>()) == Sizes{{"count", 1}, {"batches", 1}});
+  CHECK(state_sizes(PopulationStatistics<float>(3)) ==
+        StateSizes{{"mean", 3}, {"within", 3}, {"between", 3}, {"count", 1}, {"batches", 1}});
+  CHECK(state_sizes(PopulationStatistics<float>(3, Statistic::mean)) ==
+        StateSizes{{"mean", 3}, {"count", 1}, {"batches", 1}});
+  CHECK(state_sizes(PopulationStatistics<float>()) == StateSizes{{"count", 1}, {"batches", 1}});
   PopulationStatistics<float> population(3);
   population.for_each_state([](std::string_view name, auto& values) {
     using Value = typename std::decay_t<decltype(values)>::Scalar;
@@ -136,19 +120,19 @@ TEMPLATE_TEST_CASE("written, read into a new object, gone on with: the same bits
   CHECK(restored.batches() == 10);
   observe_some(restored, 10);
   observe_some(undisturbed, 10);
-  CHECK(state_of(restored) == state_of(undisturbed));
+  CHECK(state_bits(restored) == state_bits(undisturbed));
   CHECK(estimates(restored) == estimates(undisturbed));
   // Restored before anything was observed, and merged.
   PopulationStatistics<TestType> empty(3), again(3);
   REQUIRE(read(written(empty), again));
   again.merge(undisturbed);
-  CHECK(state_of(again) == state_of(undisturbed));
+  CHECK(state_bits(again) == state_bits(undisturbed));
   // It forgets what it held.
   REQUIRE(read(written(empty), again));
   CHECK(again.count() == 0);
   observe_some(again, 20);
   observe_some(empty, 20);
-  CHECK(state_of(again) == state_of(empty));
+  CHECK(state_bits(again) == state_bits(empty));
 }
 
 TEST_CASE("an object that is sized, or not") {

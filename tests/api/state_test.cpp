@@ -17,17 +17,10 @@
 
 using namespace eigennorm;
 using watch::bits;
+using watch::state_sizes;
+using watch::StateSizes;
 
 namespace {
-
-using Sizes = std::vector<std::pair<std::string, std::int64_t>>;
-
-template <typename Scalar>
-Sizes state_of(const Normalization<Scalar>& layer) {
-  Sizes sizes;
-  layer.for_each_state([&](std::string_view name, const auto& values) { sizes.emplace_back(name, values.size()); });
-  return sizes;
-}
 
 template <typename Scalar>
 Sizes parameters_of(Normalization<Scalar>& layer) {
@@ -105,36 +98,36 @@ void check_round_trip(Make make, const Plain& prototype) {
 }  // namespace
 
 TEST_CASE("the state of every layer, by name and size") {
-  CHECK(state_of(BatchNorm<float>(6)) ==
-        Sizes{{"scale", 6}, {"shift", 6}, {"running_mean", 6}, {"running_variance", 6}, {"batches", 1}});
-  CHECK(state_of(MeanOnlyBatchNorm<float>(6)) == Sizes{{"shift", 6}, {"running_mean", 6}, {"batches", 1}});
-  CHECK(state_of(LayerNorm<double>({3, 4})) == Sizes{{"scale", 12}, {"shift", 12}});
-  CHECK(state_of(GroupNorm<float>(2, 6)) == Sizes{{"scale", 6}, {"shift", 6}});
-  CHECK(state_of(InstanceNorm<float>(6)) == Sizes{{"scale", 6}, {"shift", 6}});
-  CHECK(state_of(RMSNorm<float>(5)) == Sizes{{"scale", 5}});
-  CHECK(state_of(WeightNorm<float>(10)) == Sizes{{"scale", 10}});
-  CHECK(state_of(WeightNorm<float>(whole_tensor)) == Sizes{{"scale", 1}});
+  CHECK(state_sizes(BatchNorm<float>(6)) ==
+        StateSizes{{"scale", 6}, {"shift", 6}, {"running_mean", 6}, {"running_variance", 6}, {"batches", 1}});
+  CHECK(state_sizes(MeanOnlyBatchNorm<float>(6)) == StateSizes{{"shift", 6}, {"running_mean", 6}, {"batches", 1}});
+  CHECK(state_sizes(LayerNorm<double>({3, 4})) == StateSizes{{"scale", 12}, {"shift", 12}});
+  CHECK(state_sizes(GroupNorm<float>(2, 6)) == StateSizes{{"scale", 6}, {"shift", 6}});
+  CHECK(state_sizes(InstanceNorm<float>(6)) == StateSizes{{"scale", 6}, {"shift", 6}});
+  CHECK(state_sizes(RMSNorm<float>(5)) == StateSizes{{"scale", 5}});
+  CHECK(state_sizes(WeightNorm<float>(10)) == StateSizes{{"scale", 10}});
+  CHECK(state_sizes(WeightNorm<float>(whole_tensor)) == StateSizes{{"scale", 1}});
 
   InstanceNorm<float> tracking(6);
   tracking.running.emplace(6);
-  CHECK(state_of(tracking).size() == 5);
+  CHECK(state_sizes(tracking).size() == 5);
   BatchNorm<float> bare(6);
   bare.use_scale(false);
   bare.use_shift(false);
   bare.running.reset();
-  CHECK(state_of(bare).empty());
+  CHECK(state_sizes(bare).empty());
 }
 
 TEST_CASE("the parameters of every layer, absent ones skipped") {
   BatchNorm<float> batch_norm(6);
-  CHECK(parameters_of(batch_norm) == Sizes{{"scale", 6}, {"shift", 6}});
+  CHECK(parameters_of(batch_norm) == StateSizes{{"scale", 6}, {"shift", 6}});
   MeanOnlyBatchNorm<float> mean_only(6);
-  CHECK(parameters_of(mean_only) == Sizes{{"shift", 6}});
+  CHECK(parameters_of(mean_only) == StateSizes{{"shift", 6}});
   RMSNorm<float> rms(5);
-  CHECK(parameters_of(rms) == Sizes{{"scale", 5}});
+  CHECK(parameters_of(rms) == StateSizes{{"scale", 5}});
   LayerNorm<float> layer_norm(4);
   layer_norm.use_scale(false);
-  CHECK(parameters_of(layer_norm) == Sizes{{"shift", 4}});
+  CHECK(parameters_of(layer_norm) == StateSizes{{"shift", 4}});
   layer_norm.use_shift(false);
   CHECK(parameters_of(layer_norm).empty());
 }

@@ -1,5 +1,5 @@
-// Every instruction set's kernels give the bits of the reference, for each function, type and block length; and whole
-// layers give the same bits whichever of them runs.
+// Every instruction set's kernels give the bits of the reference, for each function, type and block length. (What is
+// done once a group: group_kernels_test.cpp; whole layers: instruction_sets_test.cpp.)
 
 #include <algorithm>
 #include <cmath>
@@ -13,13 +13,15 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "kernels/block_kernels.hpp"
+#include "kernels/tables.hpp"
 #include "same_bits.hpp"
 
 namespace {
 
 using namespace eigennorm;
+using test::reference_table;
 using test::same_bits;
+using test::tables;
 
 /// Values of a few rows, with room for misaligned starts and guards behind the ends.
 template <typename Storage, typename Scalar>
@@ -239,27 +241,6 @@ class Comparison {
   std::int64_t start_;
 };
 
-/// The tables that this processor can run.
-template <typename Storage, typename Scalar>
-std::vector<std::pair<std::string, kernels::BlockKernels<Storage, Scalar>>> tables() {
-  std::vector<std::pair<std::string, kernels::BlockKernels<Storage, Scalar>>> all;
-  const InstructionSet before = instruction_set();
-  for (const auto& [set, name] :
-       {std::pair{InstructionSet::baseline, "baseline"}, std::pair{InstructionSet::avx2, "avx2"},
-        std::pair{InstructionSet::avx512, "avx512"}}) {
-    limit_instruction_set(set);
-    if (instruction_set() == set) all.emplace_back(name, kernels::block_kernels<Storage, Scalar>());
-  }
-  limit_instruction_set(before);
-  return all;
-}
-
-/// What every table is compared with.
-template <typename Storage, typename Scalar>
-kernels::BlockKernels<Storage, Scalar> reference_table() {
-  return kernels::BlockKernels<Storage, Scalar>::template of<kernels::reference::Functions<Storage, Scalar>>();
-}
-
 template <typename Storage, typename Scalar>
 void check_blocks() {
   const auto reference = reference_table<Storage, Scalar>();
@@ -364,244 +345,6 @@ TEST_CASE("Any float becomes the nearest number of 16 bits, and NaN stays NaN, w
   };
   check(Eigen::half());
   check(Eigen::bfloat16());
-}
-
-/// What becomes of sixteen groups of one block.
-template <typename Storage, typename Scalar>
-struct Finished {
-  using Kernels = kernels::BlockKernels<Storage, Scalar>;
-  using W = Wide<Scalar>;
-  static constexpr std::int64_t most = kernels::most_lanes<Scalar>;
-
-  alignas(64) Scalar h[most] = {}, plain[most] = {}, product[most] = {};
-  kernels::Summaries<Scalar> summaries{};
-  kernels::Statistics<Scalar> statistics{};
-  unsigned far = 0, out = 0;
-
-  /// Of n values of `groups.count` rows, as groups from number `groups.first` on; about 0 where `shifted` is false.
-  Finished(const Kernels& table, const std::vector<Storage>& x, std::int64_t n, kernels::Range groups, bool shifted,
-           Statistic statistic, W eps) {
-    const kernels::Rows<const Storage> rows{x.data(), n};
-    const kernels::Extent size{groups.count, n};
-    const std::int64_t first = groups.first;
-    summaries.count = static_cast<W>(n);
-    if (core::is_centred(statistic)) {
-      if (shifted) {
-        const std::int64_t q = std::min(n, kernels::step_size);
-        table.sums(rows, {groups.count, q}, false, h + first);
-        table.shifts(groups, static_cast<W>(q), h);
-      }
-      table.sweeps(rows, size, h + first, {plain + first, product + first});
-      far = table.summarize(groups, h, {plain, product}, summaries);
-    } else {
-      table.sums(rows, size, true, product + first);
-      for (std::int64_t i = first; i < first + groups.count; ++i) summaries.m2[i] = static_cast<W>(product[i]);
-    }
-    out = table.finish(groups, core::rule_of<Scalar>(statistic, n, eps), summaries, statistics);
-  }
-
-  bool is_like(const Finished& other, kernels::Range groups) const {
-    bool same = far == other.far && out == other.out;
-    for (std::int64_t i = groups.first; i < groups.first + groups.count; ++i) {
-      same = same && (same_bits(h[i], other.h[i]) || std::isnan(h[i]));
-      // Numbers that say nothing may say it differently.
-      if ((out >> (i - groups.first) & 1U) != 0) continue;
-      same = same && same_bits(summaries.mean[i], other.summaries.mean[i]) &&
-             same_bits(summaries.m2[i], other.summaries.m2[i]);
-      if constexpr (kernels::Summaries<Scalar>::two_parts) {
-        same = same && same_bits(summaries.low[i], other.summaries.low[i]) &&
-               same_bits(summaries.lost[i], other.summaries.lost[i]);
-      }
-      same = same && same_bits(statistics.high[i], other.statistics.high[i]) &&
-             same_bits(statistics.low[i], other.statistics.low[i]) &&
-             same_bits(statistics.rstd[i], other.statistics.rstd[i]) &&
-             same_bits(statistics.variance[i], other.statistics.variance[i]);
-    }
-    return same;
-  }
-};
-
-template <typename Storage, typename Scalar>
-void check_finish() {
-  const auto reference = reference_table<Storage, Scalar>();
-  const auto bits = [](unsigned of) {
-    int number = 0;
-    for (; of != 0; of &= of - 1) ++number;
-    return number;
-  };
-  std::mt19937_64 random(5);
-  std::normal_distribution<double> normal;
-  for (const auto& [name, table] : tables<Storage, Scalar>()) {
-    int out = 0, far = 0, all = 0;
-    for (const std::int64_t n : {1, 2, 5, 16, 63, 64, 65, 100, 333, 1024}) {
-      for (const double mean : {0.0, 1.0, -300.0, 60000.0}) {
-        std::vector<Storage> x(static_cast<std::size_t>(16 * n));
-        for (Storage& value : x) value = static_cast<Storage>(static_cast<Scalar>(mean + normal(random)));
-        // Rows of one value, with an outlier in front, with a NaN and with tiny values among the others.
-        const auto at = [n](std::int64_t row) { return static_cast<std::size_t>(row * n); };
-        std::fill(x.begin() + static_cast<std::ptrdiff_t>(at(3)), x.begin() + static_cast<std::ptrdiff_t>(at(4)),
-                  x[at(3)]);
-        x[at(5)] = static_cast<Storage>(Scalar(30000));
-        x[at(7)] = static_cast<Storage>(std::numeric_limits<Scalar>::quiet_NaN());
-        for (std::size_t i = at(9); i < at(10); ++i)
-          x[i] = static_cast<Storage>(static_cast<Scalar>(x[i]) * Scalar(1e-30));
-        // And with squares a little below and above those that are in range, and beyond the largest.
-        const Scalar edge = std::sqrt(std::numeric_limits<Scalar>::min() / std::numeric_limits<Scalar>::epsilon());
-        for (std::size_t i = at(11); i < at(12); ++i)
-          x[i] = static_cast<Storage>(static_cast<Scalar>(normal(random)) * edge * Scalar(0.5));
-        for (std::size_t i = at(12); i < at(13); ++i)
-          x[i] = static_cast<Storage>(static_cast<Scalar>(normal(random)) * edge * Scalar(3));
-        for (std::size_t i = at(14); i < at(15); ++i)
-          x[i] = static_cast<Storage>(static_cast<Scalar>(normal(random)) * std::numeric_limits<Scalar>::max() / 64);
-        for (const Statistic statistic :
-             {Statistic::mean_variance, Statistic::mean, Statistic::mean_square, Statistic::sum_square}) {
-          for (const bool shifted : {true, false}) {
-            // All, few, and numbers that fill no register; also not from the first group on.
-            const std::int64_t last = kernels::most_lanes<Scalar> - kernels::most_rows;
-            for (const kernels::Range groups : {kernels::Range{0, 16}, kernels::Range{last, 16},
-                                                kernels::Range{0, 1 + all % 15}, kernels::Range{16, 1 + all % 7}}) {
-              INFO(name << ", n " << n << ", mean " << mean << ", statistic " << static_cast<int>(statistic) << ", "
-                        << groups.count << " groups from " << groups.first << " on");
-              const Wide<Scalar> eps = all % 3 == 0 ? 0 : 1e-5;
-              const Finished<Storage, Scalar> expected(reference, x, n, groups, shifted, statistic, eps),
-                  found(table, x, n, groups, shifted, statistic, eps);
-              REQUIRE(found.is_like(expected, groups));
-              out += bits(found.out);
-              far += bits(found.far);
-              all += static_cast<int>(groups.count);
-            }
-          }
-        }
-      }
-    }
-    // Otherwise nothing was compared.
-    CHECK(out < all / 3);
-    CHECK(out > 0);
-    CHECK(far > 0);
-  }
-}
-
-TEST_CASE("Statistics of short groups are finished as those of long ones") {
-  SECTION("float") { check_finish<float, float>(); }
-  SECTION("double") { check_finish<double, double>(); }
-  SECTION("half") { check_finish<Eigen::half, float>(); }
-}
-
-template <typename Scalar>
-void check_reciprocal_roots() {
-  using Limits = std::numeric_limits<Scalar>;
-  const auto reference = reference_table<Scalar, Scalar>();
-  // NaN is refused before.
-  const Scalar odd[] = {
-      0,           Limits::denorm_min(), Limits::min() / 4, Limits::min(), Limits::max(), Limits::infinity(),
-      Scalar(0.5), Scalar(-0.0),         Scalar(1e-30),     Scalar(3)};
-  for (const auto& [name, table] : tables<Scalar, Scalar>()) {
-    for (const Wide<Scalar> eps : {0.0, 1e-5, 1e-300}) {
-      for (std::int64_t n = 1; n <= 40; ++n) {
-        INFO(name << ", " << n << " values, eps " << eps);
-        std::vector<Scalar> variance(static_cast<std::size_t>(n)), expected(static_cast<std::size_t>(n + 16), 7),
-            found = expected;
-        for (std::size_t i = 0; i < variance.size(); ++i)
-          variance[i] = i % 3 == 2 ? static_cast<Scalar>(i) / 5 : odd[(i + static_cast<std::size_t>(n)) % 10];
-        reference.reciprocal_roots(variance.data(), n, eps, expected.data());
-        table.reciprocal_roots(variance.data(), n, eps, found.data());
-        for (std::size_t i = 0; i < found.size(); ++i) {
-          INFO("value " << i);
-          REQUIRE(same_bits(found[i], expected[i]));
-        }
-      }
-    }
-  }
-}
-
-TEST_CASE("Reciprocal roots of any variance are those of the reference") {
-  SECTION("float") { check_reciprocal_roots<float>(); }
-  SECTION("double") { check_reciprocal_roots<double>(); }
-}
-
-/// What a layer makes of x and dy, forward, backward and in evaluation.
-template <typename Tensor>
-std::vector<float> everything(Normalization<float> layer, const Tensor& x, const Tensor& dy) {
-  if (layer.scale.value.size() > 0) layer.scale.value.setLinSpaced(0.5F, 1.5F);
-  if (layer.shift.value.size() > 0) layer.shift.value.setLinSpaced(-1.0F, 2.0F);
-  const Tensor y = layer.forward(x), dx = layer.backward(x, dy), z = layer.evaluate(x);
-  std::vector<float> all;
-  for (const Tensor* each : {&y, &dx, &z}) all.insert(all.end(), each->data(), each->data() + each->size());
-  for (const auto* each : {&layer.scale.grad, &layer.shift.grad})
-    all.insert(all.end(), each->data(), each->data() + each->size());
-  if (layer.running) {
-    all.insert(all.end(), layer.running->mean.data(), layer.running->mean.data() + layer.running->mean.size());
-    all.insert(all.end(), layer.running->variance.data(),
-               layer.running->variance.data() + layer.running->variance.size());
-  }
-  return all;
-}
-
-/// Whether each instruction set gives the bits of the reference.
-template <typename Tensor>
-bool same_on_all(const Normalization<float>& layer, const Tensor& x, const Tensor& dy) {
-  const InstructionSet best = instruction_set();
-  limit_instruction_set(InstructionSet::reference);
-  const std::vector<float> expected = everything(layer, x, dy);
-  bool same = true;
-  for (const InstructionSet set : {InstructionSet::baseline, InstructionSet::avx2, InstructionSet::avx512}) {
-    limit_instruction_set(set);
-    if (instruction_set() != set) continue;  // this processor lacks it
-    same = same && same_bits(expected, everything(layer, x, dy));
-  }
-  limit_instruction_set(best);
-  return same;
-}
-
-/// Every size up to two steps and a vector, and each edge beyond: of blocks, of what is transposed or transformed
-/// together, of rows that are taken in column blocks.
-std::vector<std::int64_t> sizes() {
-  std::vector<std::int64_t> all;
-  for (std::int64_t n = 1; n <= 150; ++n) all.push_back(n);
-  for (const std::int64_t edge : {192, 256, 336, 384, 512, 768, 1008, 1024, 1344, 1536, 2048, 3072, 4096, 4128}) {
-    for (std::int64_t n = edge - 2; n <= edge + 2; ++n) all.push_back(n);
-    all.push_back(edge + 16);
-    all.push_back(edge + 37);
-  }
-  return all;
-}
-
-TEST_CASE("Whole layers have the bits of the reference, for all sizes that matter and each geometry") {
-  using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-  using Tensor = Eigen::Tensor<float, 4, Eigen::RowMajor>;
-  std::srand(3);
-  // Also past the caches, where results of this size are not by themselves.
-  for (const std::int64_t n : sizes()) {
-    stream_results_from(n % 2 == 0 ? 0 : std::int64_t{1} << 40);
-    const Matrix rows = Matrix::Random(3, n).array() + 3, d_rows = Matrix::Random(3, n);
-    INFO(n);
-    REQUIRE(same_on_all(LayerNorm<float>(n), rows, d_rows));
-    REQUIRE(same_on_all(RMSNorm<float>(n), rows, d_rows));
-    REQUIRE(same_on_all(WeightNorm<float>(3), rows, d_rows));
-    REQUIRE(same_on_all(BatchNorm<float>(n), rows, d_rows));
-    const Matrix columns = Matrix::Random(n, 3).array() + 3, d_columns = Matrix::Random(n, 3);
-    if (n > 1) REQUIRE(same_on_all(BatchNorm<float>(3), columns, d_columns));
-    if (n % 4 == 0) {
-      const Matrix wide = Matrix::Random(n / 4 + 1, 18).array() + 3, d_wide = Matrix::Random(n / 4 + 1, 18);
-      REQUIRE(same_on_all(BatchNorm<float>(18), wide, d_wide));
-    }
-    // Planes of n / 6, as channels first and last, of all layers for images.
-    if (n % 6 != 0) continue;
-    Tensor x(2, 6, n / 6, 1), dy(2, 6, n / 6, 1), last(2, n / 6, 1, 36), d_last(2, n / 6, 1, 36);
-    x.setRandom();
-    dy.setRandom();
-    last.setRandom();
-    d_last.setRandom();
-    REQUIRE(same_on_all(BatchNorm<float>(6), x, dy));
-    REQUIRE(same_on_all(GroupNorm<float>(2, 6), x, dy));
-    REQUIRE(same_on_all(InstanceNorm<float>(6), x, dy));
-    REQUIRE(same_on_all(LayerNorm<float>(6, over(1)), x, dy));
-    REQUIRE(same_on_all(LayerNorm<float>({6, n / 6, 1}, over_last(3)), x, dy));
-    REQUIRE(same_on_all(BatchNorm<float>(36, channels_on(-1)), last, d_last));
-    REQUIRE(same_on_all(GroupNorm<float>(4, 36, channels_on(-1)), last, d_last));
-    REQUIRE(same_on_all(InstanceNorm<float>(36, channels_on(-1)), last, d_last));
-  }
-  stream_results_from(4000000);
 }
 
 }  // namespace

@@ -246,3 +246,22 @@ TEST_CASE("segments are merged in order, wave after wave") {
     }
   }
 }
+
+TEST_CASE("tiles of groups side by side are wide enough for kernels of lanes, whatever the pool") {
+  for (std::int64_t channels = kernels::most_rows; channels <= 200; ++channels) {
+    Shape shape;
+    shape.rank = 2;
+    shape[0] = 40;
+    shape[1] = channels;
+    const Strides strides{channels, 1};
+    const core::Partition partition =
+        core::partition({over(0), over(1), channels}, shape, Order::row_major, {strides, strides, strides});
+    const core::Layout layout(partition.groups, 0, 2);
+    for (int threads = 1; threads <= 20; ++threads) {
+      CAPTURE(channels, threads);
+      const std::int64_t width = core::tile_width<float>(partition, layout, 0, threads);
+      CHECK(width >= kernels::most_rows);
+      CHECK(width <= kernels::most_lanes<float>);
+    }
+  }
+}

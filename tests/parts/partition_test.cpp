@@ -46,7 +46,8 @@ constexpr Order columns = Order::column_major;
 const std::vector<Case>& table() {
   static const std::vector<Case> cases = {
       {"BatchNorm NCHW", {0, 2, 3}, {1}, 0, {2, 3, 4, 5}, rows, "3", "2x20", false, "3", "2x20", false, 20, true},
-      {"BatchNorm NCHW, columns", {0, 2, 3}, {1}, 0, {2, 3, 4, 5}, columns, "3", "20x2", false, "3", "20x2", false, 2, true},
+      {"BatchNorm NCHW, columns", {0, 2, 3}, {1}, 0, {2, 3, 4, 5}, columns,
+       "3", "20x2", false, "3", "20x2", false, 2, true},
       {"BatchNorm NHWC", {0, 1, 2}, {3}, 0, {2, 4, 5, 3}, rows, "3", "40", true, "3", "40", true, 1, true},
       {"BatchNorm NHWC, columns", {0, 1, 2}, {3}, 0, {2, 4, 5, 3}, columns, "3", "40", false, "3", "40", false, 40, true},
       {"BatchNorm N x C", {0}, {1}, 0, {7, 3}, rows, "3", "7", true, "3", "7", true, 1, true},

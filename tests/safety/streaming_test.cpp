@@ -2,6 +2,7 @@
 // must end with a fence. Where one is missing the values are right nearly always, so the kernels are watched instead.
 
 #include <cstdint>
+#include <cstring>
 #include <eigennorm/core/forward.hpp>
 #include <eigennorm/core/gradient.hpp>
 #include <eigennorm/eigennorm.hpp>
@@ -186,4 +187,28 @@ TEMPLATE_TEST_CASE("streamed rows may begin anywhere", "", float, double, Eigen:
     }
   }
   stream_results_from(4000000);
+}
+
+TEST_CASE("what begins within an element is not streamed") {
+  // (The processor faults where a streaming store is not aligned.)
+  constexpr std::int64_t rows = 3, columns = 100;
+  const std::vector<float> x(rows * columns, 3.0F), parameters(rows * columns, 2.0F);
+  std::vector<unsigned char> memory(x.size() * sizeof(float) + 64);
+  for (const bool by_column : {false, true}) {
+    const By by{parameters.data(), parameters.data(), parameters.data(), 0, by_column};
+    for (const std::size_t past : {1, 2, 3}) {
+      CAPTURE(by_column, past);
+      auto* const y = reinterpret_cast<float*>(memory.data() + past);
+      const In in{x.data(), columns};
+      real().transform(in, {y, columns}, {rows, columns}, by, {}, {true, 0});
+      std::vector<float> written(x.size());
+      std::memcpy(written.data(), memory.data() + past, x.size() * sizeof(float));
+      CHECK(written == std::vector<float>(x.size(), -2.0F));
+      const Gradient gradient{by, parameters.data(), parameters.data(), {}, false};
+      real().gradient(in, in, {y, columns}, {rows, columns}, gradient, {true, 0});
+      std::memcpy(written.data(), memory.data() + past, x.size() * sizeof(float));
+      // (3 - (2 + xhat * 2)) * 2 with xhat = (3 - 2 - 2) * 2
+      CHECK(written == std::vector<float>(x.size(), 10.0F));
+    }
+  }
 }

@@ -57,8 +57,7 @@ class Device {
   using Range = void (*)(const void* f, std::int64_t first, std::int64_t last);
 
   void share(std::int64_t tasks, std::int64_t values, Range range, const void* f) const {
-    // A task switch costs about as much as normalizing some thousand values; below this much work it does
-    // not pay.
+    // A task switch costs about as much as normalizing some thousand values; below this much work it does not pay.
     constexpr std::int64_t worth_sharing = 32768;
     constexpr double cycles_per_value = 4;
     if (tasks <= 1 || tasks * values < worth_sharing || threads() == 1) {

@@ -240,6 +240,7 @@ void forward(ForwardCall<Storage, Scalar>& call, const Device& device) {
   call.layout = &layout;
   const std::int64_t width = tile_width<Scalar>(partition, layout, 12 * block_size, device.threads());
   run_tiles<ForwardTask<Storage, Scalar>>(call, {0, partition.groups.tiles(width), width}, device);
+  // It is gone. (The call is not copied: a few values would wait for it.)
   call.layout = nullptr;
 }
 

@@ -49,9 +49,8 @@ struct Offsets {
   }
 };
 
-/// A walk over some of the axes, slowest in memory first. Neighbours of which the inner continues where the
-/// outer steps are merged, in all that a step adds; so a contiguous tensor is one axis, and numbering does not depend
-/// on strides.
+/// A walk over some of the axes, slowest in memory first. Neighbours of which the inner continues where the outer steps
+/// are merged, in all that a step adds; so a contiguous tensor is one axis, and numbering does not depend on strides.
 struct Loop {
   int rank;
   std::array<Axis, max_rank + 1> axes;  ///< the first `rank` of them

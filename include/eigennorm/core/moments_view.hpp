@@ -21,7 +21,7 @@ struct MomentsView {
   Scalar* rstd = nullptr;
   Wide<Scalar>* variance = nullptr;
 
-  /// Of the groups of a tile.
+  /// Of the groups of a tile. (One group is not worth three calls of memmove.)
   void put(const Tile& tile, const Statistics<Scalar>& from) const {
     if (high == nullptr) return;
     const std::int64_t step = tile.lane.group, group = tile.base.group, lanes = tile.lanes;

@@ -67,8 +67,7 @@ struct Partition {
   Reduction features;      ///< kept: the features; reduced: the positions of each
   Loop values;             ///< groups.reduced, its neighbours merged whatever their features
   std::int64_t count = 1;  ///< values in a group
-  /// Positions of one feature that follow each other in memory, by role, not by stride; 1 where features are
-  /// fastest.
+  /// Positions of one feature that follow each other in memory, by role, not by stride; 1 where features are fastest.
   std::int64_t run = 1;
   /// Values of a group that follow each other in its own order with one feature, by role; 1 where features are fastest.
   std::int64_t group_run = 1;
@@ -159,8 +158,7 @@ inline Roles roles(const Geometry& geometry, const Shape& shape) {
   return {averaged, features};
 }
 
-/// Cuts a call into loops. `strides` has one entry a tensor; all tensors have the same shape and storage
-/// order.
+/// Cuts a call into loops. `strides` has one entry a tensor; all tensors have the same shape and storage order.
 inline Partition partition(const Geometry& geometry, const Shape& shape, Order order,
                            const std::array<Strides, max_tensors>& strides) {
   const Roles roles = core::roles(geometry, shape);

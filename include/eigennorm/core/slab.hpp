@@ -27,12 +27,11 @@ struct Slab {
   Extent size() const { return {row.extent, column.extent}; }
 };
 
-/// All axes of a loop but the fastest `count`.
-inline Loop without_fastest(Loop loop, int count) {
-  for (; count > 0 && loop.rank > 0; --count) {
-    const std::int64_t extent = loop.axes[static_cast<std::size_t>(--loop.rank)].extent;
-    loop.size = loop.rank == 0 ? 1 : loop.size / extent;
-  }
+/// All axes of a loop but the fastest.
+inline Loop without_fastest(Loop loop) {
+  if (loop.rank == 0) return loop;
+  const std::int64_t extent = loop.axes[static_cast<std::size_t>(--loop.rank)].extent;
+  loop.size = loop.rank == 0 ? 1 : loop.size / extent;
   return loop;
 }
 
@@ -59,7 +58,7 @@ struct Layout {
       : first(first_tensor), last(last_tensor), lane(reduction.kept.fastest()), rows(reduction.reduced) {
     if (!reduction.interleaved) {
       inside = rows.fastest();
-      rows = without_fastest(rows, 1);
+      rows = without_fastest(rows);
     }
     side_by_side = Partition::steps_by(inside, 1, first, last) && Partition::steps_by(lane, run(), first, last);
     by_column =

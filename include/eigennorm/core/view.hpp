@@ -58,8 +58,7 @@ struct Shape {
 
 using Strides = std::array<std::int64_t, max_rank>;
 
-/// Where a tensor's values are: element (i0, i1, ...) is `data[i0 * strides[0] + i1 * strides[1] + ...]`.
-/// Not owning.
+/// Where a tensor's values are: element (i0, i1, ...) is `data[i0 * strides[0] + i1 * strides[1] + ...]`. Not owning.
 template <typename T>
 struct View {
   T* data = nullptr;

@@ -1,6 +1,6 @@
 // Sixteen values side by side: the tree lanes of the arithmetic contract, in registers of EIGENNORM_BYTES bytes.
 // Included once per instruction set, after the file of its registers, which has EIGENNORM_BYTES and Machine
-// (targets.hpp); no include guard.
+// (targets.hpp; a template, so that what a set lacks need not be declared); no include guard.
 //
 // Wider than a register, a vector is two halves, down to the register: no loop is left that a compiler would have to
 // unroll, and an array of registers would be kept in memory by g++ -O2.

@@ -39,10 +39,11 @@ EIGENNORM_INLINE T step(T v0, T v1, T v2, T v3) {
   return T::add(T::add(v0, v1), T::add(v2, v3));
 }
 
-/// Adds n values to the sixteen sums of the parity of the next step, and of the other one; `terms(access, i)` gives the
-/// terms of the sixteen values from i on. The two change places after every whole step.
+/// The sixteen sums of a tree of n values before they are folded; `terms(access, i)` gives the terms of the sixteen
+/// values from i on. Sums of either parity change places after every whole step.
 template <typename T, typename Terms>
-EIGENNORM_INLINE void add_to_tree(std::int64_t n, const Terms& terms, T& this_sum, T& that_sum) {
+EIGENNORM_INLINE T tree(std::int64_t n, const Terms& terms) {
+  T this_sum = T::zero(), that_sum = this_sum;
   std::int64_t i = 0;
   for (; i + step_size <= n; i += step_size) {
     const T next = T::add(
@@ -69,13 +70,6 @@ EIGENNORM_INLINE void add_to_tree(std::int64_t n, const Terms& terms, T& this_su
     if (rest > 32) last = T::add(last, rest > 48 ? T::add(some(32), some(48)) : some(32));
     this_sum = T::add(this_sum, last);
   }
-}
-
-/// The sixteen sums of a tree before they are folded.
-template <typename T, typename Terms>
-EIGENNORM_INLINE T tree(std::int64_t n, const Terms& terms) {
-  T this_sum = T::zero(), that_sum = this_sum;
-  add_to_tree(n, terms, this_sum, that_sum);
   // Which parity is which does not matter to their sum.
   return T::add(this_sum, that_sum);
 }

@@ -1,0 +1,178 @@
+// What kernels do once a group (shifts, summaries, statistics, reciprocal roots) has the bits of the reference on every
+// instruction set, for any count of groups and wherever they begin.
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <eigennorm/core/statistics.hpp>
+#include <eigennorm/eigennorm.hpp>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "catch.hpp"
+#include "kernels/tables.hpp"
+#include "same_bits.hpp"
+
+namespace {
+
+using namespace eigennorm;
+using test::reference_table;
+using test::same_bits;
+using test::tables;
+
+/// What becomes of sixteen groups of one block.
+template <typename Storage, typename Scalar>
+struct Finished {
+  using Kernels = kernels::BlockKernels<Storage, Scalar>;
+  using W = Wide<Scalar>;
+  static constexpr std::int64_t most = kernels::most_lanes<Scalar>;
+
+  alignas(64) Scalar h[most] = {}, plain[most] = {}, product[most] = {};
+  kernels::Summaries<Scalar> summaries{};
+  kernels::Statistics<Scalar> statistics{};
+  unsigned far = 0, out = 0;
+
+  /// Of n values of `groups.count` rows, as groups from number `groups.first` on; about 0 where `shifted` is false.
+  Finished(const Kernels& table, const std::vector<Storage>& x, std::int64_t n, kernels::Range groups, bool shifted,
+           Statistic statistic, W eps) {
+    const kernels::Rows<const Storage> rows{x.data(), n};
+    const kernels::Extent size{groups.count, n};
+    const std::int64_t first = groups.first;
+    summaries.count = static_cast<W>(n);
+    if (core::is_centred(statistic)) {
+      if (shifted) {
+        const std::int64_t q = std::min(n, kernels::step_size);
+        table.sums(rows, {groups.count, q}, false, h + first);
+        table.shifts(groups, static_cast<W>(q), h);
+      }
+      table.sweeps(rows, size, h + first, {plain + first, product + first});
+      far = table.summarize(groups, h, {plain, product}, summaries);
+    } else {
+      table.sums(rows, size, true, product + first);
+      for (std::int64_t i = first; i < first + groups.count; ++i) summaries.m2[i] = static_cast<W>(product[i]);
+    }
+    out = table.finish(groups, core::rule_of<Scalar>(statistic, n, eps), summaries, statistics);
+  }
+
+  bool is_like(const Finished& other, kernels::Range groups) const {
+    bool same = far == other.far && out == other.out;
+    for (std::int64_t i = groups.first; i < groups.first + groups.count; ++i) {
+      same = same && (same_bits(h[i], other.h[i]) || std::isnan(h[i]));
+      // Numbers that say nothing may say it differently.
+      if ((out >> (i - groups.first) & 1U) != 0) continue;
+      same = same && same_bits(summaries.mean[i], other.summaries.mean[i]) &&
+             same_bits(summaries.m2[i], other.summaries.m2[i]);
+      if constexpr (kernels::Summaries<Scalar>::two_parts) {
+        same = same && same_bits(summaries.low[i], other.summaries.low[i]) &&
+               same_bits(summaries.lost[i], other.summaries.lost[i]);
+      }
+      same = same && same_bits(statistics.high[i], other.statistics.high[i]) &&
+             same_bits(statistics.low[i], other.statistics.low[i]) &&
+             same_bits(statistics.rstd[i], other.statistics.rstd[i]) &&
+             same_bits(statistics.variance[i], other.statistics.variance[i]);
+    }
+    return same;
+  }
+};
+
+template <typename Storage, typename Scalar>
+void check_finish() {
+  const auto reference = reference_table<Storage, Scalar>();
+  const auto bits = [](unsigned of) {
+    int number = 0;
+    for (; of != 0; of &= of - 1) ++number;
+    return number;
+  };
+  std::mt19937_64 random(5);
+  std::normal_distribution<double> normal;
+  for (const auto& [name, table] : tables<Storage, Scalar>()) {
+    int out = 0, far = 0, all = 0;
+    for (const std::int64_t n : {1, 2, 5, 16, 63, 64, 65, 100, 333, 1024}) {
+      for (const double mean : {0.0, 1.0, -300.0, 60000.0}) {
+        std::vector<Storage> x(static_cast<std::size_t>(16 * n));
+        for (Storage& value : x) value = static_cast<Storage>(static_cast<Scalar>(mean + normal(random)));
+        // Rows of one value, with an outlier in front, with a NaN and with tiny values among the others.
+        const auto at = [n](std::int64_t row) { return static_cast<std::size_t>(row * n); };
+        std::fill(x.begin() + static_cast<std::ptrdiff_t>(at(3)), x.begin() + static_cast<std::ptrdiff_t>(at(4)),
+                  x[at(3)]);
+        x[at(5)] = static_cast<Storage>(Scalar(30000));
+        x[at(7)] = static_cast<Storage>(std::numeric_limits<Scalar>::quiet_NaN());
+        for (std::size_t i = at(9); i < at(10); ++i)
+          x[i] = static_cast<Storage>(static_cast<Scalar>(x[i]) * Scalar(1e-30));
+        // And with squares a little below and above those that are in range, and beyond the largest.
+        const Scalar edge = std::sqrt(std::numeric_limits<Scalar>::min() / std::numeric_limits<Scalar>::epsilon());
+        for (std::size_t i = at(11); i < at(12); ++i)
+          x[i] = static_cast<Storage>(static_cast<Scalar>(normal(random)) * edge * Scalar(0.5));
+        for (std::size_t i = at(12); i < at(13); ++i)
+          x[i] = static_cast<Storage>(static_cast<Scalar>(normal(random)) * edge * Scalar(3));
+        for (std::size_t i = at(14); i < at(15); ++i)
+          x[i] = static_cast<Storage>(static_cast<Scalar>(normal(random)) * std::numeric_limits<Scalar>::max() / 64);
+        for (const Statistic statistic :
+             {Statistic::mean_variance, Statistic::mean, Statistic::mean_square, Statistic::sum_square}) {
+          for (const bool shifted : {true, false}) {
+            // All, few, and numbers that fill no register; also not from the first group on.
+            const std::int64_t last = kernels::most_lanes<Scalar> - kernels::most_rows;
+            for (const kernels::Range groups : {kernels::Range{0, 16}, kernels::Range{last, 16},
+                                                kernels::Range{0, 1 + all % 15}, kernels::Range{16, 1 + all % 7}}) {
+              INFO(name << ", n " << n << ", mean " << mean << ", statistic " << static_cast<int>(statistic) << ", "
+                        << groups.count << " groups from " << groups.first << " on");
+              const Wide<Scalar> eps = all % 3 == 0 ? 0 : 1e-5;
+              const Finished<Storage, Scalar> expected(reference, x, n, groups, shifted, statistic, eps),
+                  found(table, x, n, groups, shifted, statistic, eps);
+              REQUIRE(found.is_like(expected, groups));
+              out += bits(found.out);
+              far += bits(found.far);
+              all += static_cast<int>(groups.count);
+            }
+          }
+        }
+      }
+    }
+    // Otherwise nothing was compared.
+    CHECK(out < all / 3);
+    CHECK(out > 0);
+    CHECK(far > 0);
+  }
+}
+
+TEST_CASE("Statistics of short groups are finished as those of long ones") {
+  SECTION("float") { check_finish<float, float>(); }
+  SECTION("double") { check_finish<double, double>(); }
+  SECTION("half") { check_finish<Eigen::half, float>(); }
+}
+
+template <typename Scalar>
+void check_reciprocal_roots() {
+  using Limits = std::numeric_limits<Scalar>;
+  const auto reference = reference_table<Scalar, Scalar>();
+  // NaN is refused before.
+  const Scalar odd[] = {
+      0,           Limits::denorm_min(), Limits::min() / 4, Limits::min(), Limits::max(), Limits::infinity(),
+      Scalar(0.5), Scalar(-0.0),         Scalar(1e-30),     Scalar(3)};
+  for (const auto& [name, table] : tables<Scalar, Scalar>()) {
+    for (const Wide<Scalar> eps : {0.0, 1e-5, 1e-300}) {
+      for (std::int64_t n = 1; n <= 40; ++n) {
+        INFO(name << ", " << n << " values, eps " << eps);
+        std::vector<Scalar> variance(static_cast<std::size_t>(n)), expected(static_cast<std::size_t>(n + 16), 7),
+            found = expected;
+        for (std::size_t i = 0; i < variance.size(); ++i)
+          variance[i] = i % 3 == 2 ? static_cast<Scalar>(i) / 5 : odd[(i + static_cast<std::size_t>(n)) % 10];
+        reference.reciprocal_roots(variance.data(), n, eps, expected.data());
+        table.reciprocal_roots(variance.data(), n, eps, found.data());
+        for (std::size_t i = 0; i < found.size(); ++i) {
+          INFO("value " << i);
+          REQUIRE(same_bits(found[i], expected[i]));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("Reciprocal roots of any variance are those of the reference") {
+  SECTION("float") { check_reciprocal_roots<float>(); }
+  SECTION("double") { check_reciprocal_roots<double>(); }
+}
+
+}  // namespace
