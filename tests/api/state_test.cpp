@@ -23,8 +23,8 @@ using watch::StateSizes;
 namespace {
 
 template <typename Scalar>
-Sizes parameters_of(Normalization<Scalar>& layer) {
-  Sizes sizes;
+StateSizes parameters_of(Normalization<Scalar>& layer) {
+  StateSizes sizes;
   layer.for_each_parameter(
       [&](std::string_view name, Parameter<Scalar>& p) { sizes.emplace_back(name, p.value.size()); });
   return sizes;
