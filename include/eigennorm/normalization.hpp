@@ -15,6 +15,7 @@
 #include "eigennorm/instruction_set.hpp"
 #include "eigennorm/moments.hpp"
 #include "eigennorm/parameter.hpp"
+#include "eigennorm/prepared.hpp"
 #include "eigennorm/running_statistics.hpp"
 #include "eigennorm/streaming.hpp"
 
@@ -80,6 +81,8 @@ struct Calls {
 
   static void forward(Layer& layer, const In& x, const Out& y, const Context<Scalar>& context);
   static void evaluate(const Layer& layer, const In& x, const Out& y, const Context<Scalar>& context);
+  static Prepared<Storage, Scalar> prepare(const Layer& layer, const In& x, const Out& y);
+  static void evaluate(const Prepared<Storage, Scalar>& prepared, const Storage* x, Storage* y) noexcept;
   static void backward(Layer& layer, const In& x, const In& dy, const Out& dx, const Context<Scalar>& context);
   /// Only the checks of `evaluate`; y is null where the call makes its own.
   static void check(const Layer& layer, const In& x, const Out* y);
@@ -231,6 +234,17 @@ class Normalization {
   void evaluate(const X& x, Y&& y, Context<Scalar> context = {}) const {
     if constexpr (core::check_input<X, Scalar>() && core::check_output<X, Y, Scalar>()) {
       CallsOf<X>::evaluate(*this, core::view(x), core::output_view(y), context);
+    }
+  }
+
+  /// Settles all that `evaluate(x, y)` would, for one shape and layout of x and y: see Prepared. It keeps a copy of
+  /// what it needs of the layer. Fails where that call would.
+  template <typename X, typename Y>
+  core::PreparedOf<X, Scalar> prepare(const X& x, Y&& y) const {
+    if constexpr (core::check_input<X, Scalar>() && core::check_output<X, Y, Scalar>()) {
+      return CallsOf<X>::prepare(*this, core::view(x), core::output_view(y));
+    } else {
+      core::refused();
     }
   }
 

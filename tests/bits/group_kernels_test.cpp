@@ -2,6 +2,7 @@
 // instruction set, for any count of groups and wherever they begin.
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <eigennorm/core/statistics.hpp>
@@ -168,6 +169,80 @@ void check_reciprocal_roots() {
       }
     }
   }
+}
+
+/// Sixteen groups: of zeros, of one value, of two, with zeros of either sign, with NaN, with infinities, of any.
+template <typename Storage, typename Scalar>
+std::vector<Storage> groups_of_each_kind(std::int64_t n, std::mt19937_64& random) {
+  using Limits = std::numeric_limits<Scalar>;
+  std::normal_distribution<double> normal;
+  std::vector<Storage> x(static_cast<std::size_t>(16 * n));
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const std::size_t group = i / static_cast<std::size_t>(n);
+    Scalar value = static_cast<Scalar>(normal(random));
+    if (group % 2 == 0) value = group % 4 == 0 ? Scalar(0) : static_cast<Scalar>(group) - Scalar(6);
+    x[i] = static_cast<Storage>(value);
+  }
+  const auto put = [&](std::int64_t group, Scalar value) {
+    x[static_cast<std::size_t>(group * n) + static_cast<std::size_t>(random() % static_cast<std::uint64_t>(n))] =
+        static_cast<Storage>(value);
+  };
+  put(2, Scalar(-9)), put(4, Scalar(-0.0)), put(10, Limits::denorm_min());
+  put(1, Limits::quiet_NaN()), put(12, Limits::quiet_NaN()), put(3, -Limits::infinity()), put(5, Scalar(-1e4));
+  return x;
+}
+
+template <typename Storage, typename Scalar>
+void check_ranges() {
+  using Numbers = std::array<Scalar, 16>;
+  const auto reference = reference_table<Storage, Scalar>();
+  std::mt19937_64 random(8);
+  for (const auto& [name, table] : tables<Storage, Scalar>()) {
+    int varied = 0, all = 0;
+    for (std::int64_t n = 1; n <= 150; ++n) {
+      const std::vector<Storage> x = groups_of_each_kind<Storage, Scalar>(n, random);
+      std::vector<Storage> lanes(x.size());
+      for (std::size_t i = 0; i < x.size(); ++i)
+        lanes[i % static_cast<std::size_t>(n) * 16 + i / static_cast<std::size_t>(n)] = x[i];
+      const kernels::Rows<const Storage> rows{x.data(), n};
+      const kernels::LaneRows<const Storage> down(lanes.data(), 16);
+      Numbers first;
+      for (std::size_t k = 0; k < 16; ++k) first[k] = static_cast<Scalar>(*rows(static_cast<std::int64_t>(k)));
+      for (const unsigned which : {0xffffU, 0x0ff6U, 1U << (n % 16)}) {
+        INFO(name << ", " << n << " values, groups " << which);
+        const Numbers before = [&] {
+          Numbers some{};
+          some[3] = std::numeric_limits<Scalar>::quiet_NaN(), some[7] = 2;
+          return some;
+        }();
+        Numbers expected = before, by_rows = before, by_lanes = before;
+        const kernels::Extent size{16, n};
+        const unsigned of_rows = reference.ranges(rows, size, which, first.data(), expected.data());
+        REQUIRE(table.ranges(rows, size, which, first.data(), by_rows.data()) == of_rows);
+        REQUIRE(table.lane_ranges(down, n, which, first.data(), by_lanes.data()) == of_rows);
+        REQUIRE((of_rows & ~which) == 0);
+        for (std::size_t k = 0; k < 16; ++k) {
+          INFO("group " << k);
+          if (std::isnan(expected[k])) {
+            REQUIRE((std::isnan(by_rows[k]) && std::isnan(by_lanes[k])));
+          } else {
+            REQUIRE((same_bits(by_rows[k], expected[k]) && same_bits(by_lanes[k], expected[k])));
+          }
+          varied += static_cast<int>(of_rows >> k & 1U);
+          all += static_cast<int>(which >> k & 1U);
+        }
+      }
+    }
+    CHECK(varied > all / 4);
+    CHECK(varied < all * 3 / 4);
+  }
+}
+
+TEST_CASE("Whether groups vary, and their largest magnitudes, are those of the reference") {
+  SECTION("float") { check_ranges<float, float>(); }
+  SECTION("double") { check_ranges<double, double>(); }
+  SECTION("half") { check_ranges<Eigen::half, float>(); }
+  SECTION("bfloat16") { check_ranges<Eigen::bfloat16, float>(); }
 }
 
 TEST_CASE("Reciprocal roots of any variance are those of the reference") {

@@ -2,9 +2,11 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "eigennorm/core/call_checks.hpp"
 #include "eigennorm/core/forward.hpp"
+#include "eigennorm/core/given.hpp"
 #include "eigennorm/core/gradient.hpp"
 #include "eigennorm/core/layer.hpp"
 #include "eigennorm/core/partition.hpp"
@@ -87,6 +89,53 @@ void Calls<Storage, Scalar>::evaluate(const Layer& layer, const In& x, const Out
     forward_given(call, given_by(*layer.running), context.device);
   } else {
     core::forward(call, context.device);
+  }
+}
+
+template <typename Scalar>
+std::vector<Scalar> copy_of(const Vector<Scalar>& values) {
+  return {values.data(), values.data() + values.size()};
+}
+template <typename Scalar>
+const Scalar* data_or_null(const std::vector<Scalar>& values) {
+  return values.empty() ? nullptr : values.data();
+}
+
+template <typename Storage, typename Scalar>
+Prepared<Storage, Scalar> Calls<Storage, Scalar>::prepare(const Layer& layer, const In& x, const Out& y) {
+  Prepared<Storage, Scalar> prepared;
+  prepared.partition_ = check_evaluation(layer, x, &y);
+  prepared.statistic_ = layer.statistic_;
+  prepared.eps_ = layer.eps;
+  prepared.scale_ = copy_of(layer.scale.value);
+  prepared.shift_ = copy_of(layer.shift.value);
+  if (!layer.running) return prepared;
+  prepared.running_ = true;
+  prepared.mean_ = copy_of(layer.running->mean);
+  prepared.rstd_ = copy_of(layer.running->variance);
+  kernels::block_kernels<Storage, Scalar>().reciprocal_roots(
+      prepared.rstd_.data(), static_cast<std::int64_t>(prepared.rstd_.size()), static_cast<Wide<Scalar>>(layer.eps),
+      prepared.rstd_.data());
+  return prepared;
+}
+
+template <typename Storage, typename Scalar>
+void Calls<Storage, Scalar>::evaluate(const Prepared<Storage, Scalar>& prepared, const Storage* x, Storage* y) noexcept {
+  if (prepared.partition_.size == 0) return;
+  ForwardCall<Storage, Scalar> call{&prepared.partition_,
+                                    prepared.statistic_,
+                                    static_cast<Wide<Scalar>>(prepared.eps_),
+                                    x,
+                                    y,
+                                    data_or_null(prepared.scale_),
+                                    data_or_null(prepared.shift_),
+                                    {},
+                                    &kernels::block_kernels<Storage, Scalar>()};
+  if (prepared.running_) {
+    transform_given(call, Given<Scalar>{data_or_null(prepared.mean_), nullptr, data_or_null(prepared.rstd_)}, 0,
+                    Device());
+  } else {
+    core::forward(call, Device());
   }
 }
 

@@ -6,13 +6,14 @@
 
 #include "eigennorm/core/blocks.hpp"
 #include "eigennorm/core/device.hpp"
+#include "eigennorm/core/scaled_statistics.hpp"
 #include "eigennorm/core/schedule.hpp"
 #include "eigennorm/core/slab.hpp"
 #include "eigennorm/core/statistics.hpp"
 #include "eigennorm/streaming.hpp"
 
 /// \file
-/// y, by each group's own statistics or by given ones.
+/// y, by each group's own statistics.
 
 #include "eigennorm/kernels/strict_begin.inl"
 
@@ -97,6 +98,33 @@ template <typename Storage, typename Scalar>
       }));
 }
 
+/// Those groups of a tile that are out of range. (Not inlined: it is rare, and takes room on the stack.)
+template <typename Storage, typename Scalar>
+[[gnu::noinline]] void find_scaled(const ForwardCall<Storage, Scalar>& call, const Tile& tile, kernels::Range lanes,
+                                   unsigned out, Statistics<Scalar>& to) {
+  ScaledStatistics<Storage, Scalar>(*call.kernels, call.x, *call.partition, call.statistic, call.eps)
+      .find(tile, lanes, out, to);
+}
+
+/// From the summaries of a tile's groups to their statistics, in `to` and where they are kept.
+template <typename Storage, typename Scalar>
+void finish_tile(const ForwardCall<Storage, Scalar>& call, const Tile& tile, Summaries<Scalar>& of,
+                 Statistics<Scalar>& to) {
+  const kernels::Rule<Scalar> rule = rule_of<Scalar>(call.statistic, call.partition->count, call.eps);
+  // Behind the last, up to sixteen, what raises no exception of floating point.
+  for (std::int64_t i = tile.lanes; tile.lanes > 1 && i % most_rows != 0; ++i) {
+    of.mean[i] = 0;
+    of.m2[i] = 1;
+    if constexpr (Summaries<Scalar>::two_parts) of.low[i] = of.lost[i] = 0;
+  }
+  for (std::int64_t g = 0; g < tile.lanes; g += most_rows) {
+    const std::int64_t count = (std::min)(tile.lanes - g, most_rows);
+    const unsigned out = call.kernels->finish({g, count}, rule, of, to);
+    if (out != 0) find_scaled(call, tile, {g, count}, out, to);
+  }
+  call.moments.put(tile, to);
+}
+
 /// A task of a forward call by own statistics.
 template <typename Storage, typename Scalar>
 class ForwardTask {
@@ -161,21 +189,7 @@ class ForwardTask {
     }
   }
 
-  void finish(Sums& sums) {
-    const kernels::Rule<Scalar> rule = rule_of<Scalar>(call_.statistic, call_.partition->count, call_.eps);
-    // Behind the last, up to sixteen, what raises no exception of floating point.
-    for (std::int64_t i = tile_->lanes; tile_->lanes > 1 && i % most_rows != 0; ++i) {
-      sums.of.mean[i] = 0;
-      sums.of.m2[i] = 1;
-      if constexpr (Sums::two_parts) sums.of.low[i] = sums.of.lost[i] = 0;
-    }
-    for (std::int64_t g = 0; g < tile_->lanes; g += most_rows) {
-      const std::int64_t count = (std::min)(tile_->lanes - g, most_rows);
-      const unsigned out = call_.kernels->finish({g, count}, rule, sums.of, statistics_);
-      if (out != 0) find_scaled(g, count, out);
-    }
-    call_.moments.put(*tile_, statistics_);
-  }
+  void finish(Sums& sums) { finish_tile(call_, *tile_, sums.of, statistics_); }
 
   void write(std::int64_t first, std::int64_t last) const {
     if (!writes()) return;
@@ -217,24 +231,45 @@ class ForwardTask {
       append_rows(some, first, n, t, buffer.values, to);
     }
   }
-  [[gnu::noinline]] void find_scaled(std::int64_t g, std::int64_t count, unsigned out) {
-    for (std::int64_t i = g; i < g + count; ++i) {
-      if ((out >> (i - g) & 1U) == 0) continue;
-      ScaledStatistics<Storage, Scalar>(*call_.kernels, call_.x, call_.partition->values, lanes_of(*tile_, i, 1))
-          .find(call_.statistic, call_.eps, i, statistics_);
-    }
-  }
-
   const Call& call_;
   AlignedParameter<Scalar> scale_, shift_;
   const Tile* tile_ = nullptr;
   Statistics<Scalar> statistics_;
 };
 
+/// Whether all groups are rows of one tile, of a block at most each: a frame, or a small batch.
+template <typename Scalar>
+bool is_one_tile_of_rows(const Partition& partition) {
+  return partition.count <= block_size && partition.size <= 12 * block_size && partition.groups.kept.rank <= 1 &&
+         partition.groups.kept.size <= most_lanes<Scalar> && partition.groups.reduced.rank <= 1 && partition.rows(2) &&
+         partition.groups.reduced.fastest().feature <= 1;
+}
+
+/// Such a call: nothing has to be cut. (What a task costs is more than what a frame of 64 values takes.)
+template <typename Storage, typename Scalar>
+void forward_one_tile(const ForwardCall<Storage, Scalar>& call) {
+  const Partition& partition = *call.partition;
+  const Tile tile = partition.groups.tile(0, most_lanes<Scalar>);
+  const auto& base = tile.base;
+  const Rows<const Storage> x{call.x + base.tensor[0], tile.lane.stride[0]};
+  Summaries<Scalar> summaries;
+  Statistics<Scalar> statistics;
+  summaries.count = 0;
+  append_block(RowSource<Storage, Scalar>{*call.kernels, x, tile.lanes}, is_centred(call.statistic), partition.count, 0,
+               summaries);
+  finish_tile(call, tile, summaries, statistics);
+  if (call.y == nullptr) return;
+  const kernels::Affine<Scalar> affine{call.scale, call.shift, tile.lane.feature,
+                                       partition.groups.reduced.fastest().feature};
+  call.kernels->transform(x, {call.y + base.tensor[1], tile.lane.stride[1]}, {tile.lanes, partition.count},
+                          statistics.by(), affine, {});
+}
+
 /// Runs a forward call by each group's own statistics.
 template <typename Storage, typename Scalar>
 void forward(ForwardCall<Storage, Scalar>& call, const Device& device) {
   const Partition& partition = *call.partition;
+  if (is_one_tile_of_rows<Scalar>(partition)) return forward_one_tile(call);
   call.stream = call.y != nullptr && kernels::streams<Storage>(partition.size);
   const Layout layout(partition.groups, 0, 2);
   call.layout = &layout;
@@ -242,105 +277,6 @@ void forward(ForwardCall<Storage, Scalar>& call, const Device& device) {
   run_tiles<ForwardTask<Storage, Scalar>>(call, {0, partition.groups.tiles(width), width}, device);
   // It is gone. (The call is not copied: a few values would wait for it.)
   call.layout = nullptr;
-}
-
-/// Statistics of each feature, by feature number.
-template <typename Scalar>
-struct Given {
-  const Scalar* mean = nullptr;      ///< null: 0
-  const Scalar* variance = nullptr;  ///< null: `rstd`
-  const Scalar* rstd = nullptr;      ///< null: 1
-};
-
-/// The given statistics of some lanes that are features.
-template <typename Storage, typename Scalar>
-class GivenStatistics {
- public:
-  static constexpr std::int64_t most = most_positions<Scalar>;
-
-  void find(const ForwardCall<Storage, Scalar>& call, const Given<Scalar>& given, const Tile& tile) {
-    const std::int64_t feature = tile.base.feature, step = tile.lane.feature;
-    std::fill(low_, low_ + tile.lanes, Scalar(0));
-    take(given.mean, feature, step, tile.lanes, Scalar(0), high_);
-    take(given.variance != nullptr ? given.variance : given.rstd, feature, step, tile.lanes, Scalar(1), rstd_);
-    if (given.variance != nullptr) call.kernels->reciprocal_roots(rstd_, tile.lanes, call.eps, rstd_);
-  }
-  Normalizers<Scalar> by(std::int64_t step) const { return {high_, low_, rstd_, step, false}; }
-
- private:
-  static void take(const Scalar* from, std::int64_t feature, std::int64_t step, std::int64_t n, Scalar none,
-                   Scalar* to) {
-    if (from == nullptr) {
-      std::fill(to, to + n, none);
-    } else if (step == 1) {
-      std::copy(from + feature, from + feature + n, to);
-    } else {
-      for (std::int64_t i = 0; i < n; ++i) to[i] = from[feature + i * step];
-    }
-  }
-
-  alignas(64) Scalar high_[most], low_[most], rstd_[most];
-};
-
-/// y by given statistics of each feature. `first`: the number of the tensor that is x; y is the next.
-template <typename Storage, typename Scalar>
-void transform_given(ForwardCall<Storage, Scalar> call, const Given<Scalar>& given, std::size_t first,
-                     const Device& device) {
-  const Partition& partition = *call.partition;
-  const Reduction& features = partition.features;
-  call.stream = kernels::streams<Storage>(partition.size);
-  const Layout layout(features, first, first + 2);
-  call.layout = &layout;
-  const std::int64_t run = layout.run(), most = GivenStatistics<Storage, Scalar>::most;
-  const std::int64_t positions = layout.by_column ? most : most_rows * most;
-  const std::int64_t width = run > segment_size ? 1 : std::clamp(positions / run, std::int64_t{1}, most);
-  // Whole runs, of one lane also parts of them.
-  const std::int64_t unit = width == 1 ? 1 : run;
-  const std::int64_t in_task = (std::max)(segment_size / (width * unit), std::int64_t{1}) * unit;
-  const std::int64_t count = features.reduced.size, bands = (count + in_task - 1) / in_task;
-  const std::int64_t tiles = features.tiles(width);
-  constexpr std::int64_t next = 512;
-  device.parallel_for(tiles * bands, partition.size / (tiles * bands), [&](std::int64_t task, std::int64_t last) {
-    while (task < last) {
-      // The bands of one tile together.
-      const std::int64_t id = task / bands, end = (std::min)(last, (id + 1) * bands);
-      const Tile tile = features.tile(id, width);
-      const Segment part{(task - id * bands) * in_task, (std::min)((end - id * bands) * in_task, count)};
-      GivenStatistics<Storage, Scalar> statistics;
-      statistics.find(call, given, tile);
-      if (layout.by_column) {
-        transform_columns(call, {call.scale, call.shift}, tile, part, statistics.by(1), 0);
-      } else {
-        transform_rows(call, {call.scale, call.shift}, tile, part, statistics.by(tile.lanes == 1 ? 0 : 1), next);
-      }
-      task = end;
-    }
-    if (call.stream) call.kernels->fence();
-  });
-}
-
-/// Keeps given statistics as those of every group.
-template <typename Storage, typename Scalar>
-void keep_given(const ForwardCall<Storage, Scalar>& call, const Given<Scalar>& given) {
-  const MomentsView<Scalar>& to = call.moments;
-  const Loop& kept = call.partition->groups.kept;
-  for (std::int64_t i = 0; i < kept.size; ++i) {
-    const Offsets at = kept.at(i);
-    to.high[at.group] = given.mean == nullptr ? Scalar(0) : given.mean[at.feature];
-    to.low[at.group] = 0;
-    to.rstd[at.group] = 1;
-    if (given.variance != nullptr)
-      call.kernels->reciprocal_roots(given.variance + at.feature, 1, call.eps, to.rstd + at.group);
-    if (to.variance != nullptr)
-      to.variance[at.group] = given.variance == nullptr ? 0 : static_cast<Wide<Scalar>>(given.variance[at.feature]);
-  }
-}
-
-/// Runs a forward call by given statistics.
-template <typename Storage, typename Scalar>
-void forward_given(const ForwardCall<Storage, Scalar>& call, const Given<Scalar>& given, const Device& device) {
-  if (call.moments.high != nullptr) keep_given(call, given);
-  if (call.y != nullptr) transform_given(call, given, 0, device);
 }
 
 }  // namespace eigennorm::core

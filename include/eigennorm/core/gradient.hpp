@@ -7,7 +7,7 @@
 #include "eigennorm/core/device.hpp"
 #include "eigennorm/core/feature_rows.hpp"
 #include "eigennorm/core/feature_sums.hpp"
-#include "eigennorm/core/forward.hpp"
+#include "eigennorm/core/given.hpp"
 #include "eigennorm/core/gradient_sums.hpp"
 #include "eigennorm/core/piece_sums.hpp"
 #include "eigennorm/streaming.hpp"

@@ -149,8 +149,9 @@ void append_block(const Source& source, bool centred, std::int64_t n, std::int64
   const Sums<Scalar> sums{plain, product};
   Summaries<Scalar> next;
   if (!centred) return append_squares(source, n, at, to);
-  // Behind the last, zeros up to sixteen. (All of the last sixteen: a fixed number is a store or four.)
-  if (lanes % most_rows != 0) {
+  // Behind the last, zeros up to sixteen. (All of the last sixteen: a fixed number is a store or four. One alone is
+  // done by itself.)
+  if (lanes > 1 && lanes % most_rows != 0) {
     for (Scalar* numbers : {h, plain, product})
       std::fill_n(numbers + lanes / most_rows * most_rows, most_rows, Scalar(0));
   }
@@ -191,120 +192,6 @@ kernels::Rule<Scalar> rule_of(Statistic statistic, std::int64_t count, Wide<Scal
   const bool any = is_centred(statistic) && count == 1;
   return {has_sigma(statistic), any ? W(0) : smallest * n, statistic == Statistic::sum_square ? W(1) : n, eps};
 }
-
-/// Statistics of a group whose squares leave the range of Scalar, by the arithmetic of the contract on values scaled by
-/// a power of two to at most 1. Scaling is exact, so a group's bits do not depend on which side of the range it was on.
-template <typename Storage, typename Scalar>
-class ScaledStatistics {
- public:
-  using W = Wide<Scalar>;
-
-  ScaledStatistics(const BlockKernels<Storage, Scalar>& kernels, const Storage* x, const Loop& values, const Tile& lane)
-      : kernels_(kernels), x_(x), values_of_group_(values), lane_(lane) {}
-
-  /// Puts the statistics in place `i`, where those of the unscaled values are: right for a group of zeros. One that
-  /// holds NaN or infinity has none: all are NaN.
-  void find(Statistic statistic, W eps, std::int64_t i, Statistics<Scalar>& to) {
-    const Scalar largest = this->largest();
-    if (largest == 0) return;
-    if (!(largest <= (std::numeric_limits<Scalar>::max)())) {
-      to.high[i] = to.low[i] = to.rstd[i] = std::numeric_limits<Scalar>::quiet_NaN();
-      to.variance[i] = std::numeric_limits<W>::quiet_NaN();
-      return;
-    }
-    int exponent = 0;
-    std::frexp(largest, &exponent);
-    const std::int64_t count = values_of_group_.size;
-    Summaries<Scalar> total, next;
-    total.count = total.mean[0] = total.m2[0] = 0;
-    for (std::int64_t number = 0; number < segments_in(count); ++number) {
-      summarize(segment(number, count), is_centred(statistic), exponent, next);
-      merge(total, 0, next, 1, is_centred(statistic));
-      total.count = total.count + next.count;
-    }
-    finish(total, statistic, eps, exponent, i, to);
-  }
-
- private:
-  /// The values of a block, times 2^-exponent.
-  std::int64_t load(std::int64_t block, int exponent) {
-    const std::int64_t first = block * block_size, n = values_in_block(block, values_of_group_.size);
-    const Storage* x =
-        value_rows<Storage, Scalar>({kernels_, x_, 0}, values_of_group_, lane_, {first, first + n}, copied()).data;
-    // Two factors, because 2^-exponent alone may be out of range.
-    const Scalar once = std::ldexp(Scalar(1), -exponent / 2);
-    const Scalar again = std::ldexp(Scalar(1), -exponent - -exponent / 2);
-    for (std::int64_t i = 0; i < n; ++i) numbers_[i] = static_cast<Scalar>(x[i]) * once * again;
-    return n;
-  }
-
-  Scalar largest() {
-    Scalar largest = 0;
-    for (std::int64_t block = 0; block < blocks_in(values_of_group_.size); ++block) {
-      const std::int64_t n = load(block, 0);
-      for (std::int64_t i = 0; i < n; ++i) {
-        const Scalar magnitude = (std::abs)(numbers_[i]);
-        if (!(magnitude <= (std::numeric_limits<Scalar>::max)())) return magnitude;
-        largest = (std::max)(largest, magnitude);
-      }
-    }
-    return largest;
-  }
-
-  void summarize(Segment segment, bool centred, int exponent, Summaries<Scalar>& to) {
-    static constexpr auto kernels =
-        BlockKernels<Scalar, Scalar>::template of<kernels::reference::Functions<Scalar, Scalar>>();
-    to.count = 0;
-    for (std::int64_t block = segment.first; block < segment.last; ++block) {
-      const std::int64_t n = load(block, exponent);
-      append_block(RowSource<Scalar, Scalar>{kernels, {numbers_, 0}, 1}, centred, n, 0, to);
-      to.count = to.count + static_cast<W>(n);
-    }
-  }
-
-  static void finish(const Summaries<Scalar>& of, Statistic statistic, W eps, int exponent, std::int64_t i,
-                     Statistics<Scalar>& to) {
-    using Reference = kernels::reference::Functions<Scalar, Scalar>;
-    const auto number = static_cast<std::int64_t>(of.count);
-    W mean = std::ldexp(of.mean[0], exponent), residual = 0, m2 = of.m2[0];
-    if constexpr (Summaries<Scalar>::two_parts) {
-      residual = std::ldexp(of.low[0], exponent);
-      m2 = m2 + of.lost[0];
-    }
-    to.high[i] = static_cast<Scalar>(mean);
-    to.low[i] = static_cast<Scalar>((mean - static_cast<W>(to.high[i])) + residual);
-    to.rstd[i] = 1;
-    to.variance[i] = 0;
-    if (!has_sigma(statistic)) return;
-    const W variance = (std::max)(m2 / rule_of<Scalar>(statistic, number, eps).divisor, W(0));
-    to.variance[i] = std::ldexp(variance, 2 * exponent);
-    // Where one of the summands leaves the range of W, only the other matters.
-    const W scaled_eps = std::ldexp(eps, -2 * exponent);
-    if (variance != 0 && scaled_eps <= (std::numeric_limits<W>::max)()) {
-      const W radicand = variance + scaled_eps;
-      to.rstd[i] = radicand == 0 ? Scalar(0) : Reference::rstd_of(std::ldexp(W(1) / std::sqrt(radicand), -exponent));
-    } else {
-      to.rstd[i] = Reference::reciprocal_root(to.variance[i] + eps);
-    }
-  }
-
-  /// Where values that have no place of their own are copied to: at once where they are scaled, if that is of their
-  /// type.
-  Storage* copied() {
-    if constexpr (std::is_same_v<Storage, Scalar>) {
-      return numbers_;
-    } else {
-      return storage_;
-    }
-  }
-
-  const BlockKernels<Storage, Scalar>& kernels_;
-  const Storage* x_;
-  const Loop& values_of_group_;
-  Tile lane_;
-  Storage storage_[std::is_same_v<Storage, Scalar> ? 1 : block_size];
-  Scalar numbers_[block_size];
-};
 
 }  // namespace eigennorm::core
 

@@ -201,6 +201,14 @@ struct BlockKernels {
   /// 1 / sqrt(variance + eps) of n; 0 where that is beyond the range of Scalar
   void (*reciprocal_roots)(const Scalar* variance, std::int64_t n, W eps, Scalar* rstd);
 
+  // ---- what is done for groups that are out of range
+
+  /// Of at most sixteen rows, those that have a bit in `which`: returns bit i where values of row i do not all have the
+  /// bits of its `first`, and then makes `largest` the larger of it and their largest magnitude; NaN where one is NaN
+  unsigned (*ranges)(In x, Extent size, unsigned which, const Scalar* first, Scalar* largest);
+  /// The same of sixteen lanes
+  unsigned (*lane_ranges)(const Lanes& x, std::int64_t rows, unsigned which, const Scalar* first, Scalar* largest);
+
   // ---- results
 
   /// y = xhat * scale + shift
@@ -234,6 +242,8 @@ struct BlockKernels {
             Functions::summarize,
             Functions::finish,
             Functions::reciprocal_roots,
+            Functions::ranges,
+            Functions::lane_ranges,
             Functions::transform,
             Functions::gradient,
             Functions::gradient_pairs,

@@ -204,6 +204,40 @@ struct Functions {
     for (std::int64_t i = 0; i < n; ++i) rstd[i] = reciprocal_root(static_cast<W>(variance[i]) + eps);
   }
 
+  // ---- groups that are out of range
+
+  /// Values of one group, `value(i)`: whether they differ from the first, be it in sign; then also the largest.
+  template <typename Value>
+  static bool range(std::int64_t n, const Value& value, Scalar first, Scalar& largest) {
+    bool varies = false;
+    for (std::int64_t i = 0; i < n; ++i) {
+      const Scalar other = value(i);
+      const bool both_nan = other != other && first != first;
+      varies = varies || !(both_nan || (other == first && std::signbit(other) == std::signbit(first)));
+    }
+    for (std::int64_t i = 0; varies && i < n; ++i) {
+      const Scalar magnitude = (std::abs)(value(i));
+      if (largest == largest && !(magnitude <= largest)) largest = magnitude;
+    }
+    return varies;
+  }
+  static unsigned ranges(In x, Extent size, unsigned which, const Scalar* first, Scalar* largest) {
+    unsigned varied = 0;
+    for (std::int64_t r = 0; r < size.rows; ++r) {
+      const auto value = [&](std::int64_t i) { return static_cast<Scalar>(x(r)[i]); };
+      if ((which >> r & 1U) != 0 && range(size.columns, value, first[r], largest[r])) varied |= 1U << r;
+    }
+    return varied;
+  }
+  static unsigned lane_ranges(const Lanes& x, std::int64_t rows, unsigned which, const Scalar* first, Scalar* largest) {
+    unsigned varied = 0;
+    for (std::int64_t lane = 0; lane < most_rows; ++lane) {
+      const auto value = [&](std::int64_t i) { return static_cast<Scalar>(x(i)[lane]); };
+      if ((which >> lane & 1U) != 0 && range(rows, value, first[lane], largest[lane])) varied |= 1U << lane;
+    }
+    return varied;
+  }
+
   // ---- results
 
   static void transform(In x, Out y, Extent size, const By& by, const Affine<Scalar>& affine, Traffic) {

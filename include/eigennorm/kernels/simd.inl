@@ -79,6 +79,15 @@ struct Simd {
   EIGENNORM_INLINE M at_most(V a, V b) { return {Lower::at_most(a.low, b.low), Lower::at_most(a.high, b.high)}; }
   EIGENNORM_INLINE M both(M a, M b) { return {Lower::both(a.low, b.low), Lower::both(a.high, b.high)}; }
 
+  // Bits of values, as below.
+  EIGENNORM_INLINE M either(M a, M b) { return {Lower::either(a.low, b.low), Lower::either(a.high, b.high)}; }
+  EIGENNORM_INLINE M magnitude(V a) { return {Lower::magnitude(a.low), Lower::magnitude(a.high)}; }
+  EIGENNORM_INLINE M larger(M a, M b) { return {Lower::larger(a.low, b.low), Lower::larger(a.high, b.high)}; }
+  EIGENNORM_INLINE M differing(M so_far, V a, V b) {
+    return {Lower::differing(so_far.low, a.low, b.low), Lower::differing(so_far.high, a.high, b.high)};
+  }
+  EIGENNORM_INLINE bool any(M a) { return Lower::any(Lower::either(a.low, a.high)); }
+
   // The first `count` values, as below. Without masks, all registers together: less code than register by register.
   template <typename Storage>
   static inline __attribute__((EIGENNORM_TAIL)) V load_few(const Storage* p, std::int64_t count) {
@@ -132,6 +141,22 @@ struct Simd<T, EIGENNORM_BYTES> {
   EIGENNORM_INLINE V square_root(V a) { return {Own::square_root(a.value)}; }
   EIGENNORM_INLINE M at_most(V a, V b) { return {a.value <= b.value}; }
   EIGENNORM_INLINE M both(M a, M b) { return {a.value & b.value}; }
+  /// A magnitude as its bits: as integers they have the order of values, and NaN is the largest of all.
+  EIGENNORM_INLINE M magnitude(V a) {
+    return {reinterpret_cast<Masks>(a.value) & ((std::numeric_limits<Mask>::max)() - Masks{})};
+  }
+  EIGENNORM_INLINE M larger(M a, M b) { return {a.value > b.value ? a.value : b.value}; }
+  /// Adds the bits in which a and b differ.
+  EIGENNORM_INLINE M differing(M so_far, V a, V b) {
+    return {so_far.value | (reinterpret_cast<Masks>(a.value) ^ reinterpret_cast<Masks>(b.value))};
+  }
+  EIGENNORM_INLINE M either(M a, M b) { return {a.value | b.value}; }
+  EIGENNORM_INLINE bool any(M a) {
+    std::int64_t words[EIGENNORM_BYTES / 8], all = 0;
+    __builtin_memcpy(words, &a.value, sizeof words);
+    for (const std::int64_t word : words) all |= word;
+    return all != 0;
+  }
   /// 0 where the mask is not set.
   EIGENNORM_INLINE V keep(V a, M mask) {
     return {reinterpret_cast<Register>(reinterpret_cast<Masks>(a.value) & mask.value)};

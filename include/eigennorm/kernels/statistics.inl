@@ -98,3 +98,65 @@ static void reciprocal_roots(const Scalar* variance, std::int64_t n, W eps, Scal
     copy_few<together>(rstd + i, values, n - i);
   }
 }
+
+// ---- groups that are out of range
+
+using M = typename L::M;
+
+EIGENNORM_INLINE M no_bits() { return L::magnitude(L::all(Scalar(0))); }
+
+/// Whether all n values have the bits of the one in `same`. (Sixty-four at a time: most rows that are not, end soon.)
+EIGENNORM_INLINE bool are_same(const Storage* x, std::int64_t n, V same) {
+  std::int64_t i = 0;
+  M differing = no_bits();
+  const auto look = [&](std::int64_t k) __attribute__((always_inline)) {
+    differing = L::differing(differing, L::load(x + k), same);
+  };
+  for (; i + 64 <= n; i += 64) {
+    look(i), look(i + 16), look(i + 32), look(i + 48);
+    if (L::any(differing)) return false;
+  }
+  for (; i + 16 <= n; i += 16) look(i);
+  if (i < n) differing = L::differing(differing, L::load_few(x + i, n - i), L::keep_few(same, n - i));
+  return !L::any(differing);
+}
+
+EIGENNORM_INLINE Scalar largest_of(const Storage* x, std::int64_t n, Scalar so_far) {
+  M most = L::magnitude(L::all(so_far));
+  std::int64_t i = 0;
+  for (; i + 16 <= n; i += 16) most = L::larger(most, L::magnitude(L::load(x + i)));
+  if (i < n) most = L::larger(most, L::magnitude(L::load_few(x + i, n - i)));
+  MaskOf<Scalar> bits[16];
+  __builtin_memcpy(bits, &most, sizeof bits);
+  Scalar largest;
+  __builtin_memcpy(&largest, std::max_element(bits, bits + 16), sizeof largest);
+  return largest;
+}
+
+static unsigned ranges(In x, Extent size, unsigned which, const Scalar* first, Scalar* largest) {
+  unsigned varied = 0;
+  for (std::int64_t r = 0; r < size.rows; ++r) {
+    if ((which >> r & 1U) == 0 || are_same(x(r), size.columns, L::all(first[r]))) continue;
+    largest[r] = largest_of(x(r), size.columns, largest[r]);
+    varied |= 1U << r;
+  }
+  return varied;
+}
+
+static unsigned lane_ranges(const Lanes& x, std::int64_t rows, unsigned which, const Scalar* first, Scalar* largest) {
+  const V same = L::load(first);
+  M differing = no_bits(), most = L::magnitude(L::load(largest));
+  for (std::int64_t r = 0; r < rows; ++r) differing = L::differing(differing, L::load(x(r)), same);
+  MaskOf<Scalar> bits[16];
+  __builtin_memcpy(bits, &differing, sizeof bits);
+  unsigned varied = 0;
+  for (int i = 0; i < 16; ++i) varied |= static_cast<unsigned>(bits[i] != 0) << i;
+  varied &= which;
+  if (varied == 0) return 0;
+  for (std::int64_t r = 0; r < rows; ++r) most = L::larger(most, L::magnitude(L::load(x(r))));
+  __builtin_memcpy(bits, &most, sizeof bits);
+  for (int i = 0; i < 16; ++i) {
+    if ((varied >> i & 1U) != 0) __builtin_memcpy(largest + i, bits + i, sizeof bits[i]);
+  }
+  return varied;
+}

@@ -1,0 +1,149 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "eigennorm/core/forward.hpp"
+
+/// \file
+/// y by given statistics: evaluation, and frozen layers.
+
+#include "eigennorm/kernels/strict_begin.inl"
+
+namespace eigennorm::core {
+
+/// Statistics of each feature, by feature number.
+template <typename Scalar>
+struct Given {
+  const Scalar* mean = nullptr;      ///< null: 0
+  const Scalar* variance = nullptr;  ///< null: `rstd`
+  const Scalar* rstd = nullptr;      ///< null: 1
+};
+
+/// The given statistics of some lanes that are features.
+template <typename Storage, typename Scalar>
+class GivenStatistics {
+ public:
+  static constexpr std::int64_t most = most_positions<Scalar>;
+
+  void find(const ForwardCall<Storage, Scalar>& call, const Given<Scalar>& given, const Tile& tile) {
+    const std::int64_t feature = tile.base.feature, step = tile.lane.feature;
+    std::fill(low_, low_ + tile.lanes, Scalar(0));
+    take(given.mean, feature, step, tile.lanes, Scalar(0), high_);
+    take(given.variance != nullptr ? given.variance : given.rstd, feature, step, tile.lanes, Scalar(1), rstd_);
+    if (given.variance != nullptr) call.kernels->reciprocal_roots(rstd_, tile.lanes, call.eps, rstd_);
+  }
+  Normalizers<Scalar> by(std::int64_t step) const { return {high_, low_, rstd_, step, false}; }
+
+ private:
+  static void take(const Scalar* from, std::int64_t feature, std::int64_t step, std::int64_t n, Scalar none,
+                   Scalar* to) {
+    if (from == nullptr) {
+      std::fill(to, to + n, none);
+    } else if (step == 1) {
+      std::copy(from + feature, from + feature + n, to);
+    } else {
+      for (std::int64_t i = 0; i < n; ++i) to[i] = from[feature + i * step];
+    }
+  }
+
+  alignas(64) Scalar high_[most], low_[most], rstd_[most];
+};
+
+/// Whether all values are one slab of contiguous columns, one for each feature, and few: a frame, or a small batch.
+template <typename Scalar>
+bool is_one_slab(const Partition& partition, std::size_t first) {
+  const Reduction& features = partition.features;
+  const Axis feature = features.kept.fastest();
+  return features.interleaved && features.kept.rank <= 1 && features.reduced.rank <= 1 && feature.feature == 1 &&
+         features.kept.size <= most_positions<Scalar> && partition.size <= 32 * block_size &&
+         Partition::steps_by(feature, 1, first, first + 2);
+}
+
+/// Such a call: nothing has to be cut, and parameters are read where they are.
+template <typename Storage, typename Scalar>
+[[gnu::noinline]] void transform_one_slab(const ForwardCall<Storage, Scalar>& call, const Given<Scalar>& given,
+                                          std::size_t first) {
+  constexpr std::int64_t most = most_positions<Scalar>;
+  alignas(64) static constexpr Scalar zeros[most] = {};
+  alignas(64) Scalar found[most];
+  const Partition& partition = *call.partition;
+  const Axis row = partition.features.reduced.fastest();
+  const std::int64_t features = partition.features.kept.size;
+  const Scalar* rstd = given.rstd;
+  if (given.variance != nullptr) call.kernels->reciprocal_roots(given.variance, features, call.eps, found);
+  if (rstd == nullptr) {
+    if (given.variance == nullptr) std::fill(found, found + features, Scalar(1));
+    rstd = found;
+  }
+  const Normalizers<Scalar> by{given.mean == nullptr ? zeros : given.mean, zeros, rstd, 1, true};
+  call.kernels->transform({call.x, row.stride[first]}, {call.y, row.stride[first + 1]}, {row.extent, features}, by,
+                          {call.scale, call.shift, 0, 1}, {});
+}
+
+/// y by given statistics of each feature. `first`: the number of the tensor that is x; y is the next.
+template <typename Storage, typename Scalar>
+void transform_given(ForwardCall<Storage, Scalar> call, const Given<Scalar>& given, std::size_t first,
+                     const Device& device) {
+  const Partition& partition = *call.partition;
+  const Reduction& features = partition.features;
+  if (is_one_slab<Scalar>(partition, first)) return transform_one_slab(call, given, first);
+  call.stream = kernels::streams<Storage>(partition.size);
+  const Layout layout(features, first, first + 2);
+  call.layout = &layout;
+  const std::int64_t run = layout.run(), most = GivenStatistics<Storage, Scalar>::most;
+  const std::int64_t positions = layout.by_column ? most : most_rows * most;
+  const std::int64_t width = run > segment_size ? 1 : std::clamp(positions / run, std::int64_t{1}, most);
+  // Whole runs, of one lane also parts of them.
+  const std::int64_t unit = width == 1 ? 1 : run;
+  const std::int64_t in_task = (std::max)(segment_size / (width * unit), std::int64_t{1}) * unit;
+  const std::int64_t count = features.reduced.size, bands = (count + in_task - 1) / in_task;
+  const std::int64_t tiles = features.tiles(width);
+  constexpr std::int64_t next = 512;
+  device.parallel_for(tiles * bands, partition.size / (tiles * bands), [&](std::int64_t task, std::int64_t last) {
+    while (task < last) {
+      // The bands of one tile together.
+      const std::int64_t id = task / bands, end = (std::min)(last, (id + 1) * bands);
+      const Tile tile = features.tile(id, width);
+      const Segment part{(task - id * bands) * in_task, (std::min)((end - id * bands) * in_task, count)};
+      GivenStatistics<Storage, Scalar> statistics;
+      statistics.find(call, given, tile);
+      if (layout.by_column) {
+        transform_columns(call, {call.scale, call.shift}, tile, part, statistics.by(1), 0);
+      } else {
+        transform_rows(call, {call.scale, call.shift}, tile, part, statistics.by(tile.lanes == 1 ? 0 : 1), next);
+      }
+      task = end;
+    }
+    if (call.stream) call.kernels->fence();
+  });
+}
+
+/// Keeps given statistics as those of every group.
+template <typename Storage, typename Scalar>
+void keep_given(const ForwardCall<Storage, Scalar>& call, const Given<Scalar>& given) {
+  const MomentsView<Scalar>& to = call.moments;
+  const Loop& kept = call.partition->groups.kept;
+  for (std::int64_t i = 0; i < kept.size; ++i) {
+    const Offsets at = kept.at(i);
+    to.high[at.group] = given.mean == nullptr ? Scalar(0) : given.mean[at.feature];
+    to.low[at.group] = 0;
+    to.rstd[at.group] = 1;
+    if (given.variance != nullptr)
+      call.kernels->reciprocal_roots(given.variance + at.feature, 1, call.eps, to.rstd + at.group);
+    if (to.variance != nullptr)
+      to.variance[at.group] = given.variance == nullptr ? 0 : static_cast<Wide<Scalar>>(given.variance[at.feature]);
+  }
+}
+
+/// Runs a forward call by given statistics.
+template <typename Storage, typename Scalar>
+void forward_given(const ForwardCall<Storage, Scalar>& call, const Given<Scalar>& given, const Device& device) {
+  if (call.moments.high != nullptr) keep_given(call, given);
+  if (call.y != nullptr) transform_given(call, given, 0, device);
+}
+
+}  // namespace eigennorm::core
+
+#include "eigennorm/kernels/strict_end.inl"

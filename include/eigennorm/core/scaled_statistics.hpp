@@ -1,0 +1,230 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+#include "eigennorm/core/blocks.hpp"
+#include "eigennorm/core/statistics.hpp"
+#include "eigennorm/kernels/block.hpp"
+#include "eigennorm/kernels/reference.hpp"
+#include "eigennorm/statistic.hpp"
+
+/// \file
+/// Statistics of groups that are out of range (docs/arithmetic.md): zeros, constants, and values whose squares are.
+
+#include "eigennorm/kernels/strict_begin.inl"
+
+namespace eigennorm::core {
+
+using kernels::Extent;
+using kernels::Range;
+
+/// Statistics of groups whose squares leave the range of Scalar, by the arithmetic of the contract on values scaled by
+/// a power of two to at most 1. Scaling is exact, so a group's bits do not depend on which side of the range it was on.
+///
+/// Ordinary data come here too: padding, silence, dead channels. So the values are first looked at, once and by
+/// vectors: groups of one value have statistics that need no sums.
+template <typename Storage, typename Scalar>
+class ScaledStatistics {
+ public:
+  using W = Wide<Scalar>;
+
+  ScaledStatistics(const BlockKernels<Storage, Scalar>& kernels, const Storage* x, const Partition& partition,
+                   Statistic statistic, W eps)
+      : kernels_(kernels),
+        x_(x),
+        groups_(partition.groups),
+        values_(partition.values),
+        statistic_(statistic),
+        eps_(eps) {}
+
+  /// Puts the statistics of those lanes of a tile, at most sixteen, that have a bit in `out` where those of the unscaled
+  /// values are: right for a group of zeros. One that holds NaN or infinity has none: all are NaN.
+  void find(const Tile& tile, Range lanes, unsigned out, Statistics<Scalar>& to) {
+    Scalar largest[most_rows];
+    const Storage* x = x_ + tile.base.tensor[0] + values_.offset(0, 0) + lanes.first * tile.lane.stride[0];
+    for (std::int64_t k = 0; k < lanes.count; ++k)
+      largest[k] = first_[k] = static_cast<Scalar>(x[k * tile.lane.stride[0]]);
+    const unsigned varied = are_lanes(groups_, tile, 0, 1) ? look_at_lanes(tile, lanes, out, largest)
+                                                           : look_at_rows(tile, lanes, out, largest);
+    unsigned scaled = 0;
+    for (std::int64_t k = 0; k < lanes.count; ++k) {
+      exponents_[k] = 0;
+      if ((out >> k & 1U) == 0 || largest[k] == 0) continue;
+      const std::int64_t i = lanes.first + k;
+      if (!((std::abs)(largest[k]) <= (std::numeric_limits<Scalar>::max)())) {
+        to.high[i] = to.low[i] = to.rstd[i] = std::numeric_limits<Scalar>::quiet_NaN();
+        to.variance[i] = std::numeric_limits<W>::quiet_NaN();
+      } else if ((varied >> k & 1U) == 0 && is_centred(statistic_)) {
+        to.high[i] = first_[k];
+        to.low[i] = 0;
+        to.variance[i] = 0;
+        to.rstd[i] = has_sigma(statistic_) ? Reference::reciprocal_root(eps_) : Scalar(1);
+      } else {
+        std::frexp(largest[k], exponents_ + k);
+        scaled |= 1U << k;
+      }
+    }
+    if (scaled != 0) find_scaled(tile, lanes, scaled, to);
+  }
+
+ private:
+  using Reference = kernels::reference::Functions<Scalar, Scalar>;
+  static constexpr bool plain = std::is_same_v<Storage, Scalar>;
+
+  /// Finds the largest magnitude of each group, if it is of several values. Returns bit k where group k is.
+  unsigned look_at_rows(const Tile& tile, Range lanes, unsigned which, Scalar* largest) {
+    unsigned varied = 0;
+    for (std::int64_t k = 0, some = rows_at_once(); k < lanes.count; k += some) {
+      const std::int64_t rows = (std::min)(some, lanes.count - k);
+      const Tile part = lanes_of(tile, lanes.first + k, rows);
+      for (std::int64_t block = 0; (which >> k & ((1U << rows) - 1)) != 0 && block < blocks_in(values_.size); ++block) {
+        const Extent size{rows, values_in_block(block, values_.size)};
+        varied |= kernels_.ranges(block_of(part, block), size, which >> k, first_ + k, largest + k) << k;
+      }
+    }
+    return varied;
+  }
+
+  /// The same of lanes that are neighbours in memory, by sixteen; the last sixteen may begin before `lanes` do.
+  [[gnu::noinline]] unsigned look_at_lanes(const Tile& tile, Range lanes, unsigned which, Scalar* largest) {
+    const std::int64_t start = (std::min)(lanes.first, tile.lanes - most_rows), before = lanes.first - start;
+    Scalar first[most_rows] = {}, all[most_rows] = {};
+    std::copy(first_, first_ + lanes.count, first + before);
+    std::int64_t offsets[block_size];
+    unsigned varied = 0;
+    for (std::int64_t block = 0; block < blocks_in(values_.size); ++block) {
+      const std::int64_t n = values_in_block(block, values_.size);
+      const auto x = lane_rows(x_ + tile.base.tensor[0] + start, 0, values_, block * block_size, n, offsets);
+      varied |= kernels_.lane_ranges(x, n, which << before, first, all);
+    }
+    for (std::int64_t k = 0; k < lanes.count; ++k) {
+      if ((varied >> (before + k) & 1U) != 0) largest[k] = all[before + k];
+    }
+    return varied >> before;
+  }
+
+  /// As many rows as there is room for.
+  std::int64_t rows_at_once() const {
+    return std::clamp(block_size / (std::max)(values_.size, std::int64_t{1}), std::int64_t{1}, most_rows);
+  }
+
+  /// A block of some lanes, as rows.
+  Rows<const Storage> block_of(const Tile& some, std::int64_t block) {
+    const std::int64_t first = block * block_size, n = values_in_block(block, values_.size);
+    return value_rows<Storage, Scalar>({kernels_, x_, 0}, values_, some, {first, first + n}, copied());
+  }
+
+  [[gnu::noinline]] void find_scaled(const Tile& tile, Range lanes, unsigned scaled, Statistics<Scalar>& to) {
+    for (std::int64_t k = 0, some = rows_at_once(); k < lanes.count; k += some) {
+      const std::int64_t i = lanes.first + k, rows = (std::min)(some, lanes.count - k);
+      const unsigned these = scaled >> k & ((1U << rows) - 1);
+      if (these == 0) continue;
+      Summaries<Scalar> total, next;
+      total.count = 0;
+      const Tile part = lanes_of(tile, i, rows);
+      for (std::int64_t number = 0; number < segments_in(values_.size); ++number) {
+        summarize(part, segment(number, values_.size), exponents_ + k, next);
+        merge(total, 0, next, rows, is_centred(statistic_));
+        total.count = total.count + next.count;
+      }
+      for (std::int64_t r = 0; r < rows; ++r) {
+        if ((these >> r & 1U) != 0) finish(total, r, exponents_[k + r], i + r, to);
+      }
+    }
+  }
+
+  /// Values of some groups, times 2^-exponent. (Two factors, because 2^-exponent alone may be out of range.)
+  void load(const Tile& some, std::int64_t block, const int* exponents) {
+    const std::int64_t n = values_in_block(block, values_.size);
+    const Rows<const Storage> x = block_of(some, block);
+    const Scalar zeros[most_rows] = {};
+    Scalar once[most_rows], again[most_rows];
+    for (std::int64_t r = 0; r < some.lanes; ++r) {
+      once[r] = std::ldexp(Scalar(1), -exponents[r] / 2);
+      again[r] = std::ldexp(Scalar(1), -exponents[r] - -exponents[r] / 2);
+    }
+    if constexpr (plain) {
+      kernels_.transform(x, {numbers_, n}, {some.lanes, n}, {zeros, zeros, once}, {again, nullptr, 1, 0}, {});
+    } else {
+      for (std::int64_t r = 0; r < some.lanes; ++r) {
+        for (std::int64_t i = 0; i < n; ++i)
+          numbers_[r * n + i] = static_cast<Scalar>(x(r)[i]) * once[r] * again[r];
+      }
+    }
+  }
+
+  void summarize(const Tile& some, Segment segment, const int* exponents, Summaries<Scalar>& to) {
+    to.count = 0;
+    for (std::int64_t block = segment.first; block < segment.last; ++block) {
+      const std::int64_t n = values_in_block(block, values_.size);
+      load(some, block, exponents);
+      append_block(RowSource<Scalar, Scalar>{scalar_kernels(), {numbers_, n}, some.lanes}, is_centred(statistic_), n, 0,
+                   to);
+      to.count = to.count + static_cast<W>(n);
+    }
+  }
+
+  void finish(const Summaries<Scalar>& of, std::int64_t r, int exponent, std::int64_t i, Statistics<Scalar>& to) const {
+    const auto number = static_cast<std::int64_t>(of.count);
+    W mean = std::ldexp(of.mean[r], exponent), residual = 0, m2 = of.m2[r];
+    if constexpr (Summaries<Scalar>::two_parts) {
+      residual = std::ldexp(of.low[r], exponent);
+      m2 = m2 + of.lost[r];
+    }
+    to.high[i] = static_cast<Scalar>(mean);
+    to.low[i] = static_cast<Scalar>((mean - static_cast<W>(to.high[i])) + residual);
+    to.rstd[i] = 1;
+    to.variance[i] = 0;
+    if (!has_sigma(statistic_)) return;
+    const W variance = (std::max)(m2 / rule_of<Scalar>(statistic_, number, eps_).divisor, W(0));
+    to.variance[i] = std::ldexp(variance, 2 * exponent);
+    // Where one of the summands leaves the range of W, only the other matters.
+    const W scaled_eps = std::ldexp(eps_, -2 * exponent);
+    if (variance != 0 && scaled_eps <= (std::numeric_limits<W>::max)()) {
+      const W radicand = variance + scaled_eps;
+      to.rstd[i] = radicand == 0 ? Scalar(0) : Reference::rstd_of(std::ldexp(W(1) / std::sqrt(radicand), -exponent));
+    } else {
+      to.rstd[i] = Reference::reciprocal_root(to.variance[i] + eps_);
+    }
+  }
+
+  /// Those of numbers in Scalar. (Of 16-bit data, which have their own kernels only, the reference: half is never out of
+  /// range, and bfloat16 hardly ever.)
+  const BlockKernels<Scalar, Scalar>& scalar_kernels() const {
+    if constexpr (plain) {
+      return kernels_;
+    } else {
+      static constexpr auto kernels = BlockKernels<Scalar, Scalar>::template of<Reference>();
+      return kernels;
+    }
+  }
+
+  /// Where values that have no place of their own are copied to: at once where they are scaled, if that is of their
+  /// type.
+  Storage* copied() {
+    if constexpr (plain) {
+      return numbers_;
+    } else {
+      return storage_;
+    }
+  }
+
+  const BlockKernels<Storage, Scalar>& kernels_;
+  const Storage* x_;
+  const Reduction& groups_;
+  const Loop& values_;
+  Statistic statistic_;
+  W eps_;
+  Scalar first_[most_rows];
+  int exponents_[most_rows];
+  Storage storage_[plain ? 1 : block_size];
+  alignas(64) Scalar numbers_[block_size];
+};
+
+}  // namespace eigennorm::core
+
+#include "eigennorm/kernels/strict_end.inl"

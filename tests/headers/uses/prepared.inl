@@ -1,0 +1,6 @@
+namespace eigennorm {
+
+template class Prepared<float, float>;
+template class Prepared<Eigen::half, float>;
+
+}  // namespace eigennorm
