@@ -153,6 +153,24 @@ class Moments {
       }
     });
   }
+  /// The same, all at once, by feature number. (No variances where `variance` is null.)
+  void averages(Wide<Scalar>* mean, Wide<Scalar>* variance) const {
+    using W = Wide<Scalar>;
+    const core::Axis axis = kept_features_.fastest();
+    if (kept_samples_.size == 1 && kept_features_.rank <= 1 && axis.group <= 1 && axis.feature <= 1) {
+      const Scalar *high = high_.data(), *low = low_.data();
+      core::by_sixteen(
+          kept_features_.size, [=](std::int64_t i) __attribute__((always_inline)) {
+            mean[i] = static_cast<W>(high[i]) + static_cast<W>(low[i]);
+          });
+      if (variance != nullptr) std::copy(variance_.data(), variance_.data() + kept_features_.size, variance);
+      return;
+    }
+    for_each_feature([&](std::int64_t feature, MeanAndVariance<W> batch) {
+      mean[feature] = batch.mean;
+      if (variance != nullptr) variance[feature] = batch.variance;
+    });
+  }
   Wide<Scalar> mean_of(std::int64_t group) const {
     return static_cast<Wide<Scalar>>(high_[group]) + static_cast<Wide<Scalar>>(low_[group]);
   }

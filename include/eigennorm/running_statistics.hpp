@@ -156,6 +156,24 @@ std::int64_t first_bad(const T* numbers, std::int64_t n, bool sizes) {
   return -1;
 }
 
+/// Calls `f(i)` for all i < n, sixteen at a time: a number that compilers unroll, and make vectors of.
+template <typename F>
+void by_sixteen(std::int64_t n, const F& f) {
+  std::int64_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    for (int j = 0; j < 16; ++j) f(i + j);
+  }
+  for (; i < n; ++i) f(i);
+}
+
+/// Whether all of these are finite as T.
+template <typename T, typename W>
+bool are_finite(const W* numbers, std::int64_t n) {
+  Sieve<T> sieve;
+  by_sixteen(n, [&](std::int64_t i) __attribute__((always_inline)) { sieve.add(static_cast<T>(numbers[i])); });
+  return !sieve.found();
+}
+
 /// Fails, in the name of `owner`, unless all numbers are finite, and of `sizes` none is below 0.
 template <typename T>
 void check_numbers(const Vector<T>& numbers, bool sizes, const char* owner, const char* what, const char* noun) {
@@ -258,13 +276,19 @@ class RunningUpdate {
         correction_(running.estimator == Estimator::unbiased ? static_cast<W>(count) / static_cast<W>(count - 1)
                                                              : W(1)) {}
 
-  /// The values of a feature after a batch of this mean and biased variance.
-  MeanAndVariance<Scalar> operator()(std::int64_t feature, MeanAndVariance<W> batch) const {
-    const W mean = old_weight_ * static_cast<W>(running_.mean[feature]) + new_weight_ * batch.mean;
-    if (running_.variance.size() == 0) return {static_cast<Scalar>(mean), Scalar(0)};
-    const W variance =
-        old_weight_ * static_cast<W>(running_.variance[feature]) + new_weight_ * (batch.variance * correction_);
-    return {static_cast<Scalar>(mean), static_cast<Scalar>(variance)};
+  /// From the means and biased variances of a batch to what the running values become.
+  void move(W* mean, W* variance) const {
+    const W old = old_weight_, weight = new_weight_, correction = correction_;
+    const Scalar* running = running_.mean.data();
+    core::by_sixteen(
+        running_.mean.size(), [=](std::int64_t i) __attribute__((always_inline)) {
+          mean[i] = old * static_cast<W>(running[i]) + weight * mean[i];
+        });
+    running = running_.variance.data();
+    core::by_sixteen(
+        running_.variance.size(), [=](std::int64_t i) __attribute__((always_inline)) {
+          variance[i] = old * static_cast<W>(running[i]) + weight * (variance[i] * correction);
+        });
   }
 
  private:

@@ -131,13 +131,9 @@ void Normalization<Scalar>::update_running(const Moments<Scalar>& moments) {
   const std::int64_t size = features(), variances = running->variance.size();
   Wide<Scalar>* const mean = scratch_.data();
   Wide<Scalar>* const variance = mean + size;
-  bool finite = true;
-  moments.for_each_feature([&](std::int64_t feature, MeanAndVariance<Wide<Scalar>> batch) {
-    const MeanAndVariance<Scalar> moved = update(feature, batch);
-    finite = finite && kernels::is_finite(moved.mean) && kernels::is_finite(moved.variance);
-    mean[feature] = moved.mean;
-    variance[feature] = moved.variance;
-  });
+  moments.averages(mean, variances == 0 ? nullptr : variance);
+  update.move(mean, variance);
+  const bool finite = core::are_finite<Scalar>(mean, size) && core::are_finite<Scalar>(variance, variances);
   if (!finite) {
     ++running->rejected_batches;
     return;

@@ -94,10 +94,11 @@ struct LaneSource {
   static constexpr bool together = true;
 
   void sum(std::int64_t n, bool squares, Scalar* sums) const {
+    if (!squares) return kernels.lane_sums(x, {n, lanes}, sums);
     constexpr std::int64_t most = most_lanes<Scalar>;
     const Scalar about[most] = {};
     Scalar others[most];
-    kernels.lane_sweeps(x, {n, lanes}, about, squares ? Sums<Scalar>{others, sums} : Sums<Scalar>{sums, others});
+    kernels.lane_sweeps(x, {n, lanes}, about, {others, sums});
   }
   void sweep(std::int64_t first, std::int64_t count, std::int64_t n, const Scalar* h, Sums<Scalar> sums) const {
     const std::int64_t width = (std::max)(count, most_rows), start = (std::min)(first, lanes - width);

@@ -179,6 +179,8 @@ struct BlockKernels {
   void (*sums)(In x, Extent size, bool squares, Scalar* sums);
   /// tree(x - h) and tree((x - h)^2)
   void (*sweeps)(In x, Extent size, const Scalar* h, Sums<Scalar> sums);
+  /// tree(x) of each lane, of at most a step of rows
+  void (*lane_sums)(const Lanes& x, Extent size, Scalar* sums);
   void (*lane_sweeps)(const Lanes& x, Extent size, const Scalar* h, Sums<Scalar> sums);
   /// tree(d) and tree(d * xhat), d = dy * scale where values have their own (column is 1), otherwise dy
   void (*gradient_sums)(In x, In dy, Extent size, const Normalizers<Scalar>& by, const Affine<Scalar>& affine,
@@ -234,6 +236,7 @@ struct BlockKernels {
   static constexpr BlockKernels of() {
     return {Functions::sums,
             Functions::sweeps,
+            Functions::lane_sums,
             Functions::lane_sweeps,
             Functions::gradient_sums,
             Functions::lane_gradient_sums,

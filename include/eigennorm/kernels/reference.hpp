@@ -95,6 +95,12 @@ struct Functions {
       trees(size.columns, terms, sums.plain + r, sums.product + r);
     }
   }
+  static void lane_sums(const Lanes& x, Extent size, Scalar* sums) {
+    for (std::int64_t c = 0; c < size.columns; ++c) {
+      const auto terms = [&](std::int64_t i, Scalar& f, Scalar&) { f = static_cast<Scalar>(x(i)[c]); };
+      trees(size.rows, terms, sums + c, nullptr);
+    }
+  }
   static void lane_sweeps(const Lanes& x, Extent size, const Scalar* h, Sums<Scalar> sums) {
     for (std::int64_t c = 0; c < size.columns; ++c) {
       const auto terms = [&](std::int64_t i, Scalar& f, Scalar& g) {

@@ -103,20 +103,21 @@ EIGENNORM_INLINE void stream_lines(Storage* lines, const Storage* from, std::int
 // ---- statistics by row
 
 /// A parameter of each value of a row; without, one that changes nothing, read from `none` again and again. (No branch
-/// is in the loop.)
+/// is in the loop, and none for each row: short rows would take a third longer.)
 struct Each {
   const Scalar* values;
-  std::int64_t mask;
+  std::int64_t step, mask;
 
-  Each(const Scalar* of_each, Scalar otherwise, Scalar (&none)[16])
-      : values(of_each == nullptr ? none : of_each), mask(of_each == nullptr ? 0 : -1) {
+  Each(const Scalar* of_each, std::int64_t row_step, Scalar otherwise, Scalar (&none)[16])
+      : values(of_each == nullptr ? none : of_each),
+        step(of_each == nullptr ? 0 : row_step),
+        mask(of_each == nullptr ? 0 : -1) {
     if (of_each == nullptr) L::store(none, L::all(otherwise));
   }
 
-  template <typename Access>
-  inline __attribute__((always_inline)) V operator()(Access access, std::int64_t i) const {
-    return access.template load<L>(access, values + (i & mask));
-  }
+  /// Those of row r: of value i that at i & mask. (Pointers, not copies of this: what is stored by parts and loaded as
+  /// a whole has to wait.)
+  inline __attribute__((always_inline)) const Scalar* row(std::int64_t r) const { return values + r * step; }
 };
 
 /// `OfEach`: values have scales and shifts of their own; otherwise a row has one of each.
@@ -124,13 +125,16 @@ template <bool OfEach>
 static EIGENNORM_OUTLINE void transform_rows(In x, Out y, Extent size, const Normalizers<Scalar>& by,
                                              const Affine<Scalar>& affine, Traffic traffic) {
   alignas(64) Scalar no_scale[16], no_shift[16];
+  const Each scales(affine.scale, affine.row, Scalar(1), no_scale);
+  const Each shifts(affine.shift, affine.row, Scalar(-0.0), no_shift);
+  const std::int64_t next = traffic.next, scale_mask = scales.mask, shift_mask = shifts.mask;
   for_each_row(
       y, size, traffic.stream, [&](std::int64_t r, Storage * to, Store store) __attribute__((always_inline)) {
-        const Affine<Scalar> own = affine.from(r, 0);
         const auto deviation = Functions::deviation(by, r);
         const V rstd = L::all(by.rstd[r * by.step]);
         const Storage* from = x(r);
-        const std::int64_t next = traffic.next;
+        const Scalar* scale = scales.row(r);
+        const Scalar* shift = shifts.row(r);
         const auto write = [&](const auto& scaled) __attribute__((always_inline)) {
           for_each<true>(
               to, size.columns, store, next,
@@ -140,14 +144,14 @@ static EIGENNORM_OUTLINE void transform_rows(In x, Out y, Extent size, const Nor
               [=](std::int64_t i) __attribute__((always_inline)) { prefetch<16, 2>(from + i + next); });
         };
         if constexpr (OfEach) {
-          const Each scale(own.scale, Scalar(1), no_scale), shift(own.shift, Scalar(-0.0), no_shift);
           write([=](auto access, std::int64_t i, V a) __attribute__((always_inline)) {
-            return L::add(L::multiply(a, scale(access, i)), shift(access, i));
+            const V scaled = L::multiply(a, access.template load<L>(access, scale + (i & scale_mask)));
+            return L::add(scaled, access.template load<L>(access, shift + (i & shift_mask)));
           });
         } else {
-          const V scale = L::all(scale_of(own.scale, 0)), shift = L::all(shift_of(own.shift, 0));
+          const V of_row = L::all(*scale), shift_of_row = L::all(*shift);
           write([=](auto, std::int64_t, V a)
-                    __attribute__((always_inline)) { return L::add(L::multiply(a, scale), shift); });
+                    __attribute__((always_inline)) { return L::add(L::multiply(a, of_row), shift_of_row); });
         }
       });
 }
@@ -155,6 +159,14 @@ static EIGENNORM_OUTLINE void transform_rows(In x, Out y, Extent size, const Nor
 static EIGENNORM_OUTLINE void gradient_rows(In x, In dy, Out dx, Extent size, const Gradient<Scalar>& by,
                                             Traffic traffic) {
   alignas(64) Scalar no_scale[16];
+  const Each scales(scale_of_each(by.affine, 0), by.affine.row, Scalar(1), no_scale);
+  // Where values have none of their own: that of a row, before the sums of backward or after them.
+  const Scalar one = 1;
+  const bool by_row = scales.mask == 0 && by.affine.scale != nullptr;
+  const Scalar* of_rows = by_row ? by.affine.scale : &one;
+  const std::int64_t of_rows_step = by_row ? by.affine.row : 0;
+  const bool scale_first = by.scale_first;
+  const std::int64_t next = traffic.next, mask = scales.mask;
   for_each_row(
       dx, size, traffic.stream, [&](std::int64_t r, Storage * to, Store store) __attribute__((always_inline)) {
         const std::int64_t own = r * by.by.step;
@@ -162,16 +174,15 @@ static EIGENNORM_OUTLINE void gradient_rows(In x, In dy, Out dx, Extent size, co
         const V rstd = L::all(by.by.rstd[own]), mean = L::all(by.mean[own]), slope = L::all(by.slope[own]);
         const Storage* from = x(r);
         const Storage* from_dy = dy(r);
-        const Scalar* of_each = scale_of_each(by.affine, r);
-        const Scalar of_row = of_each != nullptr ? Scalar(1) : scale_of(by.affine.scale, r * by.affine.row);
-        const Each before(of_each, by.scale_first ? of_row : Scalar(1), no_scale);
-        const V after = L::all(by.scale_first ? Scalar(1) : of_row);
-        const std::int64_t next = traffic.next;
+        const Scalar* before = scales.row(r);
+        const V of_row = L::all(of_rows[r * of_rows_step]), after = scale_first ? L::all(Scalar(1)) : of_row;
+        if (scale_first && by_row) L::store(no_scale, of_row);
         for_each<true>(
             to, size.columns, store, next,
             [=](auto access, std::int64_t i) __attribute__((always_inline)) {
               const V xhat = L::multiply(deviation(access, from, i), rstd);
-              const V d = L::multiply(access.template load<L>(access, from_dy + i), before(access, i));
+              const V d = L::multiply(access.template load<L>(access, from_dy + i),
+                                      access.template load<L>(access, before + (i & mask)));
               const V residual = L::subtract(d, L::add(mean, L::multiply(xhat, slope)));
               return L::multiply(L::multiply(residual, rstd), after);
             },

@@ -59,11 +59,8 @@ EIGENNORM_INLINE T tree(std::int64_t n, const Terms& terms) {
       return T::keep_few(terms(Few{count}, i + k), count);
     };
     const auto some = [&](std::int64_t k) __attribute__((always_inline)) {
-      // Masks cost nothing; where there are none, whole vectors are better off without.
-      if constexpr (EIGENNORM_BYTES == 16) {
-        if (rest - k >= 16) return terms(Whole{}, i + k);
-      }
-      return end(k);
+      // (Whole vectors are better off without masks: rows of 32 take a fifth less.)
+      return rest - k >= 16 ? terms(Whole{}, i + k) : end(k);
     };
     T last = some(0);
     if (rest > 16) last = T::add(last, some(16));
@@ -149,6 +146,62 @@ static void gradient_sums(In x, In dy, Extent size, const Normalizers<Scalar>& b
 
 // ---- lanes
 
+/// Whether lanes are near: what lies in L1, or not far from it.
+EIGENNORM_INLINE bool is_near(Extent size) {
+  return size.rows * size.columns * static_cast<std::int64_t>(sizeof(Storage)) <= near_lane_bytes;
+}
+static constexpr std::int64_t near_lane_bytes = 32 * 1024;
+
+/// The sums of the rows of residue j modulo sixteen of a tree of n: those of even and of odd steps, in registers, and
+/// then both. `terms(i)` gives the terms of row i.
+template <typename T, typename Terms>
+EIGENNORM_INLINE T residue(std::int64_t n, std::int64_t j, const Terms& terms) {
+  T even = T::zero(), odd = even;
+  const auto whole = [&](std::int64_t i) __attribute__((always_inline)) {
+    return step(terms(i), terms(i + 16), terms(i + 32), terms(i + 48));
+  };
+  std::int64_t i = j;
+  for (; i + 112 < n; i += 2 * step_size) {
+    even = T::add(even, whole(i));
+    odd = T::add(odd, whole(i + step_size));
+  }
+  if (i + 48 < n) {
+    // (Which parity is which does not matter to their sum.)
+    const T next = T::add(even, whole(i));
+    even = odd;
+    odd = next;
+    i += step_size;
+  }
+  if (i < n) {
+    T last = terms(i);
+    if (i + 16 < n) last = T::add(last, terms(i + 16));
+    if (i + 32 < n) last = T::add(last, terms(i + 32));
+    even = T::add(even, last);
+  }
+  return T::add(even, odd);
+}
+
+/// The trees of lanes of few rows that follow each other, sixteen lanes at a time: `terms(lane)` gives the function of
+/// rows that makes their terms, `put(lane, T)` takes the sums. Residues come in the order in which they are folded
+/// (0, 8, 4, 12, ...), so that no more than five sums wait for their partners.
+template <typename T, typename Terms, typename Put>
+EIGENNORM_INLINE void near_lane_trees(Extent size, const Terms& terms, const Put& put) {
+  static constexpr unsigned char order[tree_lanes] = {0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15};
+  for (std::int64_t first = 0; first < size.columns; first += 16) {
+    // The last vector may overlap the one before it: each lane is for itself.
+    const std::int64_t lane = (std::min)(first, size.columns - 16);
+    const auto of_rows = terms(lane);
+    T waiting[5];
+    T* top = waiting;
+    for (unsigned k = 0; k < tree_lanes; ++k) {
+      T sum = residue<T>(size.rows, order[k], of_rows);
+      for (unsigned pairs = k; (pairs & 1U) != 0; pairs >>= 1) sum = T::add(*--top, sum);
+      *top++ = sum;
+    }
+    put(lane, waiting[0]);
+  }
+}
+
 /// Vectors of lanes that are summed together: 256 bytes of each row, and 16 KB of partial sums.
 static constexpr std::int64_t most_vectors = most_lanes<Scalar> / 16;
 
@@ -217,8 +270,43 @@ EIGENNORM_INLINE void lane_trees(Extent size, bool ask_behind, const Row& row, c
   }
 }
 
+static void lane_sums(const Lanes& rows, Extent size, Scalar* sums) {
+  if (!rows.is_regular()) {
+    const Scalar about[most_lanes<Scalar>] = {};
+    Scalar squares[most_lanes<Scalar>];
+    return lane_sweeps(rows, size, about, {sums, squares});
+  }
+  const Lanes x = rows;
+  near_lane_trees<One>(
+      size,
+      [=](std::int64_t lane) __attribute__((always_inline)) {
+        const Storage* from = x.data + lane;
+        return [=](std::int64_t i) __attribute__((always_inline)) { return One{L::load(from + i * x.step)}; };
+      },
+      [=](std::int64_t lane, One sum) __attribute__((always_inline)) { L::store(sums + lane, sum.first); });
+}
+
 static void lane_sweeps(const Lanes& rows, Extent size, const Scalar* h, Sums<Scalar> sums) {
   const Lanes x = rows;
+  const auto put = [=](std::int64_t lane, Two sum) __attribute__((always_inline)) {
+    L::store(sums.plain + lane, sum.first);
+    L::store(sums.product + lane, sum.second);
+  };
+  if (x.is_regular() && is_near(size)) {
+    const Storage* data = x.data;
+    const std::int64_t apart = x.step;
+    return near_lane_trees<Two>(
+        size,
+        [=](std::int64_t lane) __attribute__((always_inline)) {
+          const Storage* from = data + lane;
+          const V shift = L::load(h + lane);
+          return [=](std::int64_t i) __attribute__((always_inline)) {
+            const V e = L::subtract(L::load(from + i * apart), shift);
+            return Two{e, L::multiply(e, e)};
+          };
+        },
+        put);
+  }
   lane_trees<Two>(
       size, x.is_regular(),
       [=](std::int64_t i) __attribute__((always_inline)) {
@@ -228,11 +316,7 @@ static void lane_sweeps(const Lanes& rows, Extent size, const Scalar* h, Sums<Sc
           return Two{e, L::multiply(e, e)};
         };
       },
-      [=](std::int64_t i, std::int64_t lane) __attribute__((always_inline)) { prefetch<16, 2>(x(i) + lane); },
-      [=](std::int64_t lane, Two sum) __attribute__((always_inline)) {
-        L::store(sums.plain + lane, sum.first);
-        L::store(sums.product + lane, sum.second);
-      });
+      [=](std::int64_t i, std::int64_t lane) __attribute__((always_inline)) { prefetch<16, 2>(x(i) + lane); }, put);
 }
 
 static void lane_gradient_sums(const Lanes& x_rows, const Lanes& dy_rows, Extent size, const Normalizers<Scalar>& by,
@@ -241,16 +325,38 @@ static void lane_gradient_sums(const Lanes& x_rows, const Lanes& dy_rows, Extent
   const Scalar* low = by.low;
   const Scalar* rstd = by.rstd;
   const Lanes x = x_rows, dy = dy_rows;
-  const Scalar* row_scale = affine.scale;
-  const std::int64_t scale_step = affine.row;
+  // Without a scale, 1 is read again and again.
+  const Scalar one = 1;
+  const Scalar* row_scale = affine.scale == nullptr ? &one : affine.scale;
+  const std::int64_t scale_step = affine.scale == nullptr ? 0 : affine.row;
+  const auto put = [=](std::int64_t lane, Two sum) __attribute__((always_inline)) {
+    L::store(sums.plain + lane, sum.first);
+    L::store(sums.product + lane, sum.second);
+  };
+  if (x.is_regular() && dy.is_regular() && is_near(size)) {
+    const Lanes from = x, from_dy = dy;
+    return near_lane_trees<Two>(
+        size,
+        [=](std::int64_t lane) __attribute__((always_inline)) {
+          const Storage* of_x = from.data + lane;
+          const Storage* of_dy = from_dy.data + lane;
+          const Deviation deviation{L::load(high + lane), L::load(low + lane)};
+          const V own = L::load(rstd + lane);
+          return [=](std::int64_t i) __attribute__((always_inline)) {
+            const V d = L::multiply(L::load(of_dy + i * from_dy.step), L::all(row_scale[i * scale_step]));
+            return Two{d, L::multiply(d, L::multiply(deviation(Whole{}, of_x, i * from.step), own))};
+          };
+        },
+        put);
+  }
   lane_trees<Two>(
       size, x.is_regular(),
       [=](std::int64_t i) __attribute__((always_inline)) {
         const Storage* from = x(i);
         const Storage* from_dy = dy(i);
-        const Scalar scale = scale_of(row_scale, i * scale_step);
+        const V scale = L::all(row_scale[i * scale_step]);
         return [=](std::int64_t lane) __attribute__((always_inline)) {
-          const V d = L::multiply(L::load(from_dy + lane), L::all(scale));
+          const V d = L::multiply(L::load(from_dy + lane), scale);
           const V deviation = L::subtract(L::subtract(L::load(from + lane), L::load(high + lane)), L::load(low + lane));
           return Two{d, L::multiply(d, L::multiply(deviation, L::load(rstd + lane)))};
         };
@@ -259,10 +365,7 @@ static void lane_gradient_sums(const Lanes& x_rows, const Lanes& dy_rows, Extent
         prefetch<16, 2>(x(i) + lane);
         prefetch<16, 2>(dy(i) + lane);
       },
-      [=](std::int64_t lane, Two sum) __attribute__((always_inline)) {
-        L::store(sums.plain + lane, sum.first);
-        L::store(sums.product + lane, sum.second);
-      });
+      put);
 }
 
 // ---- sums down the rows, by twos
