@@ -37,6 +37,15 @@ std::string microseconds(double value) {
   return value < 0.0995 ? fixed(value, 4) : value < 0.995 ? fixed(value, 3) : rounded(value);
 }
 
+/// Those that some peer runs, beginning where it is furthest ahead.
+std::vector<Row> compared(const std::vector<Row>& rows) {
+  std::vector<Row> result;
+  std::copy_if(rows.begin(), rows.end(), std::back_inserter(result),
+               [](const Row& row) { return std::isfinite(best(row)); });
+  std::stable_sort(result.begin(), result.end(), [](const Row& a, const Row& b) { return best(a) < best(b); });
+  return result;
+}
+
 double geometric_mean(const std::vector<double>& values) {
   double sum = 0;
   for (const double value : values) sum += std::log(value);
@@ -86,23 +95,19 @@ void write_table(std::ostream& out, const std::string& unit, const std::vector<s
 }
 
 void write_comparison(std::ostream& out, const std::vector<Row>& rows) {
-  std::vector<Row> compared;
-  for (const Row& row : rows) {
-    if (std::isfinite(best(row))) compared.push_back(row);
-  }
-  if (compared.empty()) return;
+  const std::vector<Row> sorted = compared(rows);
+  if (sorted.empty()) return;
   std::vector<double> times;
-  for (const Row& row : compared) times.push_back(best(row));
+  for (const Row& row : sorted) times.push_back(best(row));
   out << "| | rows | ahead of EigenNorm on | by more than 3 % on | its time / EigenNorm's, geometric mean |\n"
       << "|---|---|---|---|---|\n";
   for (const std::string& peer : peers) write_counts(out, peer, relative_times(rows, peer));
   write_counts(out, "the best of them", times);
 
-  std::sort(compared.begin(), compared.end(), [](const Row& a, const Row& b) { return best(a) < best(b); });
-  if (best(compared.front()) * clearly >= 1) return;
+  if (best(sorted.front()) * clearly >= 1) return;
   out << "\nWhere one is ahead by more than 3 %, the widest first:\n\n"
       << "| | pass | ahead | EigenNorm's time / its |\n|---|---|---|---|\n";
-  for (const Row& row : compared) {
+  for (const Row& row : sorted) {
     if (best(row) * clearly >= 1) break;
     out << "| " << row.name << " | " << row.pass << " | " << best_peer(row) << " | " << rounded(1 / best(row))
         << " |\n";
@@ -122,24 +127,24 @@ void write_values(std::ostream& out, const std::vector<Row>& rows) {
 }
 
 void write_data(std::ostream& out, const std::vector<Row>& rows) {
+  const std::vector<Row> sorted = compared(rows);
   std::vector<std::string> panels;
   for (const Row& row : rows) {
+    const auto is_there = [&](const Row& other) { return other.panel == row.panel; };
+    if (std::none_of(sorted.begin(), sorted.end(), is_there)) continue;
     if (std::find(panels.begin(), panels.end(), row.panel) == panels.end()) panels.push_back(row.panel);
   }
   const auto column = [&](double value) { out << '\t' << (std::isfinite(value) ? std::to_string(value) : "NaN"); };
   for (const std::string& panel : panels) {
-    std::vector<Row> block;
-    std::copy_if(rows.begin(), rows.end(), std::back_inserter(block),
-                 [&](const Row& row) { return row.panel == panel; });
-    std::stable_sort(block.begin(), block.end(), [](const Row& a, const Row& b) { return best(a) < best(b); });
-    for (const Row& row : block) {
-      out << panel << '\t' << row.label;
+    if (panel != panels.front()) out << "\n\n";
+    for (const Row& row : sorted) {
+      if (row.panel != panel) continue;
+      out << row.panel << '\t' << row.label;
       column(best(row));
       column(1 / row.ratios.at(ours));
       for (const std::string& peer : peers) column(relative(row, peer));
       out << '\n';
     }
-    out << "\n\n";
   }
 }
 

@@ -35,8 +35,8 @@ void write_comparison(std::ostream& out, const std::vector<Row>& rows);
 /// One sentence on how far our time depends on values.
 void write_values(std::ostream& out, const std::vector<Row>& rows);
 
-/// A block for each panel, its rows sorted by how far the best peer is behind us: panel, label, then times relative to
-/// ours of the best peer, the better copy and each peer, "NaN" where there is none.
+/// A block for each panel, of rows that some peer runs, beginning where it is furthest ahead: panel, label, then times
+/// relative to ours of the best peer, the better copy and each peer, "NaN" where there is none.
 void write_data(std::ostream& out, const std::vector<Row>& rows);
 
 }  // namespace benchmarks
