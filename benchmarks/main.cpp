@@ -71,16 +71,18 @@ void write_summary(std::ostream& out, const std::vector<Row>& rows, const std::v
 void write_page(std::ostream& out, const std::vector<Row>& rows, const std::vector<Row>& value_rows) {
   write_table(out, "copy, us", names(false), rows);
   if (!value_rows.empty()) {
-    out << "\nOn other values, times those on random ones:\n\n";
+    out << "\n#### Other values, as multiples of random ones\n\n";
     write_table(out, "random, us", names(true), value_rows);
   }
-  out << "\nWho is ahead:\n\n";
+  out << "\n#### Who is ahead\n\n";
   write_summary(out, rows, value_rows);
 }
 
 void add_options(CLI::App& app, Options& options) {
   app.add_option("--threads", options.threads, "threads of each system")->check(CLI::Range(1, 64));
-  app.add_option("--only", options.only, "workloads whose name and pass match this regular expression");
+  app.add_option("--only", options.only,
+                 "workloads whose name and pass match this regular expression; rows on other values are named 'SHAPE "
+                 "(hot), values, PASS'");
   app.add_option("--repetitions", options.repetitions, "runs of each system; their median counts")
       ->check(CLI::Range(1, 1000));
   app.add_option("--seconds", options.seconds, "time of all repetitions of one system together");
