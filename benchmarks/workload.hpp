@@ -15,12 +15,21 @@ namespace benchmarks {
 enum class Layer { layer_norm, rms_norm, batch_norm, batch_norm_last, group_norm, instance_norm, weight_norm };
 enum class Pass { forward, backward, evaluate };
 
+/// What x holds: values within `spread` / 2 of `centre`; where `half_zero` is set, every second row or channel is zero.
+struct Values {
+  std::string name;  ///< empty for the random ones that all is compared with
+  float centre = 0;
+  float spread = 1;
+  bool half_zero = false;
+};
+
 /// One layer on one shape. Of batch_norm_last the channels are the last axis, of batch_norm axis 1.
 struct Workload {
   Layer layer;
   std::string name;
   std::vector<std::int64_t> shape;
   bool hot;  ///< one set of buffers, again and again; otherwise a ring of them, larger than the caches
+  std::vector<Pass> passes;
 
   std::int64_t size() const {
     return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
@@ -56,7 +65,17 @@ using Work = std::function<void(const Buffers&)>;
 /// Makes the work of a workload, ready to be timed; an empty function where a system has none.
 using Make = Work (*)(const Workload&, Pass, int threads);
 
-/// What each file of this folder contributes.
+/// The rows of the table.
+std::vector<Workload> workloads();
+
+/// Shapes that are timed on random values and on others.
+struct ValueWorkload {
+  Workload workload;
+  std::vector<Values> values;
+};
+std::vector<ValueWorkload> value_workloads();
+
+/// What each system contributes.
 Work copy(const Workload&, Pass, int threads);           ///< y = x, backward: y = x + dy, by ordinary stores
 Work copy_streamed(const Workload&, Pass, int threads);  ///< the same by non-temporal stores
 Work eigennorm(const Workload&, Pass, int threads);

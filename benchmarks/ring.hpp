@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "workload.hpp"
+
+/// \file
+/// The memory that all systems work on.
+
+namespace benchmarks {
+
+/// Memory that the buffers of all workloads are cut from, in pages of 2 MB where the system has them. Results have a
+/// part of their own, so that x and dy are the same random values for each workload.
+class Ring {
+ public:
+  explicit Ring(std::size_t bytes);
+
+  /// Set number `turn` of three buffers of `size` values. After the last set comes the first.
+  Buffers at(std::size_t turn, std::int64_t size) const;
+
+  /// The next set, other memory each time.
+  Buffers next(std::int64_t size) { return at(turn_++, size); }
+
+  /// Lets x of set number `turn` hold other values, which stay there.
+  void fill(std::size_t turn, const Workload& workload, const Values& values);
+
+ private:
+  /// How many sets there is memory for. Fails where there is none.
+  std::size_t sets(std::int64_t size) const;
+
+  float* input_;
+  float* result_;
+  std::size_t results_;  ///< how many values there are room for
+  std::size_t turn_ = 0;
+};
+
+}  // namespace benchmarks
