@@ -188,6 +188,8 @@ class Comparison {
       using Lanes = typename Kernels::Lanes;
       const Lanes x_rows = irregular ? Lanes(x.data, x_offsets.data()) : Lanes(x.data, x.step),
                   dy_rows = irregular ? Lanes(dy.data, dy_offsets.data()) : Lanes(dy.data, dy.step);
+      if (sums_differ([&](const Kernels& k, Sums s) { k.lane_sums(x_rows, size, s.plain); }))
+        return irregular ? "lane_sums at offsets" : "lane_sums";
       if (sums_differ([&](const Kernels& k, Sums s) { k.lane_sweeps(x_rows, size, by.high, s); }))
         return irregular ? "lane_sweeps at offsets" : "lane_sweeps";
       for (const Affine& affine :

@@ -134,6 +134,10 @@ TEMPLATE_LIST_TEST_CASE("nothing is allocated after the first call of a shape, a
     step();
     CHECK(allocations_of(step) == 0);
     CHECK(allocations_of(evaluate_once) == 0);
+    with_rank(shape.size(), [&](auto rank) {
+      const auto prepared = layer.prepare(x.template map<rank>(), y.template map<rank>());
+      CHECK(allocations_of([&] { prepared(x.data(), y.data()); }) == 0);
+    });
   }
 }
 
