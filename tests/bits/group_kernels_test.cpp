@@ -234,7 +234,7 @@ void check_ranges() {
       }
     }
     CHECK(varied > all / 4);
-    CHECK(varied < all * 3 / 4);
+    CHECK(varied < all * 7 / 8);
   }
 }
 
