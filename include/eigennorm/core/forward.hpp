@@ -269,8 +269,8 @@ void forward_one_tile(const ForwardCall<Storage, Scalar>& call) {
 template <typename Storage, typename Scalar>
 void forward(ForwardCall<Storage, Scalar>& call, const Device& device) {
   const Partition& partition = *call.partition;
-  if (is_one_tile_of_rows<Scalar>(partition)) return forward_one_tile(call);
   call.stream = call.y != nullptr && kernels::streams<Storage>(partition.size);
+  if (!call.stream && is_one_tile_of_rows<Scalar>(partition)) return forward_one_tile(call);
   const Layout layout(partition.groups, 0, 2);
   call.layout = &layout;
   const std::int64_t width = tile_width<Scalar>(partition, layout, 12 * block_size, device.threads());

@@ -84,12 +84,14 @@ template <typename Storage, typename Scalar>
 
 /// y by given statistics of each feature. `first`: the number of the tensor that is x; y is the next.
 template <typename Storage, typename Scalar>
-void transform_given(ForwardCall<Storage, Scalar> call, const Given<Scalar>& given, std::size_t first,
+void transform_given(const ForwardCall<Storage, Scalar>& of, const Given<Scalar>& given, std::size_t first,
                      const Device& device) {
-  const Partition& partition = *call.partition;
+  const Partition& partition = *of.partition;
   const Reduction& features = partition.features;
-  if (is_one_slab<Scalar>(partition, first)) return transform_one_slab(call, given, first);
-  call.stream = kernels::streams<Storage>(partition.size);
+  const bool stream = kernels::streams<Storage>(partition.size);
+  if (!stream && is_one_slab<Scalar>(partition, first)) return transform_one_slab(of, given, first);
+  ForwardCall<Storage, Scalar> call = of;
+  call.stream = stream;
   const Layout layout(features, first, first + 2);
   call.layout = &layout;
   const std::int64_t run = layout.run(), most = GivenStatistics<Storage, Scalar>::most;
