@@ -209,27 +209,23 @@ EIGENNORM_INLINE void for_each_column(Out y, Extent size, bool stream, const Mak
   const std::int64_t whole = lanes / 16 * 16;
   if (lanes <= short_row && (!stream || (lanes == whole && place % 64 == 0))) {
     for (; r + rows_at_once <= n; r += rows_at_once) {
-      const auto rows = [=](auto access, std::int64_t i) __attribute__((always_inline)) {
-        const auto value = make(access, i);
-        const auto write = [=](std::int64_t row, V a) __attribute__((always_inline)) {
-          if constexpr (std::is_same_v<decltype(access), Whole>) {
-            put(y(row) + i, a, stream);
-          } else {
-            access.template store<L>(access, y(row) + i, a);
-          }
-        };
+      for (std::int64_t i = 0; i < whole; i += 16) {
+        const auto value = make(Whole{}, i);
         // All loads first: rows are often a multiple of 4 KB apart, where a load waits for a store before it.
         const V first = value(r), second = value(r + 1);
         if constexpr (rows_at_once == 4) {
           const V third = value(r + 2), fourth = value(r + 3);
-          write(r + 2, third);
-          write(r + 3, fourth);
+          put(y(r + 2) + i, third, stream);
+          put(y(r + 3) + i, fourth, stream);
         }
-        write(r, first);
-        write(r + 1, second);
-      };
-      for (std::int64_t i = 0; i < whole; i += 16) rows(Whole{}, i);
-      if (whole < lanes) rows(Few{lanes - whole}, whole);
+        put(y(r) + i, first, stream);
+        put(y(r + 1) + i, second, stream);
+      }
+    }
+    if (whole < lanes) {
+      const Few ends{lanes - whole};
+      const auto value = make(ends, whole);
+      for (std::int64_t row = 0; row < r; ++row) Few::store<L>(ends, y(row) + whole, value(row));
     }
   }
   for (; r < n; ++r) {

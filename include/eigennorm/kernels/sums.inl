@@ -59,8 +59,11 @@ EIGENNORM_INLINE T tree(std::int64_t n, const Terms& terms) {
       return T::keep_few(terms(Few{count}, i + k), count);
     };
     const auto some = [&](std::int64_t k) __attribute__((always_inline)) {
-      // (Whole vectors are better off without masks: rows of 32 take a fifth less.)
-      return rest - k >= 16 ? terms(Whole{}, i + k) : end(k);
+      // Masks cost nothing; where there are none, whole vectors are better off without.
+      if constexpr (EIGENNORM_BYTES == 16) {
+        if (rest - k >= 16) return terms(Whole{}, i + k);
+      }
+      return end(k);
     };
     T last = some(0);
     if (rest > 16) last = T::add(last, some(16));
