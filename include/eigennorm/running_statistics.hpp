@@ -170,7 +170,8 @@ void by_sixteen(std::int64_t n, const F& f) {
 template <typename T, typename W>
 bool are_finite(const W* numbers, std::int64_t n) {
   Sieve<T> sieve;
-  by_sixteen(n, [&](std::int64_t i) __attribute__((always_inline)) { sieve.add(static_cast<T>(numbers[i])); });
+  by_sixteen(
+      n, [&](std::int64_t i) __attribute__((always_inline)) { sieve.add(static_cast<T>(numbers[i])); });
   return !sieve.found();
 }
 

@@ -102,8 +102,7 @@ TEST_CASE("a prepared evaluation knows the layer as it was") {
 TEST_CASE("prepare refuses what evaluate refuses, and prepares for empty tensors") {
   BatchNorm<float> layer(4);
   RowMatrix x = RowMatrix::Random(3, 5), y(3, 5), none(0, 4);
-  CHECK_THROWS_WITH(layer.prepare(x, y),
-                    "BatchNorm: made for 4 channels on axis 1, got an input of shape [3, 5]");
+  CHECK_THROWS_WITH(layer.prepare(x, y), "BatchNorm: made for 4 channels on axis 1, got an input of shape [3, 5]");
   layer.running->variance[2] = -1;
   x.resize(3, 4);
   y.resize(3, 4);

@@ -31,7 +31,9 @@ struct Layout {
   std::int64_t step;  ///< between neighbours in memory
 
   std::int64_t size() const { return groups * n * step; }
-  std::int64_t at(std::int64_t group, std::int64_t i) const { return (down ? i * groups + group : group * n + i) * step; }
+  std::int64_t at(std::int64_t group, std::int64_t i) const {
+    return (down ? i * groups + group : group * n + i) * step;
+  }
 };
 
 const Layout layouts[] = {
@@ -116,7 +118,8 @@ void check_scaled() {
       for (const int exponent : {Limits::min_exponent / 2 - 6, Limits::max_exponent / 2 + 2}) {
         std::vector<Scalar> far = x;
         for (std::int64_t group = 0; group < layout.groups; group += 2)
-          fill_group<Scalar>(layout, group, [=](Scalar a) { return std::ldexp(a, exponent); }, far);
+          fill_group<Scalar>(
+              layout, group, [=](Scalar a) { return std::ldexp(a, exponent); }, far);
         const Found<Scalar> found = statistics(layout, far, statistic, 0);
         CHECK(found.scaled > 0);
         for (std::int64_t group = 0; group < layout.groups; ++group) {
@@ -141,15 +144,16 @@ TEST_CASE("Statistics of groups out of range are those of scaled values") {
 template <typename Scalar>
 void check_constants() {
   using Limits = std::numeric_limits<Scalar>;
-  const Scalar constants[] = {0, 1, Scalar(-1.7), Limits::denorm_min(), Scalar(3) * Limits::min(), Limits::max(),
-                              Scalar(-0.1) * Limits::max()};
+  const Scalar constants[] = {
+      0, 1, Scalar(-1.7), Limits::denorm_min(), Scalar(3) * Limits::min(), Limits::max(), Scalar(-0.1) * Limits::max()};
   for (const Layout& layout : layouts) {
     for (const double eps : {0.0, 1e-5}) {
       for (const Scalar constant : constants) {
         std::vector<Scalar> x = normal_values<Scalar>(layout);
         const Found<Scalar> without = statistics(layout, x, Statistic::mean_variance, eps);
         for (std::int64_t group = 0; group < layout.groups; group += 2)
-          fill_group<Scalar>(layout, group, [=](Scalar) { return constant; }, x);
+          fill_group<Scalar>(
+              layout, group, [=](Scalar) { return constant; }, x);
         const Found<Scalar> found = statistics(layout, x, Statistic::mean_variance, eps);
         // No value was scaled, and none summed again.
         CHECK(found.scaled == 0);

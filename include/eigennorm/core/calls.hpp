@@ -120,7 +120,8 @@ Prepared<Storage, Scalar> Calls<Storage, Scalar>::prepare(const Layer& layer, co
 }
 
 template <typename Storage, typename Scalar>
-void Calls<Storage, Scalar>::evaluate(const Prepared<Storage, Scalar>& prepared, const Storage* x, Storage* y) noexcept {
+void Calls<Storage, Scalar>::evaluate(const Prepared<Storage, Scalar>& prepared, const Storage* x,
+                                      Storage* y) noexcept {
   if (prepared.partition_.size == 0) return;
   ForwardCall<Storage, Scalar> call{&prepared.partition_,
                                     prepared.statistic_,

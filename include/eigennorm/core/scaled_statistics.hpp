@@ -41,8 +41,8 @@ class ScaledStatistics {
         statistic_(statistic),
         eps_(eps) {}
 
-  /// Puts the statistics of those lanes of a tile, at most sixteen, that have a bit in `out` where those of the unscaled
-  /// values are: right for a group of zeros. One that holds NaN or infinity has none: all are NaN.
+  /// Puts the statistics of those lanes of a tile, at most sixteen, that have a bit in `out` where those of the
+  /// unscaled values are: right for a group of zeros. One that holds NaN or infinity has none: all are NaN.
   void find(const Tile& tile, Range lanes, unsigned out, Statistics<Scalar>& to) {
     Scalar largest[most_rows];
     const Storage* x = x_ + tile.base.tensor[0] + values_.offset(0, 0) + lanes.first * tile.lane.stride[0];
@@ -151,8 +151,7 @@ class ScaledStatistics {
       kernels_.transform(x, {numbers_, n}, {some.lanes, n}, {zeros, zeros, once}, {again, nullptr, 1, 0}, {});
     } else {
       for (std::int64_t r = 0; r < some.lanes; ++r) {
-        for (std::int64_t i = 0; i < n; ++i)
-          numbers_[r * n + i] = static_cast<Scalar>(x(r)[i]) * once[r] * again[r];
+        for (std::int64_t i = 0; i < n; ++i) numbers_[r * n + i] = static_cast<Scalar>(x(r)[i]) * once[r] * again[r];
       }
     }
   }
@@ -192,8 +191,8 @@ class ScaledStatistics {
     }
   }
 
-  /// Those of numbers in Scalar. (Of 16-bit data, which have their own kernels only, the reference: half is never out of
-  /// range, and bfloat16 hardly ever.)
+  /// Those of numbers in Scalar. (Of 16-bit data, which have their own kernels only, the reference: half is never out
+  /// of range, and bfloat16 hardly ever.)
   const BlockKernels<Scalar, Scalar>& scalar_kernels() const {
     if constexpr (plain) {
       return kernels_;

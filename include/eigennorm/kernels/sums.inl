@@ -149,11 +149,13 @@ static void gradient_sums(In x, In dy, Extent size, const Normalizers<Scalar>& b
 
 // ---- lanes
 
-/// Whether lanes are near: what lies in L1, or not far from it.
+/// Whether lanes are near: what lies in L1, or not far from it. (Registers of 16 bytes are too few for sums of two
+/// terms.)
+static constexpr bool has_near_lanes = EIGENNORM_BYTES > 16;
 EIGENNORM_INLINE bool is_near(Extent size) {
+  constexpr std::int64_t near_lane_bytes = 32 * 1024;
   return size.rows * size.columns * static_cast<std::int64_t>(sizeof(Storage)) <= near_lane_bytes;
 }
-static constexpr std::int64_t near_lane_bytes = 32 * 1024;
 
 /// The sums of the rows of residue j modulo sixteen of a tree of n: those of even and of odd steps, in registers, and
 /// then both. `terms(i)` gives the terms of row i.
@@ -295,20 +297,22 @@ static void lane_sweeps(const Lanes& rows, Extent size, const Scalar* h, Sums<Sc
     L::store(sums.plain + lane, sum.first);
     L::store(sums.product + lane, sum.second);
   };
-  if (x.is_regular() && is_near(size)) {
-    const Storage* data = x.data;
-    const std::int64_t apart = x.step;
-    return near_lane_trees<Two>(
-        size,
-        [=](std::int64_t lane) __attribute__((always_inline)) {
-          const Storage* from = data + lane;
-          const V shift = L::load(h + lane);
-          return [=](std::int64_t i) __attribute__((always_inline)) {
-            const V e = L::subtract(L::load(from + i * apart), shift);
-            return Two{e, L::multiply(e, e)};
-          };
-        },
-        put);
+  if constexpr (has_near_lanes) {
+    if (x.is_regular() && is_near(size)) {
+      const Storage* data = x.data;
+      const std::int64_t apart = x.step;
+      return near_lane_trees<Two>(
+          size,
+          [=](std::int64_t lane) __attribute__((always_inline)) {
+            const Storage* from = data + lane;
+            const V shift = L::load(h + lane);
+            return [=](std::int64_t i) __attribute__((always_inline)) {
+              const V e = L::subtract(L::load(from + i * apart), shift);
+              return Two{e, L::multiply(e, e)};
+            };
+          },
+          put);
+    }
   }
   lane_trees<Two>(
       size, x.is_regular(),
@@ -336,21 +340,23 @@ static void lane_gradient_sums(const Lanes& x_rows, const Lanes& dy_rows, Extent
     L::store(sums.plain + lane, sum.first);
     L::store(sums.product + lane, sum.second);
   };
-  if (x.is_regular() && dy.is_regular() && is_near(size)) {
-    const Lanes from = x, from_dy = dy;
-    return near_lane_trees<Two>(
-        size,
-        [=](std::int64_t lane) __attribute__((always_inline)) {
-          const Storage* of_x = from.data + lane;
-          const Storage* of_dy = from_dy.data + lane;
-          const Deviation deviation{L::load(high + lane), L::load(low + lane)};
-          const V own = L::load(rstd + lane);
-          return [=](std::int64_t i) __attribute__((always_inline)) {
-            const V d = L::multiply(L::load(of_dy + i * from_dy.step), L::all(row_scale[i * scale_step]));
-            return Two{d, L::multiply(d, L::multiply(deviation(Whole{}, of_x, i * from.step), own))};
-          };
-        },
-        put);
+  if constexpr (has_near_lanes) {
+    if (x.is_regular() && dy.is_regular() && is_near(size)) {
+      const Lanes from = x, from_dy = dy;
+      return near_lane_trees<Two>(
+          size,
+          [=](std::int64_t lane) __attribute__((always_inline)) {
+            const Storage* of_x = from.data + lane;
+            const Storage* of_dy = from_dy.data + lane;
+            const Deviation deviation{L::load(high + lane), L::load(low + lane)};
+            const V own = L::load(rstd + lane);
+            return [=](std::int64_t i) __attribute__((always_inline)) {
+              const V d = L::multiply(L::load(of_dy + i * from_dy.step), L::all(row_scale[i * scale_step]));
+              return Two{d, L::multiply(d, L::multiply(deviation(Whole{}, of_x, i * from.step), own))};
+            };
+          },
+          put);
+    }
   }
   lane_trees<Two>(
       size, x.is_regular(),
