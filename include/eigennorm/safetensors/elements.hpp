@@ -185,9 +185,10 @@ class Maker {
     } else {
       constexpr std::size_t rank = X::NumDimensions;
       if (shape.size() != rank) return;
-      if constexpr (std::is_constructible_v<X, Eigen::array<Eigen::Index, rank>>) {
-        Eigen::array<Eigen::Index, rank> extents{};
-        for (std::size_t axis = 0; axis < rank; ++axis) extents[axis] = static_cast<Eigen::Index>(shape[axis]);
+      using Extents = typename X::Dimensions;
+      if constexpr (std::is_constructible_v<X, Extents>) {
+        Extents extents;
+        for (std::size_t axis = 0; axis < rank; ++axis) extents[axis] = static_cast<typename X::Index>(shape[axis]);
         result = X(extents);
         fits = true;
       } else {
