@@ -149,6 +149,7 @@ TEST_CASE("WeightNorm: g has its axis, both spellings are read, the bias of the 
   Eigen::Tensor<float, 3, Eigen::RowMajor> other(4, 3, 4);
   CHECK_THROWS_WITH(load(layer, other, file, "first."),
                     ContainsSubstring("\"first.weight_v\": expected shape [4, 3, 4], got [4, 4, 3]"));
+  CHECK_THROWS_WITH(save(LayerNorm<float>(4), v, file, "x."), ContainsSubstring("expected a WeightNorm beside its v"));
   CHECK_THROWS_WITH(load(layer, into, file, "none."), ContainsSubstring("\"none.parametrizations.weight.original0\""));
   CHECK(bits(layer) == bits(first));
   CHECK(Eigen::Map<const Eigen::ArrayXf>(into.data(), into.size()).isZero(0));

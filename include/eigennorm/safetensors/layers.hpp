@@ -17,7 +17,6 @@
 #include "eigennorm/safetensors/file.hpp"
 #include "eigennorm/safetensors/layer_reader.hpp"
 #include "eigennorm/safetensors/names.hpp"
-#include "eigennorm/weight_norm.hpp"
 
 /// \file
 /// Layers from a file, and into one.
@@ -116,6 +115,13 @@ void write_state(const Normalization<Scalar>& layer, const std::vector<std::int6
   writer.add("batches", &layer.running->batches, {});
 }
 
+/// Only WeightNorm works on a tensor that a file has.
+template <typename Scalar>
+void check_weight_norm(const Normalization<Scalar>& layer) {
+  if (LayerFacts::statistic(layer) == Statistic::sum_square) return;
+  fail_with({LayerFacts::geometry(layer).name, ": expected a WeightNorm beside its v, got another layer"});
+}
+
 /// The shape of g beside a v of that shape: 1 on all axes but that of the outputs. PyTorch's g of a whole tensor has no
 /// axes.
 inline std::vector<std::int64_t> g_shape(const Geometry& geometry, const Shape& v) {
@@ -177,12 +183,13 @@ void load(Normalization<Scalar>& layer, const SafeTensors& file, std::string_vie
 /// Takes g and v of a WeightNorm: g into `layer.scale`, v into your tensor, which has the shape of the file's (extents
 /// of 1 apart). The bias of the linear layer itself, "bias" under the prefix, is no leftover.
 template <typename Scalar, typename V>
-void load(WeightNorm<Scalar>& layer, V&& v, const SafeTensors& file, std::string_view prefix,
+void load(Normalization<Scalar>& layer, V&& v, const SafeTensors& file, std::string_view prefix,
           const Names& names = pytorch_names(), Leftovers leftovers = Leftovers::refused) {
   if constexpr (core::check_output<V, V, Scalar>()) {
     using T = core::Element<V>;
     core::LayerFacts::check_settings(layer);
     const Geometry& geometry = core::LayerFacts::geometry(layer);
+    core::check_weight_norm(layer);
     const View<T> view = core::output_view(v);
     core::check_distinct(view.shape, view.strides, geometry.name, "v");
     core::roles(geometry, view.shape);
@@ -213,11 +220,12 @@ void save(const Normalization<Scalar>& layer, SafeTensors& file, std::string_vie
 
 /// Adds g and v of a WeightNorm; g in PyTorch's shape, 1 on all axes of v but that of the outputs.
 template <typename Scalar, typename V>
-void save(const WeightNorm<Scalar>& layer, const V& v, SafeTensors& file, std::string_view prefix,
+void save(const Normalization<Scalar>& layer, const V& v, SafeTensors& file, std::string_view prefix,
           const Names& names = pytorch_names()) {
   if constexpr (core::check_input<V, Scalar>()) {
     layer.check();
     const Geometry& geometry = core::LayerFacts::geometry(layer);
+    core::check_weight_norm(layer);
     const auto view = core::view(v);
     core::check_strides(view.shape, view.strides, geometry.name, "v");
     core::LayerWriter writer(file, prefix, names, geometry.name);

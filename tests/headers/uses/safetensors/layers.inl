@@ -2,12 +2,11 @@
 
 namespace eigennorm {
 
-inline void use(WeightNorm<float>& layer, Eigen::MatrixXf& v, SafeTensors& file) {
+inline void use(Normalization<float>& layer, Eigen::MatrixXf& v, SafeTensors& file) {
   save(layer, v, file, "");
   load(layer, v, file, "");
-  Normalization<float>& base = layer;
-  save(base, file, "");
-  load(base, file, "");
+  save(layer, file, "");
+  load(layer, file, "");
 }
 
 }  // namespace eigennorm
