@@ -144,14 +144,14 @@ Tensor tensor_of(const vectors::Shape& shape, const Numbers& values) {
 }
 template <typename Tensor>
 Numbers values_of(const Tensor& tensor) {
-  const Eigen::Index rank = Tensor::NumDimensions;
+  constexpr auto rank = static_cast<std::size_t>(Tensor::NumDimensions);
   Numbers values;
-  Eigen::array<Eigen::Index, Tensor::NumDimensions> at{};
+  Eigen::array<Eigen::Index, rank> at{};
   for (Eigen::Index i = 0; i < tensor.size(); ++i) {
     values.push_back(test::widened(tensor(at)));
-    for (Eigen::Index axis = rank; axis-- > 0;) {
-      if (++at[static_cast<std::size_t>(axis)] < tensor.dimension(axis)) break;
-      at[static_cast<std::size_t>(axis)] = 0;
+    for (std::size_t axis = rank; axis-- > 0;) {
+      if (++at[axis] < tensor.dimension(axis)) break;
+      at[axis] = 0;
     }
   }
   return values;
