@@ -258,6 +258,10 @@ class SafeTensors {
     }
     json = "{" + json + "}";
     json.append((8 - json.size() % 8) % 8, ' ');
+    if (json.size() > core::most_header_bytes) {
+      fail("SafeTensors: expected names and metadata of at most " + std::to_string(core::most_header_bytes) +
+           " bytes, which is the format's limit, got " + std::to_string(json.size()));
+    }
     std::string length;
     for (unsigned k = 0; k < 8; ++k) length += static_cast<char>(json.size() >> 8U * k & 0xFFU);
     return length + json;

@@ -24,6 +24,9 @@ namespace eigennorm::core {
 
 using Metadata = std::map<std::string, std::string>;
 
+/// The format's limit.
+inline constexpr std::uint64_t most_header_bytes = 100'000'000;
+
 /// What the header says, in JSON: for each tensor its type, its extents and where its bytes begin and end.
 struct HeaderEntry {
   std::string name;
@@ -208,13 +211,12 @@ class HeaderReader {
 class HeaderParser {
  public:
   HeaderParser(const unsigned char* bytes, std::uint64_t size, std::string where) : where_(std::move(where)) {
-    constexpr std::uint64_t most = 100'000'000;  // the format's limit
     if (size < 8) stop("expected at least the 8 bytes of the header's length, got " + std::to_string(size));
     std::uint64_t length = 0;
     for (int k = 8; k-- > 0;) length = length << 8U | bytes[k];
-    if (length > size - 8 || length > most) {
-      stop("expected a header of at most " + std::to_string((std::min)(size - 8, most)) + " bytes, got one of " +
-           std::to_string(length));
+    if (length > size - 8 || length > most_header_bytes) {
+      stop("expected a header of at most " + std::to_string((std::min)(size - 8, most_header_bytes)) +
+           " bytes, got one of " + std::to_string(length));
     }
     const unsigned char* begin = bytes + 8;
     parse(begin, begin + length);
