@@ -10,6 +10,7 @@
 
 #include <eigennorm/batch_norm.hpp>
 #include <eigennorm/safetensors.hpp>
+#include <eigennorm/weight_norm.hpp>
 
 namespace {
 
