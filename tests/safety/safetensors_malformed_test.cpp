@@ -163,6 +163,18 @@ std::vector<Malformed> malformed() {
   };
 }
 
+// The shortest of some tries: what else the machine does is not counted.
+template <typename F>
+double seconds_of(const F& f) {
+  double least = 1;
+  for (int i = 0; i < 20 && least >= 0.01; ++i) {
+    const auto begin = std::chrono::steady_clock::now();
+    f();
+    least = std::min(least, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+  }
+  return least;
+}
+
 std::string many_entries() {
   std::string header = "{";
   for (int i = 0; i < 5000; ++i) header += entry("tensor" + std::to_string(i), "[1]", "[0,4]") + ",";
@@ -176,14 +188,12 @@ TEST_CASE("each malformed file is refused, at once, with a reason") {
   for (const Malformed& each : malformed()) {
     CAPTURE(each.file.substr(0, 200));
     largest_allocation = 0;
-    const auto begin = std::chrono::steady_clock::now();
     const std::string text = error_of(each.file);
-    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
     CHECK(largest_allocation < 16 * each.file.size() + 4096);
     CHECK_THAT(text, ContainsSubstring("SafeTensors::read: a.safetensors: "));
     CHECK_THAT(text, ContainsSubstring(each.text));
     CHECK(text.size() < 500);
-    CHECK(taken.count() < 0.01);
+    CHECK(seconds_of([&] { error_of(each.file); }) < 0.01);
   }
   CHECK_THAT(error_of(many_entries()), ContainsSubstring("at 4, got 0"));
 }
@@ -235,12 +245,10 @@ TEST_CASE("of a large sparse file that claims much, nothing is read or allocated
   }
   std::filesystem::resize_file(path, begin.size() + 4000000001);
   largest_allocation = 0;
-  const auto start = std::chrono::steady_clock::now();
   CHECK_THROWS_WITH(SafeTensors::read(path), ContainsSubstring("expected 4000000000 bytes of data"));
   std::filesystem::resize_file(path, begin.size() + 4000000000);
   CHECK(SafeTensors::read(path).tensors().front().count() == 1000000000);
-  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
   CHECK(largest_allocation < 100000);
-  CHECK(taken.count() < 0.1);
+  CHECK(seconds_of([&] { SafeTensors::read(path); }) < 0.01);
   std::filesystem::remove(path);
 }
