@@ -39,6 +39,13 @@ namespace eigennorm {
 ///   layer.scale_from(v);                          // w == v at the start
 ///   const Eigen::MatrixXf w = layer.forward(v);
 ///   const Eigen::MatrixXf dv = layer.backward(v, w);
+///
+///   eigennorm::WeightNorm<float> other(10);       // or g and a bias from a first batch
+///   const Eigen::MatrixXf x = Eigen::MatrixXf::Random(32, 64), t = x * other.forward(v).transpose();
+///   Eigen::RowVectorXf bias(10);
+///   other.initialize(t, bias);
+///   const Eigen::MatrixXf y = (x * other.forward(v).transpose()).rowwise() + bias;   // mean 0, variance 1
+///   return y.colwise().mean().norm() < 1e-4F ? 0 : 1;
 /// }
 /// \endcode
 template <typename Scalar>
@@ -109,9 +116,10 @@ class WeightNorm : public Normalization<Scalar> {
       Vector<W> g(mean.size());
       for (std::int64_t i = 0; i < g.size(); ++i) {
         g[i] = W(1) / std::sqrt(variance[i]);
-        if (moments.count() == 0 || !kernels::is_finite(static_cast<Scalar>(g[i])) || !kernels::is_finite(mean[i]))
+        if (moments.count() == 0 || !kernels::is_finite(static_cast<Scalar>(g[i])) || !kernels::is_finite(mean[i])) {
           core::fail_with({name, ": expected finite values that differ for each output, got a variance of ",
                            variance[i], " for output ", i});
+        }
       }
       this->use_scale(true);
       for (std::int64_t i = 0; i < g.size(); ++i) {

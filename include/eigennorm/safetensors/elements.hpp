@@ -43,10 +43,10 @@ constexpr std::string_view type_name() {
 template <typename T>
 using Stored = std::conditional_t<std::is_same_v<T, long double>, double, T>;
 
-template <std::size_t bytes>
+template <std::size_t Size>
 using Bits = std::conditional_t<
-    bytes == 1, std::uint8_t,
-    std::conditional_t<bytes == 2, std::uint16_t, std::conditional_t<bytes == 4, std::uint32_t, std::uint64_t>>>;
+    Size == 1, std::uint8_t,
+    std::conditional_t<Size == 2, std::uint16_t, std::conditional_t<Size == 4, std::uint32_t, std::uint64_t>>>;
 
 template <typename T>
 T element_at(const unsigned char* bytes) {
@@ -82,7 +82,7 @@ bool convert(From from, To& to) {
     to = static_cast<To>(from);
     return kernels::is_finite(to) || !kernels::is_finite(from);
   } else {
-    to = static_cast<To>(from);
+    to = static_cast<To>(from);  // NOLINT(bugprone-signed-char-misuse): they are numbers
     return static_cast<From>(to) == from && (to < To(0)) == (from < From(0));
   }
 }

@@ -69,13 +69,13 @@ class SafeTensors {
   /// What a file holds. Fails where it cannot be read, or is not right in every part.
   static SafeTensors read(const std::string& path) {
     const core::FileBytes bytes(path, "SafeTensors::read: " + path);
-    return SafeTensors(bytes.data, bytes.size, path, bytes.owner);
+    return {bytes.data, bytes.size, path, bytes.owner};
   }
 
   /// The same of a file that is in memory, and stays there as long as this or a copy of it is used. `name` is for
   /// errors.
   static SafeTensors from_memory(const void* bytes, std::size_t size, std::string name = "file in memory") {
-    return SafeTensors(static_cast<const unsigned char*>(bytes), size, std::move(name), nullptr);
+    return {static_cast<const unsigned char*>(bytes), size, std::move(name), nullptr};
   }
 
   /// What errors call the file: its path.
@@ -243,13 +243,13 @@ class SafeTensors {
   std::string header(const std::vector<const StoredTensor*>& order) const {
     std::string json;
     for (const auto& [key, value] : metadata_) {
-      json += (json.empty() ? "\"__metadata__\":{" : ",") + core::json_string(key) + ":" + core::json_string(value);
+      json += (json.empty() ? R"("__metadata__":{)" : ",") + core::json_string(key) + ":" + core::json_string(value);
     }
     if (!json.empty()) json += "}";
     std::int64_t begin = 0;
     for (const StoredTensor* tensor : order) {
-      json += (json.empty() ? "" : ",") + core::json_string(tensor->name) + ":{\"dtype\":\"" +
-              std::string(tensor->type) + "\",\"shape\":[";
+      json += (json.empty() ? "" : ",") + core::json_string(tensor->name) + R"(:{"dtype":")" +
+              std::string(tensor->type) + R"(","shape":[)";
       for (std::size_t i = 0; i < tensor->shape.size(); ++i)
         json += (i == 0 ? "" : ",") + std::to_string(tensor->shape[i]);
       const std::int64_t end = begin + tensor->size;

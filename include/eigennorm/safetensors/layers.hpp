@@ -72,8 +72,8 @@ LayerState<Scalar> read_state(const Normalization<Scalar>& layer, LayerReader& r
 /// Adds what is to be written to a copy of a file, which shares all bytes with it.
 class LayerWriter {
  public:
-  LayerWriter(const SafeTensors& file, std::string_view prefix, const Names& names, const char* layer)
-      : result(file), prefix_(prefix), names_(names), layer_(layer) {}
+  LayerWriter(SafeTensors file, std::string_view prefix, const Names& names, const char* layer)
+      : result(std::move(file)), prefix_(prefix), names_(names), layer_(layer) {}
 
   template <typename T>
   void add(std::string_view state, const View<const T>& values, std::vector<std::int64_t> shape) {
