@@ -1,20 +1,40 @@
 // Saving and loading: everything that training changes goes to a file and back, and training goes on as if
 // nothing had happened, to the bit.
 //
-// for_each_state names each piece of state and gives it as a flat map. Settings (axes, eps, averaging) are
-// code: the program that loads makes its layer as the one that saved did.
+// eigennorm/safetensors.hpp writes the file that PyTorch and others read, and reads theirs; it needs nlohmann_json.
+// Where that is not, for_each_state, which names each piece of state and gives it as a flat map, makes a file of one's
+// own. Settings (axes, eps, averaging) are code: the program that loads makes its layer as the one that saved did.
 
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <eigennorm/eigennorm.hpp>
+#if __has_include(<nlohmann/json.hpp>)
+#include <eigennorm/safetensors.hpp>
+#endif
 #include <fstream>
 #include <random>
 #include <string>
 #include <string_view>
 
 using namespace eigennorm;
+
+#if __has_include(<nlohmann/json.hpp>)
+
+/// batch_norm.weight, batch_norm.bias and so on: the names of a state_dict.
+void save(const Normalization<float>& layer, const std::string& path) {
+  SafeTensors file;
+  eigennorm::save(layer, file, "batch_norm.");
+  file.write(path);
+}
+
+/// Reads what `save` wrote into a layer made alike.
+void load(Normalization<float>& layer, const std::string& path) {
+  eigennorm::load(layer, SafeTensors::read(path), "batch_norm.");
+}
+
+#else
 
 /// Writes, for each piece of state, its name, how many values it has, and their bytes.
 void save(const Normalization<float>& layer, const std::string& path) {
@@ -50,6 +70,8 @@ void load(Normalization<float>& layer, const std::string& path) {
     std::exit(1);
   }
 }
+
+#endif
 
 /// The layer of this program: made here for training and for loading alike.
 BatchNorm<float> make_layer() {

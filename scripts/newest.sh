@@ -33,7 +33,7 @@ late=(-o Acquire::Check-Valid-Until=false)
 in_sid apt-get "${late[@]}" update
 in_sid apt-get "${late[@]}" dist-upgrade --yes
 in_sid apt-get "${late[@]}" install --yes --no-install-recommends \
-  g++ clang libclang-rt-dev cmake make libeigen3-dev catch2 libcli11-dev python3 binutils pkg-config
+  g++ clang libclang-rt-dev cmake make libeigen3-dev catch2 libcli11-dev nlohmann-json3-dev python3 binutils pkg-config
 
 # Those of the sources that are the project's, as they are now.
 rm -rf "$sid/eigennorm"

@@ -58,6 +58,7 @@ need_build_tools() {
   need make has_command make gmake
   need libeigen3-dev has_header eigen3/Eigen/Core Eigen/Core
   need libcli11-dev has_header CLI/CLI.hpp
+  need nlohmann-json3-dev has_header nlohmann/json.hpp
 }
 
 install_missing() {

@@ -150,6 +150,13 @@ awk '/calls accepted/ { calls = $1 + $4 } END { if (calls < 1e7) { print "only "
   "$build/clang/fuzz_api.txt"
 pass
 
+stage "a million files from strangers"
+mkdir -p "$build/clang/found_safetensors"
+cmake --build "$build/clang" --target fuzz_safetensors
+"$build/clang/tests/fuzz/fuzz_safetensors" -seed=1 -runs=1000000 -max_len=1000 -timeout=10 -dict=tests/fuzz/safetensors.dict \
+  -artifact_prefix="$build/clang/" "$build/clang/found_safetensors" tests/fuzz/corpus_safetensors
+pass
+
 stage "tensors of 2^31 values"
 cmake --build "$build/test" --target big
 "$build/test/tests/big"

@@ -6,6 +6,8 @@
 #include <ctime>
 #include <eigennorm/eigennorm.hpp>
 #include <optional>
+#include <stdexcept>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -27,6 +29,15 @@ inline const char* name(Method method) {
       break;
   }
   return "none";
+}
+
+/// A tensor of a file, of the size of one that is there.
+template <typename Plain, typename File>
+Plain stored(const Plain& alike, const File& file, const std::string& name) {
+  Plain read = file.template get<Plain>(name);
+  if (read.rows() != alike.rows() || read.cols() != alike.cols())
+    throw std::runtime_error(file.name() + ": " + name + " is of another size");
+  return read;
 }
 
 /// Adds up the time of what it is given to call: processor time of this thread, so that neither the runs
@@ -136,6 +147,31 @@ class HiddenLayer {
       });
       (*norm)->zero_grad();
     }
+  }
+
+  /// Everything that training changed, by the names of a state_dict. (`File`: eigennorm::SafeTensors, which is not
+  /// there everywhere.)
+  template <typename File>
+  void write_to(File& file, const std::string& prefix) const {
+    if (on_sums_) save(*on_sums_, file, prefix + "norm.");
+    if (on_weight_) {
+      save(*on_weight_, weight_, file, prefix + "linear.");
+    } else {
+      file.add(prefix + "linear.weight", weight_);
+    }
+    if (!on_sums_) file.add(prefix + "linear.bias", bias_);
+  }
+
+  /// Takes over what `write_to` wrote of a layer made alike.
+  template <typename File>
+  void read_from(const File& file, const std::string& prefix) {
+    if (on_sums_) load(*on_sums_, file, prefix + "norm.");
+    if (on_weight_) {
+      load(*on_weight_, weight_, file, prefix + "linear.");
+    } else {
+      weight_ = stored(weight_, file, prefix + "linear.weight");
+    }
+    if (!on_sums_) bias_ = stored(bias_, file, prefix + "linear.bias");
   }
 
   /// The normalization with running statistics, or nullptr.

@@ -19,6 +19,7 @@
 #include "plot.hpp"
 #include "progress.hpp"
 #include "report.hpp"
+#include "stored.hpp"
 #include "training.hpp"
 
 namespace {
@@ -32,6 +33,7 @@ struct Options {
   std::string data = default_data();
   std::string mnist;
   std::string out = ".";
+  std::string save, load;
   std::vector<float> grid{0.1F, 0.3F, 1.0F, 3.0F, 10.0F};
   float rate = 1;
   int seeds = 5;
@@ -107,6 +109,9 @@ std::string grid_text(const Options& options) {
 bool run(const Options& options) {
   const auto start = std::chrono::steady_clock::now();
   const Data data = options.mnist.empty() ? read_digits(options.data) : read_mnist(options.mnist);
+  if (!options.save.empty()) save_nets(options.save, data, options.rate, options.settings, std::cout);
+  if (!options.load.empty()) load_nets(options.load, data, std::cout);
+  if (!options.save.empty() || !options.load.empty()) return true;
   const std::filesystem::path folder = options.out;
   std::filesystem::create_directories(folder);
   const Settings& settings = options.settings;
@@ -160,6 +165,8 @@ int main(int argc, char** argv) {
   app.add_option("--out", options.out, "folder for the picture, the CSV file and the gnuplot script; default: here");
   app.add_option("--data", options.data, "folder of the 1,797 digits; default: " + options.data);
   app.add_option("--mnist", options.mnist, "folder of the MNIST files (not compressed), to train on those instead");
+  app.add_option("--save", options.save, "train one net of each method, at --rate, and write them to this file");
+  app.add_option("--load", options.load, "read nets from such a file and test them, without training");
   auto* steps = app.add_option("--steps", options.settings.steps, "training steps of a run; default: 1200")
                     ->check(CLI::PositiveNumber);
   auto* seeds = app.add_option("--seeds", options.seeds, "runs to take median and range of; default: 5")

@@ -9,6 +9,7 @@
 #include <eigennorm/eigennorm.hpp>
 #include <limits>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "data.hpp"
@@ -95,6 +96,22 @@ class Network {
       any = true;
     }
     return any;
+  }
+
+  /// All parameters and running statistics into a file, and from one: `File` as in HiddenLayer.
+  template <typename File>
+  void write_to(File& file, const std::string& prefix) const {
+    for (std::size_t i = 0; i < hidden_.size(); ++i)
+      hidden_[i].write_to(file, prefix + "hidden." + std::to_string(i) + ".");
+    file.add(prefix + "output.weight", weight_);
+    file.add(prefix + "output.bias", bias_);
+  }
+  template <typename File>
+  void read_from(const File& file, const std::string& prefix) {
+    for (std::size_t i = 0; i < hidden_.size(); ++i)
+      hidden_[i].read_from(file, prefix + "hidden." + std::to_string(i) + ".");
+    weight_ = stored(weight_, file, prefix + "output.weight");
+    bias_ = stored(bias_, file, prefix + "output.bias");
   }
 
   /// Time spent in the library by `train`.

@@ -70,6 +70,7 @@ class MovedFrom {
 
 template <typename Storage, typename Scalar>
 struct ForwardCall;
+struct LayerFacts;
 
 /// What the verbs do once the door is behind them: `Storage` is the type of x's elements. Defined in core/calls.hpp
 /// for the five pairs of types that there are; a unit that uses the compiled library sees these declarations only.
@@ -363,6 +364,7 @@ class Normalization {
  private:
   template <typename Storage, typename Any>
   friend struct core::Calls;
+  friend struct core::LayerFacts;
   template <typename X>
   using CallsOf = core::Calls<core::Element<X>, Scalar>;
 

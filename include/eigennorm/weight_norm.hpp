@@ -1,7 +1,13 @@
 #pragma once
 
+#include <cmath>
+#include <cstdint>
 #include <type_traits>
 
+#include "eigennorm/core/overlap.hpp"
+#include "eigennorm/core/vector_view.hpp"
+#include "eigennorm/kernels/finite.hpp"
+#include "eigennorm/kernels/wide.hpp"
 #include "eigennorm/normalization.hpp"
 
 /// \file
@@ -33,6 +39,13 @@ namespace eigennorm {
 ///   layer.scale_from(v);                          // w == v at the start
 ///   const Eigen::MatrixXf w = layer.forward(v);
 ///   const Eigen::MatrixXf dv = layer.backward(v, w);
+///
+///   eigennorm::WeightNorm<float> other(10);       // or g and a bias from a first batch
+///   const Eigen::MatrixXf x = Eigen::MatrixXf::Random(32, 64), t = x * other.forward(v).transpose();
+///   Eigen::RowVectorXf bias(10);
+///   other.initialize(t, bias);
+///   const Eigen::MatrixXf y = (x * other.forward(v).transpose()).rowwise() + bias;   // mean 0, variance 1
+///   return y.colwise().mean().norm() < 1e-4F ? 0 : 1;
 /// }
 /// \endcode
 template <typename Scalar>
@@ -68,6 +81,51 @@ class WeightNorm : public Normalization<Scalar> {
     for (std::int64_t i = 0; i < moments.groups(); ++i) {
       const Scalar rstd = moments.rstd()[i];
       this->scale.value[i] = rstd == 0 ? Scalar(0) : 1 / rstd;
+    }
+  }
+
+  /// The start of Salimans & Kingma 2016, section 3, from a first batch: with mu and sigma the mean and the standard
+  /// deviation (divided by their number, no eps) of a unit's pre-activations t over the batch and all positions,
+  ///
+  ///     g = 1 / sigma,  bias = -mu / sigma
+  ///
+  /// so that the unit's g t + bias have mean 0 and variance 1. t is what the linear layer or convolution makes of the
+  /// batch by weights of length 1, w = v / |v|, and without a bias: a WeightNorm's whose scale is 1. Its outputs are on
+  /// axis 1 unless `channels_on` says otherwise. bias: a vector of yours, one value an output.
+  ///
+  ///     const Eigen::MatrixXf t = x * layer.forward(v).transpose();   // with scale 1, as the layer is made
+  ///     layer.initialize(t, bias);
+  ///
+  /// Fails, unchanged, where t or bias has another number of outputs, and where the t of a unit are all alike or not
+  /// finite.
+  template <typename T, typename B>
+  void initialize(const T& t, B&& bias, const Channels& channels = channels_on(1), const Device& device = {}) {
+    if constexpr (core::check_input<T, Scalar>() && core::check_output<B, B, Scalar>()) {
+      this->check();
+      static constexpr const char* name = "WeightNorm::initialize";
+      using Storage = core::Element<T>;
+      using W = Wide<Scalar>;
+      const auto written = core::output_view(bias);
+      const std::int64_t step = core::vector_step(written, this->features(), name, "a bias");
+      core::check_distinct(written.shape, written.strides, name, "bias");
+      Moments<Scalar> moments;
+      core::Calls<Storage, Scalar>::observe(
+          core::view(t), Geometry{all_but(channels.axes), channels.axes, this->features(), 0, name, "outputs"},
+          Statistic::mean_variance, device, moments);
+      const Vector<W> mean = moments.mean(), variance = moments.variance();
+      Vector<W> g(mean.size());
+      for (std::int64_t i = 0; i < g.size(); ++i) {
+        g[i] = W(1) / std::sqrt(variance[i]);
+        if (moments.count() == 0 || !kernels::is_finite(static_cast<Scalar>(g[i])) || !kernels::is_finite(mean[i])) {
+          core::fail_with({name, ": expected finite values that differ for each output, got a variance of ",
+                           variance[i], " for output ", i});
+        }
+      }
+      this->use_scale(true);
+      for (std::int64_t i = 0; i < g.size(); ++i) {
+        this->scale.value[i] = static_cast<Scalar>(g[i]);
+        written.data[i * step] = core::narrowed<core::Element<B>>(-mean[i] * g[i]);
+      }
     }
   }
 };

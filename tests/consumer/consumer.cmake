@@ -1,6 +1,10 @@
-# What the consumers share: a program under strict warnings, and a look at what came along. LIBRARY: what it links.
+# What the consumers share: a program under strict warnings, and a look at what came along. LIBRARY: what it links; SOURCE:
+# the program, if it is another one.
 
-add_executable(consumer ../main.cpp)
+if(NOT SOURCE)
+  set(SOURCE ../main.cpp)
+endif()
+add_executable(consumer ${SOURCE})
 target_link_libraries(consumer PRIVATE ${LIBRARY})
 target_compile_options(consumer PRIVATE -Wall -Wextra -Wconversion -Wshadow -Wpedantic -Werror)
 

@@ -50,6 +50,7 @@
 #define abs(a) ((a) > 0 ? (a) : -(a))
 
 #include <eigennorm/eigennorm.hpp>
+#include <eigennorm/fold.hpp>
 
 namespace {
 
@@ -74,6 +75,11 @@ void use_all(const X& x) {
   eigennorm::WeightNorm<Scalar> weights(6, eigennorm::outputs_on(1));
   weights.scale_from(x);
   use(weights, x);
+}
+
+inline void fold_and_start(const Eigen::MatrixXf& x, Eigen::VectorXf& bias) {
+  eigennorm::WeightNorm<float>(6).initialize(x, bias);
+  eigennorm::fold(eigennorm::BatchNorm<float>(6), x, bias);
 }
 
 }  // namespace
