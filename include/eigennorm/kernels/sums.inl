@@ -44,24 +44,24 @@ EIGENNORM_INLINE T step(T v0, T v1, T v2, T v3) {
 template <typename T, typename Terms>
 EIGENNORM_INLINE T tree(std::int64_t n, const Terms& terms) {
   T this_sum = T::zero(), that_sum = this_sum;
-  std::int64_t i = 0;
-  for (; i + step_size <= n; i += step_size) {
+  // (What is left is known for all rows at once, not only behind this loop.)
+  const std::int64_t whole = n & -step_size, rest = n - whole;
+  for (std::int64_t i = 0; i < whole; i += step_size) {
     const T next = T::add(
         this_sum, step(terms(Whole{}, i), terms(Whole{}, i + 16), terms(Whole{}, i + 32), terms(Whole{}, i + 48)));
     this_sum = that_sum;
     that_sum = next;
   }
-  if (i < n) {
+  if (rest > 0) {
     // Missing values are 0 as terms, whatever their tensors hold; sums of nothing but those change no sum.
-    const std::int64_t rest = n - i;
     const auto end = [&](std::int64_t k) __attribute__((EIGENNORM_TAIL)) {
       const std::int64_t count = (std::min)(rest - k, std::int64_t{16});
-      return T::keep_few(terms(Few{count}, i + k), count);
+      return T::keep_few(terms(Few{count}, whole + k), count);
     };
     const auto some = [&](std::int64_t k) __attribute__((always_inline)) {
       // Masks cost nothing; where there are none, whole vectors are better off without.
       if constexpr (EIGENNORM_BYTES == 16) {
-        if (rest - k >= 16) return terms(Whole{}, i + k);
+        if (rest - k >= 16) return terms(Whole{}, whole + k);
       }
       return end(k);
     };
