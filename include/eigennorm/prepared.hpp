@@ -45,7 +45,7 @@ class Prepared {
   Prepared() { partition_.size = 0; }
 
   /// y = evaluate(x), where `x` and `y` point to the first elements of tensors laid out as those it was prepared for.
-  /// They may be one; otherwise they share no element.
+  /// They may be one, if those were laid out alike; otherwise they share no element.
   void operator()(const Storage* x, Storage* y) const noexcept { core::Calls<Storage, Scalar>::evaluate(*this, x, y); }
 
  private:

@@ -90,6 +90,8 @@ struct Estimate {
 
 namespace core {
 
+#include "eigennorm/kernels/strict_begin.inl"
+
 /// Finds out whether any of many numbers is NaN or infinite: without a branch, so that it takes next to no time, and
 /// by their bits, so that no compiler's flag can take it for granted. (A long double's do not fill an integer: it is
 /// compared.)
@@ -174,6 +176,8 @@ bool are_finite(const W* numbers, std::int64_t n) {
       n, [&](std::int64_t i) __attribute__((always_inline)) { sieve.add(static_cast<T>(numbers[i])); });
   return !sieve.found();
 }
+
+#include "eigennorm/kernels/strict_end.inl"
 
 /// Fails, in the name of `owner`, unless all numbers are finite, and of `sizes` none is below 0.
 template <typename T>

@@ -212,7 +212,7 @@ void check_ranges() {
         INFO(name << ", " << n << " values, groups " << which);
         const Numbers before = [&] {
           Numbers some{};
-          some[3] = std::numeric_limits<Scalar>::quiet_NaN(), some[7] = 2;
+          some[3] = std::numeric_limits<Scalar>::quiet_NaN(), some[7] = 2, some[9] = -2;
           return some;
         }();
         Numbers expected = before, by_rows = before, by_lanes = before;

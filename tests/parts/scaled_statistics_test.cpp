@@ -45,6 +45,7 @@ const Layout layouts[] = {
     {"five columns", 5, 60, true, 1},
     {"every second value", 9, 50, false, 2},
     {"columns, every second value", 20, 30, true, 2},
+    {"every second value of more than a block", 4, 1100, false, 2},
 };
 
 template <typename Scalar>
@@ -175,6 +176,49 @@ void check_constants() {
 TEST_CASE("Groups of one value need no scaled values") {
   SECTION("float") { check_constants<float>(); }
   SECTION("double") { check_constants<double>(); }
+}
+
+/// Groups whose first block is of one value, and whose others are of values that are nothing beside it.
+template <typename Scalar>
+void check_constant_blocks(Scalar first, Scalar rest) {
+  const InstructionSet before = instruction_set();
+  for (const Layout& layout : layouts) {
+    if (layout.n <= kernels::block_size) continue;
+    std::vector<Scalar> x(static_cast<std::size_t>(layout.size()));
+    for (std::int64_t group = 0; group < layout.groups; ++group) {
+      for (std::int64_t i = 0; i < layout.n; ++i)
+        x[static_cast<std::size_t>(layout.at(group, i))] =
+            i < kernels::block_size ? first : rest * static_cast<Scalar>(i % 7 + 1);
+    }
+    const auto n = static_cast<long double>(layout.n), share = kernels::block_size / n;
+    const long double mean = first * share, variance = mean * first * (1 - share);
+    std::vector<Found<Scalar>> of_sets;
+    for (const InstructionSet set :
+         {InstructionSet::reference, InstructionSet::baseline, InstructionSet::avx2, InstructionSet::avx512}) {
+      limit_instruction_set(set);
+      of_sets.push_back(statistics(layout, x, Statistic::mean_variance, 1e-5));
+    }
+    limit_instruction_set(before);
+    for (const Found<Scalar>& found : of_sets) {
+      for (std::size_t i = 0; i < found.high.size(); ++i) {
+        INFO(layout.name << ", " << first << ", then " << rest << ", group " << i);
+        REQUIRE(std::abs(found.high[i] / mean - 1) < 1e-6L);
+        REQUIRE(std::abs(found.rstd[i] * std::sqrt(variance + 1e-5L) - 1) < 1e-6L);
+        REQUIRE(same_bits(found.high[i], of_sets[0].high[i]));
+        REQUIRE(same_bits(found.low[i], of_sets[0].low[i]));
+        REQUIRE(same_bits(found.rstd[i], of_sets[0].rstd[i]));
+        REQUIRE(same_bits(found.variance[i], of_sets[0].variance[i]));
+      }
+    }
+  }
+}
+
+TEST_CASE("A constant block counts for the largest magnitude of its group") {
+  for (const double sign : {1.0, -1.0}) {
+    for (const float rest : {0.0F, 1.0F}) check_constant_blocks(static_cast<float>(sign) * 1e30F, rest);
+    for (const float rest : {0.0F, 1e-38F}) check_constant_blocks(static_cast<float>(sign) * 1e-17F, rest);
+    for (const double rest : {0.0, 1.0}) check_constant_blocks(sign * 1e200, rest);
+  }
 }
 
 TEST_CASE("One value that is another, and one that is none, are found wherever they are") {

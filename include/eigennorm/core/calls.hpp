@@ -104,6 +104,8 @@ const Scalar* data_or_null(const std::vector<Scalar>& values) {
 template <typename Storage, typename Scalar>
 Prepared<Storage, Scalar> Calls<Storage, Scalar>::prepare(const Layer& layer, const In& x, const Out& y) {
   Prepared<Storage, Scalar> prepared;
+  // Chosen now: the first choice of a program takes a lock.
+  const auto& kernels = kernels::block_kernels<Storage, Scalar>();
   prepared.partition_ = check_evaluation(layer, x, &y);
   prepared.statistic_ = layer.statistic_;
   prepared.eps_ = layer.eps;
@@ -113,9 +115,8 @@ Prepared<Storage, Scalar> Calls<Storage, Scalar>::prepare(const Layer& layer, co
   prepared.running_ = true;
   prepared.mean_ = copy_of(layer.running->mean);
   prepared.rstd_ = copy_of(layer.running->variance);
-  kernels::block_kernels<Storage, Scalar>().reciprocal_roots(
-      prepared.rstd_.data(), static_cast<std::int64_t>(prepared.rstd_.size()), static_cast<Wide<Scalar>>(layer.eps),
-      prepared.rstd_.data());
+  kernels.reciprocal_roots(prepared.rstd_.data(), static_cast<std::int64_t>(prepared.rstd_.size()),
+                           static_cast<Wide<Scalar>>(layer.eps), prepared.rstd_.data());
   return prepared;
 }
 

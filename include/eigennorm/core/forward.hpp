@@ -100,8 +100,8 @@ template <typename Storage, typename Scalar>
 
 /// Those groups of a tile that are out of range. (Not inlined: it is rare, and takes room on the stack.)
 template <typename Storage, typename Scalar>
-[[gnu::noinline]] void find_scaled(const ForwardCall<Storage, Scalar>& call, const Tile& tile, kernels::Range lanes,
-                                   unsigned out, Statistics<Scalar>& to) {
+[[gnu::noinline]] void find_out_of_range(const ForwardCall<Storage, Scalar>& call, const Tile& tile,
+                                         kernels::Range lanes, unsigned out, Statistics<Scalar>& to) {
   ScaledStatistics<Storage, Scalar>(*call.kernels, call.x, *call.partition, call.statistic, call.eps)
       .find(tile, lanes, out, to);
 }
@@ -120,7 +120,7 @@ void finish_tile(const ForwardCall<Storage, Scalar>& call, const Tile& tile, Sum
   for (std::int64_t g = 0; g < tile.lanes; g += most_rows) {
     const std::int64_t count = (std::min)(tile.lanes - g, most_rows);
     const unsigned out = call.kernels->finish({g, count}, rule, of, to);
-    if (out != 0) find_scaled(call, tile, {g, count}, out, to);
+    if (out != 0) find_out_of_range(call, tile, {g, count}, out, to);
   }
   call.moments.put(tile, to);
 }

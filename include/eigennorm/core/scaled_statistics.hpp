@@ -45,9 +45,11 @@ class ScaledStatistics {
   /// unscaled values are: right for a group of zeros. One that holds NaN or infinity has none: all are NaN.
   void find(const Tile& tile, Range lanes, unsigned out, Statistics<Scalar>& to) {
     Scalar largest[most_rows];
-    const Storage* x = x_ + tile.base.tensor[0] + values_.offset(0, 0) + lanes.first * tile.lane.stride[0];
-    for (std::int64_t k = 0; k < lanes.count; ++k)
-      largest[k] = first_[k] = static_cast<Scalar>(x[k * tile.lane.stride[0]]);
+    const Storage* x = x_ + tile.base.tensor[0] + lanes.first * tile.lane.stride[0];
+    for (std::int64_t k = 0; k < lanes.count; ++k) {
+      first_[k] = static_cast<Scalar>(x[k * tile.lane.stride[0]]);
+      largest[k] = (std::abs)(first_[k]);
+    }
     const unsigned varied = are_lanes(groups_, tile, 0, 1) ? look_at_lanes(tile, lanes, out, largest)
                                                            : look_at_rows(tile, lanes, out, largest);
     unsigned scaled = 0;
@@ -55,7 +57,7 @@ class ScaledStatistics {
       exponents_[k] = 0;
       if ((out >> k & 1U) == 0 || largest[k] == 0) continue;
       const std::int64_t i = lanes.first + k;
-      if (!((std::abs)(largest[k]) <= (std::numeric_limits<Scalar>::max)())) {
+      if (!(largest[k] <= (std::numeric_limits<Scalar>::max)())) {
         to.high[i] = to.low[i] = to.rstd[i] = std::numeric_limits<Scalar>::quiet_NaN();
         to.variance[i] = std::numeric_limits<W>::quiet_NaN();
       } else if ((varied >> k & 1U) == 0 && is_centred(statistic_)) {
@@ -94,6 +96,7 @@ class ScaledStatistics {
     const std::int64_t start = (std::min)(lanes.first, tile.lanes - most_rows), before = lanes.first - start;
     Scalar first[most_rows] = {}, all[most_rows] = {};
     std::copy(first_, first_ + lanes.count, first + before);
+    std::copy(largest, largest + lanes.count, all + before);
     std::int64_t offsets[block_size];
     unsigned varied = 0;
     for (std::int64_t block = 0; block < blocks_in(values_.size); ++block) {
@@ -191,8 +194,8 @@ class ScaledStatistics {
     }
   }
 
-  /// Those of numbers in Scalar. (Of 16-bit data, which have their own kernels only, the reference: half is never out
-  /// of range, and bfloat16 hardly ever.)
+  /// Those of numbers in Scalar. (Of 16-bit data, which have kernels of their own only, the reference: half is never
+  /// scaled, and bfloat16 hardly ever.)
   const BlockKernels<Scalar, Scalar>& scalar_kernels() const {
     if constexpr (plain) {
       return kernels_;

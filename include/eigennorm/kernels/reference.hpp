@@ -221,6 +221,7 @@ struct Functions {
       const bool both_nan = other != other && first != first;
       varies = varies || !(both_nan || (other == first && std::signbit(other) == std::signbit(first)));
     }
+    if (varies) largest = (std::abs)(largest);
     for (std::int64_t i = 0; varies && i < n; ++i) {
       const Scalar magnitude = (std::abs)(value(i));
       if (largest == largest && !(magnitude <= largest)) largest = magnitude;

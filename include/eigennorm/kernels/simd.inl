@@ -145,7 +145,11 @@ struct Simd<T, EIGENNORM_BYTES> {
   EIGENNORM_INLINE M magnitude(V a) {
     return {reinterpret_cast<Masks>(a.value) & ((std::numeric_limits<Mask>::max)() - Masks{})};
   }
-  EIGENNORM_INLINE M larger(M a, M b) { return {a.value > b.value ? a.value : b.value}; }
+  /// (Without ?:, which clang 9 does not have for vectors.)
+  EIGENNORM_INLINE M larger(M a, M b) {
+    const Masks first = a.value > b.value;
+    return {(a.value & first) | (b.value & ~first)};
+  }
   /// Adds the bits in which a and b differ.
   EIGENNORM_INLINE M differing(M so_far, V a, V b) {
     return {so_far.value | (reinterpret_cast<Masks>(a.value) ^ reinterpret_cast<Masks>(b.value))};

@@ -188,7 +188,7 @@ EIGENNORM_INLINE T residue(std::int64_t n, std::int64_t j, const Terms& terms) {
 
 /// The trees of lanes of few rows that follow each other, sixteen lanes at a time: `terms(lane)` gives the function of
 /// rows that makes their terms, `put(lane, T)` takes the sums. Residues come in the order in which they are folded
-/// (0, 8, 4, 12, ...), so that no more than five sums wait for their partners.
+/// (0, 8, 4, 12, ...), so that no more than four sums wait for their partners.
 template <typename T, typename Terms, typename Put>
 EIGENNORM_INLINE void near_lane_trees(Extent size, const Terms& terms, const Put& put) {
   static constexpr unsigned char order[tree_lanes] = {0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15};
@@ -196,7 +196,7 @@ EIGENNORM_INLINE void near_lane_trees(Extent size, const Terms& terms, const Put
     // The last vector may overlap the one before it: each lane is for itself.
     const std::int64_t lane = (std::min)(first, size.columns - 16);
     const auto of_rows = terms(lane);
-    T waiting[5];
+    T waiting[4];
     T* top = waiting;
     for (unsigned k = 0; k < tree_lanes; ++k) {
       T sum = residue<T>(size.rows, order[k], of_rows);
