@@ -109,6 +109,13 @@ const char* types_for() {
   return is_real<T> ? "F64, F32, F16 or BF16" : std::is_same_v<T, bool> ? "BOOL" : "integers";
 }
 
+/// For errors: a value that is none of the type which the format has for T.
+template <typename T>
+std::string beyond(std::int64_t index) {
+  return "expected values in the range of " + std::string(type_name<T>()) + ", got one beyond it at index " +
+         std::to_string(index);
+}
+
 /// Calls `put(value)` with each value as a T, in order. What was wrong, or an empty text: another kind of type, or a
 /// value beyond T.
 template <typename T, typename Put>
@@ -120,8 +127,7 @@ std::string decode(const StoredTensor& from, Put&& put) {
     for (std::int64_t i = 0; i < count; ++i) {
       T value{};
       if (!convert(element_at<Source>(from.bytes + i * static_cast<std::int64_t>(sizeof(Source))), value)) {
-        problem = "expected values in the range of " + std::string(type_name<T>()) + ", got one beyond it at index " +
-                  std::to_string(i);
+        problem = beyond<T>(i);
         return;
       }
       put(value);
@@ -155,14 +161,18 @@ class Elements {
   std::int64_t offset_ = 0;
 };
 
+/// Appends the elements of a view. What was wrong, or an empty text: a long double beyond double, say.
 template <typename T>
-std::vector<unsigned char> encode(const View<const T>& view) {
+std::string encode(const View<const T>& view, std::vector<unsigned char>& bytes) {
   const std::int64_t count = view.shape.size();
-  std::vector<unsigned char> bytes;
-  bytes.reserve(static_cast<std::size_t>(count) * sizeof(Stored<T>));
+  bytes.reserve(bytes.size() + static_cast<std::size_t>(count) * sizeof(Stored<T>));
   Elements<const T> elements(view);
-  for (std::int64_t i = 0; i < count; ++i) append_element(static_cast<Stored<T>>(elements.next()), bytes);
-  return bytes;
+  for (std::int64_t i = 0; i < count; ++i) {
+    Stored<T> value{};
+    if (!convert(elements.next(), value)) return beyond<T>(i);
+    append_element(value, bytes);
+  }
+  return {};
 }
 
 inline std::vector<std::int64_t> list_of(const Shape& shape) {
@@ -175,7 +185,16 @@ inline std::vector<std::int64_t> essential(std::vector<std::int64_t> shape) {
   return shape;
 }
 
-/// Makes Eigen objects of a stored shape. `fits` is false where X has another rank, or fixed sizes that are others.
+/// Whether numbers of type Index can count the elements of a shape, and its extents, of which one may be 0.
+template <typename Index>
+bool can_count(const std::vector<std::int64_t>& shape) {
+  std::int64_t left = (std::numeric_limits<Index>::max)();
+  for (const std::int64_t extent : shape) left /= (std::max)(extent, std::int64_t{1});
+  return left > 0;
+}
+
+/// Makes Eigen objects of a stored shape. `fits` is false where X has another rank, fixed sizes that are others, or
+/// indices that are too short.
 template <typename X>
 class Maker {
  public:
@@ -184,7 +203,7 @@ class Maker {
       make_dense(shape);
     } else {
       constexpr std::size_t rank = X::NumDimensions;
-      if (shape.size() != rank) return;
+      if (shape.size() != rank || !can_count<typename X::Index>(shape)) return;
       using Extents = typename X::Dimensions;
       if constexpr (std::is_constructible_v<X, Extents>) {
         Extents extents;
@@ -215,7 +234,7 @@ class Maker {
     } else {
       return;
     }
-    fits = (fixed_rows == Eigen::Dynamic || fixed_rows == rows) &&
+    fits = can_count<Eigen::Index>(shape) && (fixed_rows == Eigen::Dynamic || fixed_rows == rows) &&
            (fixed_columns == Eigen::Dynamic || fixed_columns == columns);
     if (fits) result.resize(rows, columns);
   }
