@@ -172,6 +172,7 @@ TEST_CASE("get gives Eigen objects of the stored shape") {
   file.add("one", "F32", {}, {0, 0, 128, 63});
   CHECK(file.get<Eigen::Tensor<float, 0>>("one")() == 1);
   CHECK(file.get<double>("one") == 1);
+  CHECK(file.get<Eigen::half>("one") == Eigen::half(1));
   CHECK(file.get<Eigen::MatrixXd>("w") == test::random_matrix(3, 4, 1).cast<double>());
   CHECK(file.get<Eigen::Matrix<float, 3, 4>>("w") == test::random_matrix(3, 4, 1));
   CHECK(file.get<Eigen::RowVectorXf>("half") == Eigen::RowVector3f(1, 2, 3));

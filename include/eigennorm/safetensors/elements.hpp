@@ -26,10 +26,19 @@ constexpr bool is_sixteen_bits = std::is_same_v<T, Eigen::half> || std::is_same_
 template <typename T>
 constexpr bool is_real = std::is_floating_point_v<T> || is_sixteen_bits<T>;
 
+template <typename T>
+constexpr bool is_number = std::is_arithmetic_v<T> || is_sixteen_bits<T>;
+
+/// Whether X is an Eigen object of numbers.
+template <typename X, typename = void>
+constexpr bool holds_numbers = false;
+template <typename X>
+constexpr bool holds_numbers<X, std::void_t<typename X::Scalar>> = is_number<typename X::Scalar>;
+
 /// What the format calls T; a long double, for which it has no type, is written as a double.
 template <typename T>
 constexpr std::string_view type_name() {
-  static_assert(std::is_arithmetic_v<T> || is_sixteen_bits<T>,
+  static_assert(is_number<T>,
                 "A safetensors file holds numbers: integers, bool, float, double, Eigen::half and Eigen::bfloat16.");
   if constexpr (std::is_same_v<T, bool>) return "BOOL";
   if constexpr (std::is_same_v<T, Eigen::half>) return "F16";

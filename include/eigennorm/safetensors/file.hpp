@@ -102,13 +102,15 @@ class SafeTensors {
   /// value that the object's type cannot hold.
   template <typename X>
   X get(std::string_view name) const {
+    static_assert(core::is_number<X> || core::holds_numbers<X>,
+                  "A safetensors file holds numbers: integers, bool, float, double, Eigen::half and Eigen::bfloat16.");
     const StoredTensor& tensor = at(name);
-    if constexpr (std::is_arithmetic_v<X>) {
+    if constexpr (core::is_number<X>) {
       X value{};
       if (tensor.count() != 1) stop("get", tensor, "expected one value, got shape " + core::shape_text(tensor.shape));
       decode_into<X>(tensor, [&](X each) { value = each; });
       return value;
-    } else {
+    } else if constexpr (core::holds_numbers<X>) {
       core::Maker<X> made(tensor.shape);
       if (!made.fits) {
         stop("get", tensor, "expected a shape that the Eigen object can have, got " + core::shape_text(tensor.shape));
@@ -117,6 +119,8 @@ class SafeTensors {
       core::Elements<T> elements(core::output_view(made.result));
       decode_into<T>(tensor, [&](T each) { elements.next() = each; });
       return std::move(made.result);
+    } else {
+      core::refused();
     }
   }
 
