@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <string>
 #include <string_view>
@@ -170,11 +171,48 @@ class Elements {
   std::int64_t offset_ = 0;
 };
 
+inline bool is_little_endian() {
+  const std::uint16_t one = 1;
+  unsigned char first = 0;
+  std::memcpy(&first, &one, 1);
+  return first == 1;
+}
+
+/// Whether the elements of a view lie in memory as those of a file do, so that they can be copied at once.
+template <typename T>
+bool lies_as_stored(const View<T>& view) {
+  using Value = std::remove_const_t<T>;
+  if (std::is_same_v<Value, bool> || !std::is_same_v<Value, Stored<Value>>) return false;
+  std::int64_t stride = 1;
+  for (int axis = view.shape.rank; axis-- > 0;) {
+    if (view.shape[axis] != 1 && view.strides[static_cast<std::size_t>(axis)] != stride) return false;
+    stride *= view.shape[axis];
+  }
+  return is_little_endian();
+}
+
+/// Fills a view of as many elements. What was wrong, or an empty text.
+template <typename T>
+std::string decode(const StoredTensor& from, const View<T>& to) {
+  if (from.type == type_name<T>() && lies_as_stored(to)) {
+    if (from.size > 0) std::memcpy(to.data, from.bytes, static_cast<std::size_t>(from.size));
+    return {};
+  }
+  Elements<T> elements(to);
+  return decode<T>(from, [&](T value) { elements.next() = value; });
+}
+
 /// Appends the elements of a view. What was wrong, or an empty text: a long double beyond double, say.
 template <typename T>
 std::string encode(const View<const T>& view, std::vector<unsigned char>& bytes) {
   const std::int64_t count = view.shape.size();
-  bytes.reserve(bytes.size() + static_cast<std::size_t>(count) * sizeof(Stored<T>));
+  const std::size_t size = static_cast<std::size_t>(count) * sizeof(Stored<T>);
+  if (size > 0 && lies_as_stored(view)) {
+    const auto* const begin = reinterpret_cast<const unsigned char*>(view.data);
+    bytes.insert(bytes.end(), begin, begin + size);
+    return {};
+  }
+  bytes.reserve(bytes.size() + size);
   Elements<const T> elements(view);
   for (std::int64_t i = 0; i < count; ++i) {
     Stored<T> value{};

@@ -116,8 +116,7 @@ class SafeTensors {
         stop("get", tensor, "expected a shape that the Eigen object can have, got " + core::shape_text(tensor.shape));
       }
       using T = core::Element<X>;
-      core::Elements<T> elements(core::output_view(made.result));
-      decode_into<T>(tensor, [&](T each) { elements.next() = each; });
+      decode_into<T>(tensor, core::output_view(made.result));
       return std::move(made.result);
     } else {
       core::refused();
@@ -256,9 +255,10 @@ class SafeTensors {
     fail(std::string("SafeTensors::") + verb + ": " + name_ + ": " + core::in_quotes(tensor.name) + ": " + problem);
   }
 
-  template <typename T, typename Put>
-  void decode_into(const StoredTensor& tensor, const Put& put) const {
-    const std::string problem = core::decode<T>(tensor, put);
+  /// `to`: a view, or a function that is called with each value.
+  template <typename T, typename To>
+  void decode_into(const StoredTensor& tensor, const To& to) const {
+    const std::string problem = core::decode<T>(tensor, to);
     if (!problem.empty()) stop("get", tensor, problem);
   }
 
