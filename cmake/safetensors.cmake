@@ -8,7 +8,7 @@ set_property(CACHE EIGENNORM_SAFETENSORS PROPERTY STRINGS AUTO ON OFF)
 set(eigennorm_json_is_here OFF)
 if(EIGENNORM_SAFETENSORS AND NOT (CMAKE_CROSSCOMPILING AND EIGENNORM_SAFETENSORS STREQUAL "AUTO"))
   if(NOT TARGET nlohmann_json::nlohmann_json)
-    find_package(nlohmann_json CONFIG QUIET)
+    find_package(nlohmann_json 3.8 CONFIG QUIET)
   endif()
   if(NOT TARGET nlohmann_json::nlohmann_json AND NOT EIGENNORM_SAFETENSORS STREQUAL "AUTO")
     include(cmake/fetch.cmake)
@@ -24,7 +24,10 @@ endif()
 # An installed package has the target in any case, and its config file says where nlohmann_json is missing then.
 add_library(eigennorm_safetensors INTERFACE)
 set_target_properties(eigennorm_safetensors PROPERTIES EXPORT_NAME safetensors)
-target_link_libraries(eigennorm_safetensors INTERFACE eigennorm nlohmann_json::nlohmann_json)
+# A project above may build nlohmann_json as a target of its own, which no export set of this one can name. So what is
+# installed has the name alone, which install(EXPORT) does not look up within the inner expression.
+target_link_libraries(eigennorm_safetensors INTERFACE eigennorm
+  $<BUILD_INTERFACE:nlohmann_json::nlohmann_json> $<INSTALL_INTERFACE:$<1:nlohmann_json::nlohmann_json>>)
 if(eigennorm_json_is_here)
   add_library(eigennorm::safetensors ALIAS eigennorm_safetensors)
 elseif(EIGENNORM_SAFETENSORS)

@@ -69,8 +69,9 @@ class ChannelMap {
   const Normalization<Scalar>& layer_;
 };
 
-/// To which channel an element of a weight belongs. Where the outputs are not on axis 0 and there are groups, axis 0
-/// has the inputs of all groups, and the outputs' axis those of one group.
+/// To which channel an element of a weight belongs. Groups only matter in PyTorch's transposed convolutions, (inputs,
+/// outputs / groups, ...): there axis 0 has the inputs of all groups, and axis 1 the outputs of one. All other layouts
+/// have all outputs on their axis, whatever the groups.
 class WeightChannels {
  public:
   WeightChannels(const Shape& weight, const Outputs& outputs, std::int64_t groups, std::int64_t channels) {
@@ -80,6 +81,10 @@ class WeightChannels {
     if (groups < 1 || channels % groups != 0)
       fail_with({"fold: expected a number of groups that divides ", channels, " channels, got ", groups});
     const bool split = axis_ != 0 && groups > 1;
+    if (split && axis_ != 1) {
+      fail_with({"fold: expected groups only of PyTorch's transposed convolutions, outputs on axis 1, got ", groups,
+                 " with outputs on axis ", axis_});
+    }
     if (weight[axis_] != (split ? channels / groups : channels)) {
       fail_with({"fold: expected a weight of ", split ? channels / groups : channels, " outputs",
                  split ? " a group" : "", " on axis ", axis_, ", got shape ", weight.text()});
@@ -137,8 +142,9 @@ void fold_weight(const ChannelMap<Scalar>& map, const WeightChannels& channels, 
 ///
 /// **Shapes.** W: the outputs on axis 0, as in PyTorch's Linear, (outputs, inputs), and convolutions, (outputs, inputs
 /// / groups, ...), whatever their groups; or on the axis that is named. PyTorch's transposed convolutions, (inputs,
-/// outputs / groups, ...), take `outputs_on(1)` and their groups. b: any vector. Any Eigen object in memory will do, of
-/// Scalar, or of 16 bits where that is float; the results are plain objects of the same types.
+/// outputs / groups, ...), take `outputs_on(1)` and their groups; no other weight needs groups. b: any vector. Any
+/// Eigen object in memory will do, of Scalar, or of 16 bits where that is float; the results are plain objects of the
+/// same types.
 ///
 /// **Errors.** A layer without running statistics, sizes that do not fit, groups that do not divide.
 ///

@@ -4,6 +4,7 @@
 
 #if !__has_include(<nlohmann/json.hpp>)
 #error "eigennorm/safetensors.hpp needs nlohmann_json: install nlohmann-json3-dev (Debian) or nlohmann-json (vcpkg)."
+// g++ goes on after #error, into hundreds of errors of what is missing; but it stops at a file that is not there.
 #include "eigennorm/safetensors.hpp needs nlohmann_json"
 #else
 #include "eigennorm/safetensors/file.hpp"

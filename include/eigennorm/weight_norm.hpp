@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <type_traits>
+#include <vector>
 
 #include "eigennorm/core/overlap.hpp"
 #include "eigennorm/core/vector_view.hpp"
@@ -97,7 +99,7 @@ class WeightNorm : public Normalization<Scalar> {
   ///     layer.initialize(t, bias);
   ///
   /// Fails, unchanged, where t or bias has another number of outputs, and where the t of a unit are all alike or not
-  /// finite.
+  /// finite, or give a bias beyond its type.
   template <typename T, typename B>
   void initialize(const T& t, B&& bias, const Channels& channels = channels_on(1), const Device& device = {}) {
     if constexpr (core::check_input<T, Scalar>() && core::check_output<B, B, Scalar>()) {
@@ -114,17 +116,22 @@ class WeightNorm : public Normalization<Scalar> {
           Statistic::mean_variance, device, moments);
       const Vector<W> mean = moments.mean(), variance = moments.variance();
       Vector<W> g(mean.size());
+      std::vector<core::Element<B>> biases;
       for (std::int64_t i = 0; i < g.size(); ++i) {
         g[i] = W(1) / std::sqrt(variance[i]);
         if (moments.count() == 0 || !kernels::is_finite(static_cast<Scalar>(g[i])) || !kernels::is_finite(mean[i])) {
           core::fail_with({name, ": expected finite values that differ for each output, got a variance of ",
                            variance[i], " for output ", i});
         }
+        biases.push_back(core::narrowed<core::Element<B>>(-mean[i] * g[i]));
+        if (!kernels::is_finite(static_cast<Scalar>(biases.back())))
+          core::fail_with(
+              {name, ": expected a bias in the range of its type, got ", -mean[i] * g[i], " for output ", i});
       }
       this->use_scale(true);
       for (std::int64_t i = 0; i < g.size(); ++i) {
         this->scale.value[i] = static_cast<Scalar>(g[i]);
-        written.data[i * step] = core::narrowed<core::Element<B>>(-mean[i] * g[i]);
+        written.data[i * step] = biases[static_cast<std::size_t>(i)];
       }
     }
   }

@@ -167,6 +167,68 @@ TEST_CASE("WeightNorm: g has its axis, both spellings are read, the bias of the 
   CHECK(columns(3, 1, 2) == v(3, 1, 2));
 }
 
+TEST_CASE("as many values of another shape are another layer's") {
+  SafeTensors file;
+  file.add("a.weight", Eigen::MatrixXf(test::random_matrix(3, 2, 1)));
+  file.add("a.bias", Eigen::MatrixXf(test::random_matrix(2, 3, 2)));
+  LayerNorm<float> plane({2, 3});
+  CHECK_THROWS_WITH(load(plane, file, "a."),
+                    "LayerNorm: file in memory: \"a.weight\": expected shape [2, 3], got [3, 2]");
+  file.remove("a.weight");
+  file.add("a.weight", Eigen::VectorXf(Eigen::VectorXf::LinSpaced(6, 1, 6)));
+  load(plane, file, "a.");
+  CHECK(plane.scale.value[5] == 6);
+  CHECK(plane.shift.value[1] == test::random_matrix(2, 3, 2)(0, 1));
+
+  file.add("b.weight", Eigen::MatrixXf(test::random_matrix(8, 8, 3)));
+  RMSNorm<float> rows(64);
+  CHECK_THROWS_WITH(load(rows, file, "b."), ContainsSubstring("\"b.weight\": expected shape [64], got [8, 8]"));
+  BatchNorm<float> layer(4);
+  for (const char* state : {"weight", "bias", "running_mean", "running_var"})
+    file.add(std::string("c.") + state, Eigen::Matrix2f(Eigen::Matrix2f::Ones()));
+  CHECK_THROWS_WITH(load(layer, file, "c."), ContainsSubstring("\"c.running_var\": expected shape [4], got [2, 2]"));
+
+  file.add("d.weight_g", Eigen::Matrix2f(Eigen::Matrix2f::Ones()));
+  file.add("d.weight_v", Eigen::MatrixXf(test::random_matrix(4, 3, 4)));
+  WeightNorm<float> weight(4);
+  Eigen::MatrixXf v(4, 3);
+  CHECK_THROWS_WITH(load(weight, v, file, "d."),
+                    ContainsSubstring("\"d.weight_g\": expected shape [4, 1], got [2, 2]"));
+}
+
+TEST_CASE("Flax's WeightNorm is read by names of one's own, for its g and v lie apart") {
+  const Eigen::MatrixXf kernel = test::random_matrix(3, 4, 5);  // inputs x outputs
+  SafeTensors file;
+  file.add("Dense_1/kernel", kernel);
+  file.add("Dense_1/bias", Eigen::VectorXf(Eigen::VectorXf::Zero(4)));
+  file.add("WeightNorm_0/Dense_1/kernel/scale", Eigen::VectorXf(Eigen::VectorXf::LinSpaced(4, 1, 4)));
+  WeightNorm<float> layer(4, outputs_on(-1));
+  Eigen::MatrixXf v(3, 4);
+  const Names names{{"v", "Dense_1/kernel"}, {"g", "WeightNorm_0/Dense_1/kernel/scale"}};
+  load(layer, v, file, "", names, Leftovers::allowed);
+  CHECK(v == kernel);
+  CHECK(layer.scale.value[3] == 4);
+  for (const Names& other : {flax_names(), keras_names()})
+    CHECK_THROWS_WITH(load(layer, v, file, "", other), ContainsSubstring("expected names with a key for g, got none"));
+}
+
+TEST_CASE("of a layer that cannot be saved, nothing is added") {
+  SafeTensors file = good_file();
+  const std::vector<unsigned char> before = file.bytes();
+  CHECK_THROWS_WITH(save(BatchNorm<float>(4), file, "x.",
+                         {{"scale", "a"}, {"shift", "a"}, {"running_mean", "m"}, {"running_variance", "v"}}),
+                    ContainsSubstring("\"x.a\": expected a name that is not there yet"));
+  CHECK(file.bytes() == before);
+  if (std::numeric_limits<long double>::max_exponent > std::numeric_limits<double>::max_exponent) {
+    LayerNorm<long double> layer(2);
+    layer.scale.value[1] = std::numeric_limits<long double>::max();
+    CHECK_THROWS_WITH(
+        save(layer, file, "y."),
+        "LayerNorm: save: \"y.weight\": expected values in the range of F64, got one beyond it at index 1");
+    CHECK(file.bytes() == before);
+  }
+}
+
 TEST_CASE("16 bits, doubles and other shapes become a layer's floats") {
   SafeTensors file;
   const Eigen::Vector3d scale(1.5, -2, 0.25), shift(1, 2, 3);
@@ -197,11 +259,12 @@ TEST_CASE("whatever is wrong, one error says it all and the layer is as it was")
   misspelled.remove("bn1.weight");
   weight.name = "bn1.weigth";
   misspelled.add(weight);
-  check_unchanged(layer, misspelled,
-                  "BatchNorm: file in memory: expected \"bn1.weight\" of 4 values, got none (nearest: \"bn1.weigth\"); "
-                  "expected nothing else under \"bn1.\", got \"bn1.weigth\"");
+  check_unchanged(
+      layer, misspelled,
+      "BatchNorm: file in memory: expected \"bn1.weight\" of shape [4], got none (nearest: \"bn1.weigth\"); "
+      "expected nothing else under \"bn1.\", got \"bn1.weigth\"");
   check_unchanged(layer, with("bn1.bias", Eigen::VectorXf(Eigen::VectorXf::Zero(3))),
-                  "\"bn1.bias\": expected 4 values, got shape [3]");
+                  "\"bn1.bias\": expected shape [4], got [3]");
   check_unchanged(layer, with("bn1.weight", Eigen::Vector4i(1, 2, 3, 4)),
                   "\"bn1.weight\": expected F64, F32, F16 or BF16, got I32");
   check_unchanged(layer, with("bn1.weight", Eigen::Vector4d(1, 1e300, 3, 4)),
@@ -216,8 +279,16 @@ TEST_CASE("whatever is wrong, one error says it all and the layer is as it was")
   check_unchanged(layer, with("bn1.num_batches_tracked", Eigen::Matrix<std::int64_t, 1, 1>(-1)),
                   "expected a number of batches from 0 to 2^63 - 2, got -1");
   check_unchanged(layer, with("bn1.num_batches_tracked", Eigen::Matrix<float, 1, 1>(1)), "expected integers, got F32");
-  check_unchanged(layer, SafeTensors(), "expected \"bn1.running_var\" of 4 values, got none");
+  check_unchanged(layer, SafeTensors(), "expected \"bn1.running_var\" of shape [4], got none");
   check_unchanged(layer, good_file(), "expected names with a key for shift, got none", {{"scale", "weight"}});
+
+  SafeTensors of_data_parallel;
+  const SafeTensors good = good_file();
+  for (StoredTensor tensor : good.tensors()) {
+    tensor.name = "module." + tensor.name;
+    of_data_parallel.add(tensor);
+  }
+  check_unchanged(layer, of_data_parallel, "\"bn1.weight\" of shape [4], got none (nearest: \"module.bn1.weight\")");
 
   SafeTensors more = good_file();
   more.add("bn1.extra", Eigen::Vector2f(1, 2));

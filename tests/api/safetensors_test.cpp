@@ -130,6 +130,36 @@ TEST_CASE("a file takes its name when it is whole") {
   std::filesystem::remove_all(path);
 }
 
+#if !defined(_WIN32)
+TEST_CASE("a file is replaced where a link leads, keeps its mode, and may have a long name") {
+  namespace fs = std::filesystem;
+  const std::string folder = "safetensors_test_folder";
+  fs::remove_all(folder);
+  fs::create_directories(folder + "/inside");
+  const std::string target = folder + "/inside/target", link = folder + "/link";
+  fs::create_symlink("inside/target", link);
+  const SafeTensors file = some_tensors();
+  file.write(link);  // nothing was there
+  CHECK(fs::is_symlink(link));
+  CHECK(fs::is_regular_file(target));
+  fs::permissions(target, fs::perms::owner_read | fs::perms::owner_write);
+  file.write(link);
+  CHECK(fs::is_symlink(link));
+  CHECK(fs::status(target).permissions() == (fs::perms::owner_read | fs::perms::owner_write));
+  const std::vector<unsigned char> bytes = file.bytes();
+  CHECK(bytes_of(target) == std::string(bytes.begin(), bytes.end()));
+
+  fs::create_symlink("loop", folder + "/loop");
+  CHECK_THROWS_WITH(file.write(folder + "/loop"), ContainsSubstring("got too many symbolic links"));
+  CHECK_THROWS_WITH(file.write("/dev/null"),
+                    "SafeTensors::write: /dev/null: expected a file that can be written, got something that is no "
+                    "regular file");
+  file.write(folder + "/" + std::string(255, 'n'));
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) CHECK(entry.path().extension() != ".tmp");
+  fs::remove_all(folder);
+}
+#endif
+
 TEST_CASE("get gives Eigen objects of the stored shape") {
   SafeTensors file = some_tensors();
   Eigen::Tensor<float, 3, Eigen::RowMajor> cube(2, 3, 4);
@@ -142,6 +172,7 @@ TEST_CASE("get gives Eigen objects of the stored shape") {
   file.add("one", "F32", {}, {0, 0, 128, 63});
   CHECK(file.get<Eigen::Tensor<float, 0>>("one")() == 1);
   CHECK(file.get<double>("one") == 1);
+  CHECK(file.get<Eigen::half>("one") == Eigen::half(1));
   CHECK(file.get<Eigen::MatrixXd>("w") == test::random_matrix(3, 4, 1).cast<double>());
   CHECK(file.get<Eigen::Matrix<float, 3, 4>>("w") == test::random_matrix(3, 4, 1));
   CHECK(file.get<Eigen::RowVectorXf>("half") == Eigen::RowVector3f(1, 2, 3));
@@ -154,6 +185,9 @@ TEST_CASE("get gives Eigen objects of the stored shape") {
       file.get<Eigen::VectorXf>("w"),
       "SafeTensors::get: file in memory: \"w\": expected a shape that the Eigen object can have, got [3, 4]");
   CHECK_THROWS_WITH((file.get<Eigen::Matrix<float, 4, 4>>("w")), ContainsSubstring("got [3, 4]"));
+  file.add("long", "F32", {0, (std::int64_t{1} << 32) + 3}, {});
+  CHECK_THROWS_WITH((file.get<Eigen::Tensor<float, 2, Eigen::RowMajor, int>>("long")), ContainsSubstring("can have"));
+  CHECK(file.get<Eigen::Tensor<float, 2>>("long").dimension(1) == (std::int64_t{1} << 32) + 3);
   CHECK_THROWS_WITH((file.get<Eigen::Tensor<float, 2>>("cube")), ContainsSubstring("got [2, 3, 4]"));
   CHECK_THROWS_WITH(file.get<Eigen::MatrixXi>("w"), ContainsSubstring("expected integers, got F32"));
   CHECK_THROWS_WITH(file.get<Eigen::VectorXf>("byte"), ContainsSubstring("expected F64, F32, F16 or BF16, got U8"));
@@ -191,6 +225,14 @@ TEST_CASE("what cannot be added is refused, and nothing is added") {
   CHECK_THROWS_WITH(file.add("x", "F31", {1}, {0}), ContainsSubstring("got \"F31\""));
   CHECK_THROWS_WITH(file.add("x", "F32", {2}, {0, 0, 0, 0}), ContainsSubstring("the bytes of F32 of shape [2], got 4"));
   CHECK_THROWS_WITH(file.add("x", "F32", {-1}, {}), ContainsSubstring("of shape [-1]"));
+  CHECK_THROWS_WITH(file.add("x", "U8", std::vector<std::int64_t>(65, 1), {0}), ContainsSubstring("at most 64 axes"));
+  CHECK_THROWS_WITH(file.add({"x", "F32", {-1}, nullptr, -1}), ContainsSubstring("of shape [-1], got -1"));
+  CHECK_THROWS_WITH(file.add_all({{"x", "F32", {0}, nullptr, 0}, {"x", "F32", {0}, nullptr, 0}}),
+                    ContainsSubstring("\"x\": expected a name that is not there yet"));
+  if (std::numeric_limits<long double>::max_exponent > std::numeric_limits<double>::max_exponent) {
+    const Eigen::Matrix<long double, 2, 1> far(1, std::numeric_limits<long double>::max());
+    CHECK_THROWS_WITH(file.add("x", far), ContainsSubstring("range of F64, got one beyond it at index 1"));
+  }
   CHECK_THROWS_WITH(file.set_metadata("k", "\xC0\xAF"), ContainsSubstring("expected UTF-8"));
   CHECK_THROWS_WITH(file.remove("y"), ContainsSubstring("expected the key \"y\""));
   CHECK(file.bytes() == before);

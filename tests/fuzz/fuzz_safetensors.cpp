@@ -49,7 +49,7 @@ void load_layers(const SafeTensors& file) {
   if (accepted([&] { load(layer, file, "a."); })) layer.check();
   WeightNorm<double> weight(2);
   Eigen::MatrixXd v(2, 3);
-  accepted([&] { load(weight, v, file, "", flax_names(), Leftovers::allowed); });
+  accepted([&] { load(weight, v, file, "", {{"g", "scale"}, {"v", "kernel"}}, Leftovers::allowed); });
 }
 
 }  // namespace

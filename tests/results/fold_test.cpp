@@ -216,6 +216,10 @@ TEST_CASE("what cannot be folded is refused") {
   CHECK_THROWS_WITH(fold(layer, transposed, bias, outputs_on(1), 3),
                     "fold: expected a weight of 2 outputs a group on axis 1, got shape [4, 3, 2]");
   CHECK_NOTHROW(fold(layer, transposed, bias, outputs_on(1), 2));
+  Eigen::Tensor<float, 3> last(4, 2, 3);
+  CHECK_THROWS_WITH(fold(layer, last, bias, outputs_on(-1), 2),
+                    "fold: expected groups only of PyTorch's transposed convolutions, outputs on axis 1, got 2 with "
+                    "outputs on axis 2");
   Eigen::Tensor<float, 3> odd(5, 3, 2);
   CHECK_THROWS_WITH(fold(layer, odd, bias, outputs_on(1), 2),
                     ContainsSubstring("inputs on axis 0 that 2 groups divide"));

@@ -152,6 +152,12 @@ TEST_CASE("a unit that does not vary has no start, and nothing changes") {
   Eigen::VectorXf short_bias(2);
   CHECK_THROWS_WITH(layer.initialize(test::random_matrix(8, 3, 1), short_bias),
                     "WeightNorm::initialize: expected a bias of 3 values on one axis, got shape [2, 1]");
+  Eigen::MatrixXf far = test::random_matrix(8, 3, 4);
+  far.col(2).array() += 1e6F;
+  Eigen::Matrix<Eigen::half, 3, 1> half_bias(Eigen::half(4), Eigen::half(5), Eigen::half(6));
+  CHECK_THROWS_WITH(layer.initialize(far, half_bias),
+                    ContainsSubstring("expected a bias in the range of its type, got -"));
+  CHECK(half_bias[0] == Eigen::half(4));
   CHECK(layer.scale.value[1] == 2);
   CHECK(bias == Eigen::Vector3f(4, 5, 6));
 }

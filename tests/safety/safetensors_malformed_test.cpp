@@ -74,6 +74,12 @@ struct Malformed {
 
 const std::string two = "[0,8]";
 
+std::string ones(int count) {
+  std::string shape = "[1";
+  for (int i = 1; i < count; ++i) shape += ",1";
+  return shape + "]";
+}
+
 std::vector<Malformed> malformed() {
   const std::string good = "{" + entry("a", "[2]", two) + "}";
   const std::string deep(10000, '[');
@@ -143,6 +149,8 @@ std::vector<Malformed> malformed() {
       {file_of("{" + entry("a", "[4611686018427387904,4,1]", "[0,0]") + "}"), "64 bits can hold"},
       {file_of("{" + entry("a", "[4294967296,4294967296]", "[0,0]") + "}"), "64 bits can hold"},
       {file_of("{" + entry("a", "[0,4294967296,4294967296]", "[0,0]") + "}"), "64 bits can hold"},
+      {file_of("{" + entry("a", ones(65), "[0,4]") + "}", 4),
+       "at most 64 integers from 0 to 2^63 - 1 as shape, got more"},
       {file_of("{" + entry("a", "[2]", "[-1,7]") + "}", 8), "as data_offsets, got a number with a minus sign"},
       {file_of("{" + entry("a", "[2]", "[0.0,8]") + "}", 8), "as data_offsets, got the number 0.0"},
       {file_of("{" + entry("a", "[2]", "[0]") + "}", 8), "got fewer"},
@@ -219,6 +227,9 @@ TEST_CASE("what a file may be") {
     CAPTURE(header);
     CHECK(error_of(file_of(header)) == "accepted");
   }
+  CHECK(error_of(file_of("{" + entry("a", ones(64), "[0,4]") + "}", 4)) == "accepted");
+  for (const char* type : {"F8_E4M3FNUZ", "F8_E5M2FNUZ"})
+    CHECK(error_of(file_of("{" + entry("a", "[3]", "[0,3]", type) + "}", 3)) == "accepted");
   const std::string odd =
       "{ \"\\u0061\\ud83d\\ude00\" : {\"shape\":[1,2] , \"data_offsets\":[0,2],\"dtype\":\"F8_E4M3\"},"
       "\"__metadata__\":{\"a\":\"\",\"\":\"x\"}, \"z\":{\"data_offsets\":[2,3],\"dtype\":\"F4\",\"shape\":[2]}}   ";

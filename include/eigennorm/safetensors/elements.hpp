@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <string>
 #include <string_view>
@@ -26,10 +27,19 @@ constexpr bool is_sixteen_bits = std::is_same_v<T, Eigen::half> || std::is_same_
 template <typename T>
 constexpr bool is_real = std::is_floating_point_v<T> || is_sixteen_bits<T>;
 
+template <typename T>
+constexpr bool is_number = std::is_arithmetic_v<T> || is_sixteen_bits<T>;
+
+/// Whether X is an Eigen object of numbers.
+template <typename X, typename = void>
+constexpr bool holds_numbers = false;
+template <typename X>
+constexpr bool holds_numbers<X, std::void_t<typename X::Scalar>> = is_number<typename X::Scalar>;
+
 /// What the format calls T; a long double, for which it has no type, is written as a double.
 template <typename T>
 constexpr std::string_view type_name() {
-  static_assert(std::is_arithmetic_v<T> || is_sixteen_bits<T>,
+  static_assert(is_number<T>,
                 "A safetensors file holds numbers: integers, bool, float, double, Eigen::half and Eigen::bfloat16.");
   if constexpr (std::is_same_v<T, bool>) return "BOOL";
   if constexpr (std::is_same_v<T, Eigen::half>) return "F16";
@@ -109,6 +119,13 @@ const char* types_for() {
   return is_real<T> ? "F64, F32, F16 or BF16" : std::is_same_v<T, bool> ? "BOOL" : "integers";
 }
 
+/// For errors: a value that is none of the type which the format has for T.
+template <typename T>
+std::string beyond(std::int64_t index) {
+  return "expected values in the range of " + std::string(type_name<T>()) + ", got one beyond it at index " +
+         std::to_string(index);
+}
+
 /// Calls `put(value)` with each value as a T, in order. What was wrong, or an empty text: another kind of type, or a
 /// value beyond T.
 template <typename T, typename Put>
@@ -120,8 +137,7 @@ std::string decode(const StoredTensor& from, Put&& put) {
     for (std::int64_t i = 0; i < count; ++i) {
       T value{};
       if (!convert(element_at<Source>(from.bytes + i * static_cast<std::int64_t>(sizeof(Source))), value)) {
-        problem = "expected values in the range of " + std::string(type_name<T>()) + ", got one beyond it at index " +
-                  std::to_string(i);
+        problem = beyond<T>(i);
         return;
       }
       put(value);
@@ -155,14 +171,55 @@ class Elements {
   std::int64_t offset_ = 0;
 };
 
+inline bool is_little_endian() {
+  const std::uint16_t one = 1;
+  unsigned char first = 0;
+  std::memcpy(&first, &one, 1);
+  return first == 1;
+}
+
+/// Whether the elements of a view lie in memory as those of a file do, so that they can be copied at once.
 template <typename T>
-std::vector<unsigned char> encode(const View<const T>& view) {
+bool lies_as_stored(const View<T>& view) {
+  using Value = std::remove_const_t<T>;
+  if (std::is_same_v<Value, bool> || !std::is_same_v<Value, Stored<Value>>) return false;
+  std::int64_t stride = 1;
+  for (int axis = view.shape.rank; axis-- > 0;) {
+    if (view.shape[axis] != 1 && view.strides[static_cast<std::size_t>(axis)] != stride) return false;
+    stride *= view.shape[axis];
+  }
+  return is_little_endian();
+}
+
+/// Fills a view of as many elements. What was wrong, or an empty text.
+template <typename T>
+std::string decode(const StoredTensor& from, const View<T>& to) {
+  if (from.type == type_name<T>() && lies_as_stored(to)) {
+    if (from.size > 0) std::memcpy(to.data, from.bytes, static_cast<std::size_t>(from.size));
+    return {};
+  }
+  Elements<T> elements(to);
+  return decode<T>(from, [&](T value) { elements.next() = value; });
+}
+
+/// Appends the elements of a view. What was wrong, or an empty text: a long double beyond double, say.
+template <typename T>
+std::string encode(const View<const T>& view, std::vector<unsigned char>& bytes) {
   const std::int64_t count = view.shape.size();
-  std::vector<unsigned char> bytes;
-  bytes.reserve(static_cast<std::size_t>(count) * sizeof(Stored<T>));
+  const std::size_t size = static_cast<std::size_t>(count) * sizeof(Stored<T>);
+  if (size > 0 && lies_as_stored(view)) {
+    const auto* const begin = reinterpret_cast<const unsigned char*>(view.data);
+    bytes.insert(bytes.end(), begin, begin + size);
+    return {};
+  }
+  bytes.reserve(bytes.size() + size);
   Elements<const T> elements(view);
-  for (std::int64_t i = 0; i < count; ++i) append_element(static_cast<Stored<T>>(elements.next()), bytes);
-  return bytes;
+  for (std::int64_t i = 0; i < count; ++i) {
+    Stored<T> value{};
+    if (!convert(elements.next(), value)) return beyond<T>(i);
+    append_element(value, bytes);
+  }
+  return {};
 }
 
 inline std::vector<std::int64_t> list_of(const Shape& shape) {
@@ -175,7 +232,16 @@ inline std::vector<std::int64_t> essential(std::vector<std::int64_t> shape) {
   return shape;
 }
 
-/// Makes Eigen objects of a stored shape. `fits` is false where X has another rank, or fixed sizes that are others.
+/// Whether numbers of type Index can count the elements of a shape, and its extents, of which one may be 0.
+template <typename Index>
+bool can_count(const std::vector<std::int64_t>& shape) {
+  std::int64_t left = (std::numeric_limits<Index>::max)();
+  for (const std::int64_t extent : shape) left /= (std::max)(extent, std::int64_t{1});
+  return left > 0;
+}
+
+/// Makes Eigen objects of a stored shape. `fits` is false where X has another rank, fixed sizes that are others, or
+/// indices that are too short.
 template <typename X>
 class Maker {
  public:
@@ -184,7 +250,7 @@ class Maker {
       make_dense(shape);
     } else {
       constexpr std::size_t rank = X::NumDimensions;
-      if (shape.size() != rank) return;
+      if (shape.size() != rank || !can_count<typename X::Index>(shape)) return;
       using Extents = typename X::Dimensions;
       if constexpr (std::is_constructible_v<X, Extents>) {
         Extents extents;
@@ -215,7 +281,7 @@ class Maker {
     } else {
       return;
     }
-    fits = (fixed_rows == Eigen::Dynamic || fixed_rows == rows) &&
+    fits = can_count<Eigen::Index>(shape) && (fixed_rows == Eigen::Dynamic || fixed_rows == rows) &&
            (fixed_columns == Eigen::Dynamic || fixed_columns == columns);
     if (fits) result.resize(rows, columns);
   }

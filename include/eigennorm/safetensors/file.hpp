@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <numeric>
 #include <string>
@@ -101,21 +102,24 @@ class SafeTensors {
   /// value that the object's type cannot hold.
   template <typename X>
   X get(std::string_view name) const {
+    static_assert(core::is_number<X> || core::holds_numbers<X>,
+                  "A safetensors file holds numbers: integers, bool, float, double, Eigen::half and Eigen::bfloat16.");
     const StoredTensor& tensor = at(name);
-    if constexpr (std::is_arithmetic_v<X>) {
+    if constexpr (core::is_number<X>) {
       X value{};
       if (tensor.count() != 1) stop("get", tensor, "expected one value, got shape " + core::shape_text(tensor.shape));
       decode_into<X>(tensor, [&](X each) { value = each; });
       return value;
-    } else {
+    } else if constexpr (core::holds_numbers<X>) {
       core::Maker<X> made(tensor.shape);
       if (!made.fits) {
         stop("get", tensor, "expected a shape that the Eigen object can have, got " + core::shape_text(tensor.shape));
       }
       using T = core::Element<X>;
-      core::Elements<T> elements(core::output_view(made.result));
-      decode_into<T>(tensor, [&](T each) { elements.next() = each; });
+      decode_into<T>(tensor, core::output_view(made.result));
       return std::move(made.result);
+    } else {
+      core::refused();
     }
   }
 
@@ -133,32 +137,37 @@ class SafeTensors {
     if constexpr (core::DoorOf<X>::direct) {
       if (core::DoorOf<X>::order == Order::any) shape = {view.shape.size()};
     }
-    add(name, core::type_name<T>(), std::move(shape), core::encode(view));
+    std::vector<unsigned char> bytes;
+    const std::string problem = core::encode(view, bytes);
+    StoredTensor tensor = core::stored(name, core::type_name<T>(), std::move(shape), std::move(bytes));
+    if (!problem.empty()) stop("add", tensor, problem);
+    add(std::move(tensor));
   }
 
   /// Adds bytes as they are, of any type of the format.
   void add(const std::string& name, std::string_view type, std::vector<std::int64_t> shape,
            std::vector<unsigned char> bytes) {
-    const auto owner = std::make_shared<const std::vector<unsigned char>>(std::move(bytes));
-    add({name, type, std::move(shape), owner->data(), static_cast<std::int64_t>(owner->size()), owner});
+    add(core::stored(name, type, std::move(shape), std::move(bytes)));
   }
 
   /// Adds a tensor of another file, without a copy.
   void add(StoredTensor tensor) {
-    const core::ElementType* type = core::element_type(tensor.type);
-    if (type == nullptr)
-      stop("add", tensor, "expected a type of the format, such as F32, got " + core::in_quotes(tensor.type));
-    if (core::bytes_of(tensor.shape, type->bits) != tensor.size) {
-      stop("add", tensor,
-           "expected the bytes of " + std::string(type->name) + " of shape " + core::shape_text(tensor.shape) +
-               ", got " + std::to_string(tensor.size));
-    }
-    if (tensor.name == "__metadata__" || !core::is_utf8(tensor.name)) {
-      stop("add", tensor, "expected a name in UTF-8 that is not \"__metadata__\", got this one");
-    }
-    if (find(tensor.name) != nullptr) stop("add", tensor, "expected a name that is not there yet, got this one again");
-    tensor.type = type->name;
+    check_new(tensor);
+    tensor.type = core::element_type(tensor.type)->name;
     tensors_.insert(tensors_.begin() + (place_of(tensor.name) - tensors_.cbegin()), std::move(tensor));
+  }
+
+  /// Adds several, or none of them where one cannot be added.
+  void add_all(std::vector<StoredTensor> tensors) {
+    std::sort(tensors.begin(), tensors.end(), is_before);
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+      check_new(tensors[i]);
+      if (i > 0 && tensors[i].name == tensors[i - 1].name) stop_again(tensors[i]);
+      tensors[i].type = core::element_type(tensors[i].type)->name;
+    }
+    const auto before = static_cast<std::ptrdiff_t>(tensors_.size());
+    tensors_.insert(tensors_.end(), std::make_move_iterator(tensors.begin()), std::make_move_iterator(tensors.end()));
+    std::inplace_merge(tensors_.begin(), tensors_.begin() + before, tensors_.end(), is_before);
   }
 
   /// Takes a tensor out. Fails where there is none.
@@ -190,13 +199,15 @@ class SafeTensors {
     file.finish();
   }
 
-  /// For errors: the key that a missing one was meant to be, if any is like it.
+  /// For errors: the key that a missing one was meant to be, if any is like it: behind a prefix, or with a few letters
+  /// that are others.
   std::string hint(std::string_view name) const {
-    std::size_t limit = (std::min)(name.size() / 3, std::size_t{8}) + 1;
+    std::size_t limit = (std::min)(name.size() / 3, std::size_t{3}) + 1;
     constexpr std::ptrdiff_t most = 10000;
     const StoredTensor* nearest = nullptr;
     const auto end = tensors_.begin() + (std::min)(most, static_cast<std::ptrdiff_t>(tensors_.size()));
     for (auto tensor = tensors_.begin(); tensor != end && name.size() <= 1000; ++tensor) {
+      if (core::is_behind_prefix(name, tensor->name)) return " (nearest: " + core::in_quotes(tensor->name) + ")";
       const std::size_t distance = core::edit_distance(name, tensor->name, limit);
       if (distance >= limit) continue;
       limit = distance;
@@ -215,13 +226,39 @@ class SafeTensors {
     for (StoredTensor& tensor : tensors_) tensor.owner = owner;
   }
 
+  static bool is_before(const StoredTensor& a, const StoredTensor& b) { return a.name < b.name; }
+
+  /// Fails where a tensor cannot be added.
+  void check_new(const StoredTensor& tensor) const {
+    const core::ElementType* type = core::element_type(tensor.type);
+    if (type == nullptr)
+      stop("add", tensor, "expected a type of the format, such as F32, got " + core::in_quotes(tensor.type));
+    if (tensor.shape.size() > core::most_axes) {
+      stop("add", tensor,
+           "expected at most " + std::to_string(core::most_axes) + " axes, got " + std::to_string(tensor.shape.size()));
+    }
+    if (tensor.size < 0 || core::bytes_of(tensor.shape, type->bits) != tensor.size) {
+      stop("add", tensor,
+           "expected the bytes of " + std::string(type->name) + " of shape " + core::shape_text(tensor.shape) +
+               ", got " + std::to_string(tensor.size));
+    }
+    if (tensor.name == "__metadata__" || !core::is_utf8(tensor.name)) {
+      stop("add", tensor, "expected a name in UTF-8 that is not \"__metadata__\", got this one");
+    }
+    if (find(tensor.name) != nullptr) stop_again(tensor);
+  }
+
+  [[noreturn]] void stop_again(const StoredTensor& tensor) const {
+    stop("add", tensor, "expected a name that is not there yet, got this one again");
+  }
   [[noreturn]] void stop(const char* verb, const StoredTensor& tensor, const std::string& problem) const {
     fail(std::string("SafeTensors::") + verb + ": " + name_ + ": " + core::in_quotes(tensor.name) + ": " + problem);
   }
 
-  template <typename T, typename Put>
-  void decode_into(const StoredTensor& tensor, const Put& put) const {
-    const std::string problem = core::decode<T>(tensor, put);
+  /// `to`: a view, or a function that is called with each value.
+  template <typename T, typename To>
+  void decode_into(const StoredTensor& tensor, const To& to) const {
+    const std::string problem = core::decode<T>(tensor, to);
     if (!problem.empty()) stop("get", tensor, problem);
   }
 

@@ -75,15 +75,19 @@ struct FileBytes {
 #endif
 };
 
-/// A file that takes its name when it is whole: until then what had that name before is there, whatever happens.
+/// A file that takes its name when it is whole: until then what had that name before is there, whatever happens. Where
+/// the name is a symbolic link's, the file that it leads to is written, and the link stays. A writer that is killed
+/// leaves a file "eigennorm-<number>.tmp" beside it.
 class NewFile {
  public:
   NewFile(const std::string& path, std::string where) : where_(std::move(where)), path_(name(path)) {
-    std::random_device random;
-    temporary_ = path_;
-    temporary_ += "." + std::to_string(random()) + ".tmp";
-    file_ = open(temporary_);
-    if (file_ == nullptr) stop();
+    follow_links();
+    std::error_code ignored;
+    const std::filesystem::file_status before = std::filesystem::status(path_, ignored);
+    if (std::filesystem::exists(before) && !std::filesystem::is_regular_file(before))
+      stop("something that is no regular file");
+    open_temporary();
+    if (std::filesystem::exists(before)) take_mode(before.permissions());
   }
   NewFile(const NewFile&) = delete;
   NewFile& operator=(const NewFile&) = delete;
@@ -108,11 +112,42 @@ class NewFile {
  private:
 #if defined(_WIN32)
   static std::filesystem::path name(const std::string& path) { return std::filesystem::u8path(path); }
-  static std::FILE* open(const std::filesystem::path& path) { return ::_wfopen(path.c_str(), L"wb"); }
+  static std::FILE* open(const std::filesystem::path& path) { return ::_wfopen(path.c_str(), L"wbx"); }
+  void take_mode(std::filesystem::perms) {}
 #else
   static std::filesystem::path name(const std::string& path) { return path; }
   static std::FILE* open(const std::filesystem::path& path) { return std::fopen(path.c_str(), "wbx"); }
+  /// Before anything is written: what only its owner could read stays so.
+  void take_mode(std::filesystem::perms mode) {
+    if (::fchmod(::fileno(file_), static_cast<mode_t>(mode)) != 0) stop();
+  }
 #endif
+
+  void follow_links() {
+    constexpr int most = 40;
+    std::error_code problem;
+    for (int i = 0; std::filesystem::is_symlink(std::filesystem::symlink_status(path_, problem)); ++i) {
+      if (i == most) stop("too many symbolic links");
+      path_ = path_.parent_path() / std::filesystem::read_symlink(path_, problem);
+    }
+  }
+
+  /// Of a short name, so that the file's own may be as long as the system allows. One that is there already is
+  /// somebody else's.
+  void open_temporary() {
+    constexpr int tries = 100;
+    std::random_device random;
+    for (int i = 0; i < tries; ++i) {
+      const std::filesystem::path path = path_.parent_path() / ("eigennorm-" + std::to_string(random()) + ".tmp");
+      file_ = open(path);
+      if (file_ != nullptr) {
+        temporary_ = path;
+        return;
+      }
+      if (errno != EEXIST) break;
+    }
+    stop();
+  }
 
   void give_up() {
     if (file_ != nullptr) std::fclose(std::exchange(file_, nullptr));

@@ -55,6 +55,7 @@ class HeaderReader {
       return refuse(std::to_string(number));
     auto& list = place_ == Place::shape ? entries.back().shape : entries.back().offsets;
     if (place_ == Place::offsets && list.size() == 2) return refuse("more than two");
+    if (place_ == Place::shape && list.size() == most_axes) return refuse("more");
     list.push_back(static_cast<std::int64_t>(number));
     return true;
   }
@@ -192,7 +193,7 @@ class HeaderReader {
         return "a string as dtype";
       case Place::shape_begins:
       case Place::shape:
-        return "an array of integers from 0 to 2^63 - 1 as shape";
+        return "an array of at most 64 integers from 0 to 2^63 - 1 as shape";
       case Place::offsets_begin:
       case Place::offsets:
         return "an array of two integers from 0 to 2^63 - 1 as data_offsets";

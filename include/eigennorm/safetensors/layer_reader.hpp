@@ -70,16 +70,19 @@ class LayerReader {
     return nullptr;
   }
 
-  /// So many values of a state; in another shape, too, such as (n, 1, 1).
+  /// A state of that shape, or flat. Extents of 1 may be there or not, as in (n, 1, 1); others have to agree, because
+  /// as many values of another shape are in another order, or another layer's.
   template <typename Scalar>
-  Vector<Scalar> values(std::string_view state, std::int64_t count) {
-    const StoredTensor* tensor = need(state, std::to_string(count) + " values");
-    return tensor == nullptr ? Vector<Scalar>() : values<Scalar>(*tensor, count);
+  Vector<Scalar> values(std::string_view state, const std::vector<std::int64_t>& shape) {
+    const StoredTensor* tensor = need(state, "shape " + shape_text(shape));
+    return tensor == nullptr ? Vector<Scalar>() : values<Scalar>(*tensor, shape);
   }
   template <typename Scalar>
-  Vector<Scalar> values(const StoredTensor& tensor, std::int64_t count) {
-    if (tensor.count() != count) {
-      note(tensor, "expected " + std::to_string(count) + " values, got shape " + shape_text(tensor.shape));
+  Vector<Scalar> values(const StoredTensor& tensor, const std::vector<std::int64_t>& shape) {
+    const std::int64_t count = count_of(shape);
+    const std::vector<std::int64_t> stored = essential(tensor.shape);
+    if (stored != essential(shape) && stored != essential({count})) {
+      note(tensor, "expected shape " + shape_text(shape) + ", got " + shape_text(tensor.shape));
       return {};
     }
     Vector<Scalar> result(count);
@@ -91,9 +94,9 @@ class LayerReader {
 
   /// Finite numbers; of `sizes`, none below 0.
   template <typename Scalar>
-  Vector<Scalar> statistics(std::string_view state, std::int64_t count, bool sizes) {
+  Vector<Scalar> statistics(std::string_view state, const std::vector<std::int64_t>& shape, bool sizes) {
     const std::size_t before = problems_.size();
-    Vector<Scalar> result = values<Scalar>(state, count);
+    Vector<Scalar> result = values<Scalar>(state, shape);
     const std::int64_t bad = problems_.size() == before ? first_bad(result.data(), result.size(), sizes) : -1;
     if (bad >= 0) {
       char number[32];

@@ -45,15 +45,23 @@ const char* scale_state(const Normalization<Scalar>& layer) {
   return LayerFacts::statistic(layer) == Statistic::sum_square ? "g" : "scale";
 }
 
+/// The extents that a layer was made with.
+template <typename Scalar>
+std::vector<std::int64_t> shape_of(const Normalization<Scalar>& layer) {
+  const auto& extents = LayerFacts::geometry(layer).extents;
+  return {extents.begin(), extents.end()};
+}
+
 template <typename Scalar>
 std::optional<RunningStatistics<Scalar>> read_running(const Normalization<Scalar>& layer, LayerReader& reader) {
   const Statistic statistic = LayerFacts::statistic(layer);
   const std::int64_t features = layer.features();
   RunningStatistics<Scalar> running(features, statistic);
   if (layer.running) running = *layer.running;
-  running.mean = reader.template statistics<Scalar>("running_mean", features, false);
+  const std::vector<std::int64_t> shape = shape_of(layer);
+  running.mean = reader.template statistics<Scalar>("running_mean", shape, false);
   if (statistic == Statistic::mean_variance)
-    running.variance = reader.template statistics<Scalar>("running_variance", features, true);
+    running.variance = reader.template statistics<Scalar>("running_variance", shape, true);
   running.batches = reader.batches().value_or(running.batches);
   return running;
 }
@@ -61,19 +69,18 @@ std::optional<RunningStatistics<Scalar>> read_running(const Normalization<Scalar
 template <typename Scalar>
 LayerState<Scalar> read_state(const Normalization<Scalar>& layer, LayerReader& reader) {
   LayerState<Scalar> state;
-  if (layer.scale.value.size() > 0)
-    state.scale = reader.template values<Scalar>(scale_state(layer), layer.scale.value.size());
-  if (layer.shift.value.size() > 0) state.shift = reader.template values<Scalar>("shift", layer.shift.value.size());
+  if (layer.scale.value.size() > 0) state.scale = reader.template values<Scalar>(scale_state(layer), shape_of(layer));
+  if (layer.shift.value.size() > 0) state.shift = reader.template values<Scalar>("shift", shape_of(layer));
   const bool in_file = LayerFacts::may_have_running(layer) && reader.has("running_mean");
   if (layer.running || in_file) state.running = read_running(layer, reader);
   return state;
 }
 
-/// Adds what is to be written to a copy of a file, which shares all bytes with it.
+/// Collects what is to be written of a layer.
 class LayerWriter {
  public:
-  LayerWriter(SafeTensors file, std::string_view prefix, const Names& names, const char* layer)
-      : result(std::move(file)), prefix_(prefix), names_(names), layer_(layer) {}
+  LayerWriter(std::string_view prefix, const Names& names, const char* layer)
+      : prefix_(prefix), names_(names), layer_(layer) {}
 
   template <typename T>
   void add(std::string_view state, const View<const T>& values, std::vector<std::int64_t> shape) {
@@ -82,7 +89,10 @@ class LayerWriter {
       if (state == "batches") return;
       fail(std::string(layer_) + ": save: expected names with a key for " + std::string(state) + ", got none");
     }
-    result.add(prefix_ + keys[0], type_name<T>(), std::move(shape), encode(values));
+    std::vector<unsigned char> bytes;
+    const std::string problem = encode(values, bytes);
+    if (!problem.empty()) fail(std::string(layer_) + ": save: " + in_quotes(prefix_ + keys[0]) + ": " + problem);
+    tensors.push_back(stored(prefix_ + keys[0], type_name<T>(), std::move(shape), std::move(bytes)));
   }
   template <typename T>
   void add(std::string_view state, const T* values, std::vector<std::int64_t> shape) {
@@ -93,7 +103,7 @@ class LayerWriter {
     add(state, view, std::move(shape));
   }
 
-  SafeTensors result;
+  std::vector<StoredTensor> tensors;
 
  private:
   std::string prefix_;
@@ -105,8 +115,7 @@ class LayerWriter {
 template <typename Scalar>
 void write_state(const Normalization<Scalar>& layer, const std::vector<std::int64_t>& scale_shape,
                  LayerWriter& writer) {
-  const Geometry& geometry = LayerFacts::geometry(layer);
-  const std::vector<std::int64_t> shape(geometry.extents.begin(), geometry.extents.end());
+  const std::vector<std::int64_t> shape = shape_of(layer);
   if (layer.scale.value.size() > 0) writer.add(scale_state(layer), layer.scale.value.data(), scale_shape);
   if (layer.shift.value.size() > 0) writer.add("shift", layer.shift.value.data(), shape);
   if (!layer.running) return;
@@ -135,14 +144,14 @@ inline std::vector<std::int64_t> g_shape(const Geometry& geometry, const Shape& 
 /// g, whose shape may say on which axis the outputs are.
 template <typename Scalar>
 Vector<Scalar> read_g(const Normalization<Scalar>& layer, const Shape& v, LayerReader& reader) {
-  const std::int64_t outputs = layer.features();
-  const StoredTensor* g = reader.need("g", std::to_string(outputs) + " values");
-  if (g == nullptr) return {};
   const std::vector<std::int64_t> expected = g_shape(LayerFacts::geometry(layer), v);
-  if (g->count() == outputs && g->shape.size() == expected.size() && g->shape.size() > 1 && g->shape != expected) {
+  const StoredTensor* g = reader.need("g", "shape " + shape_text(expected));
+  if (g == nullptr) return {};
+  const bool same_values = essential(g->shape) == essential(expected);
+  if (same_values && g->shape.size() == expected.size() && g->shape.size() > 1 && g->shape != expected) {
     reader.note(*g, "expected shape " + shape_text(expected) + ", got " + shape_text(g->shape));
   }
-  return reader.template values<Scalar>(*g, outputs);
+  return reader.template values<Scalar>(*g, expected);
 }
 
 template <typename T>
@@ -153,7 +162,7 @@ Vector<T> read_v(const Shape& shape, LayerReader& reader) {
     reader.note(*v, "expected shape " + shape_text(list_of(shape)) + ", got " + shape_text(v->shape));
     return {};
   }
-  return reader.template values<T>(*v, shape.size());
+  return reader.template values<T>(*v, list_of(shape));
 }
 
 }  // namespace core
@@ -196,7 +205,7 @@ void load(Normalization<Scalar>& layer, V&& v, const SafeTensors& file, std::str
     core::LayerReader reader(file, prefix, names, geometry.name);
     core::LayerState<Scalar> state;
     if (layer.scale.value.size() > 0) state.scale = core::read_g(layer, view.shape, reader);
-    if (layer.shift.value.size() > 0) state.shift = reader.template values<Scalar>("shift", layer.features());
+    if (layer.shift.value.size() > 0) state.shift = reader.template values<Scalar>("shift", core::shape_of(layer));
     const Vector<T> values = core::read_v<T>(view.shape, reader);
     reader.allow("bias");
     reader.finish(leftovers);
@@ -207,15 +216,15 @@ void load(Normalization<Scalar>& layer, V&& v, const SafeTensors& file, std::str
 }
 
 /// Adds a layer's state to a file, under `prefix` and by `names`, in the type of Scalar (a long double's as doubles).
-/// Fails, and adds nothing, where a key is there already, or there is no name for a part of the state.
+/// Fails, and adds nothing, where a key is there already, there is no name for a part of the state, or a value is
+/// beyond doubles.
 template <typename Scalar>
 void save(const Normalization<Scalar>& layer, SafeTensors& file, std::string_view prefix,
           const Names& names = pytorch_names()) {
   layer.check();
-  const Geometry& geometry = core::LayerFacts::geometry(layer);
-  core::LayerWriter writer(file, prefix, names, geometry.name);
-  core::write_state(layer, {geometry.extents.begin(), geometry.extents.end()}, writer);
-  file = std::move(writer.result);
+  core::LayerWriter writer(prefix, names, core::LayerFacts::geometry(layer).name);
+  core::write_state(layer, core::shape_of(layer), writer);
+  file.add_all(std::move(writer.tensors));
 }
 
 /// Adds g and v of a WeightNorm; g in PyTorch's shape, 1 on all axes of v but that of the outputs.
@@ -228,10 +237,10 @@ void save(const Normalization<Scalar>& layer, const V& v, SafeTensors& file, std
     core::check_weight_norm(layer);
     const auto view = core::view(v);
     core::check_strides(view.shape, view.strides, geometry.name, "v");
-    core::LayerWriter writer(file, prefix, names, geometry.name);
+    core::LayerWriter writer(prefix, names, geometry.name);
     core::write_state(layer, core::g_shape(geometry, view.shape), writer);
     writer.add("v", view, core::list_of(view.shape));
-    file = std::move(writer.result);
+    file.add_all(std::move(writer.tensors));
   }
 }
 

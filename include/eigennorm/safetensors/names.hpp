@@ -64,17 +64,16 @@ inline Names pytorch_names() {
           {"v", "parametrizations.weight.original1"}};
 }
 
-/// Those of Flax, which counts no batches.
+/// Those of Flax, which counts no batches. None of WeightNorm: its g and v lie under two modules, by whose names they
+/// are called.
 inline Names flax_names() {
-  return {{"scale", "scale"},          {"shift", "bias"}, {"running_mean", "mean"},
-          {"running_variance", "var"}, {"g", "scale"},    {"v", "kernel"}};
+  return {{"scale", "scale"}, {"shift", "bias"}, {"running_mean", "mean"}, {"running_variance", "var"}};
 }
 
-/// Those of Keras, which counts no batches, and has no WeightNorm of its own: g as in the layers of others.
+/// Those of Keras, which counts no batches, and has no WeightNorm of its own.
 inline Names keras_names() {
   return {
-      {"scale", "gamma"}, {"shift", "beta"}, {"running_mean", "moving_mean"}, {"running_variance", "moving_variance"},
-      {"g", "g"},         {"v", "kernel"}};
+      {"scale", "gamma"}, {"shift", "beta"}, {"running_mean", "moving_mean"}, {"running_variance", "moving_variance"}};
 }
 
 }  // namespace eigennorm

@@ -1,16 +1,29 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 /// \file
 /// One tensor of a safetensors file, and the types that the format has.
 
 namespace eigennorm {
+
+namespace core {
+
+/// How many values a shape has.
+inline std::int64_t count_of(const std::vector<std::int64_t>& shape) {
+  std::int64_t count = 1;
+  for (const std::int64_t extent : shape) count *= extent;
+  return count;
+}
+
+}  // namespace core
 
 /// A tensor of a file. Its bytes are where they were read from, and stay there as long as this or a copy of it does
 /// (those of SafeTensors::from_memory: as long as their owner keeps them). They are little-endian, in row-major order,
@@ -24,14 +37,20 @@ struct StoredTensor {
   std::shared_ptr<const void> owner = {};  ///< keeps the bytes
 
   /// How many values it has.
-  std::int64_t count() const {
-    std::int64_t count = 1;
-    for (const std::int64_t extent : shape) count *= extent;
-    return count;
-  }
+  std::int64_t count() const { return core::count_of(shape); }
 };
 
 namespace core {
+
+/// A tensor that keeps its bytes itself.
+inline StoredTensor stored(std::string name, std::string_view type, std::vector<std::int64_t> shape,
+                           std::vector<unsigned char> bytes) {
+  const auto owner = std::make_shared<const std::vector<unsigned char>>(std::move(bytes));
+  return {std::move(name), type, std::move(shape), owner->data(), static_cast<std::int64_t>(owner->size()), owner};
+}
+
+/// More axes than anyone has. (The format names no limit; a header could claim millions.)
+inline constexpr std::size_t most_axes = 64;
 
 struct ElementType {
   std::string_view name;
@@ -39,9 +58,10 @@ struct ElementType {
 };
 
 inline constexpr ElementType element_types[] = {
-    {"F64", 64},    {"I64", 64},    {"U64", 64},    {"C64", 64},    {"F32", 32},    {"I32", 32}, {"U32", 32},
-    {"F16", 16},    {"BF16", 16},   {"I16", 16},    {"U16", 16},    {"I8", 8},      {"U8", 8},   {"BOOL", 8},
-    {"F8_E4M3", 8}, {"F8_E5M2", 8}, {"F8_E8M0", 8}, {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F4", 4},
+    {"F64", 64},        {"I64", 64},    {"U64", 64},    {"C64", 64},    {"F32", 32},    {"I32", 32},
+    {"U32", 32},        {"F16", 16},    {"BF16", 16},   {"I16", 16},    {"U16", 16},    {"I8", 8},
+    {"U8", 8},          {"BOOL", 8},    {"F8_E4M3", 8}, {"F8_E5M2", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8},
+    {"F8_E5M2FNUZ", 8}, {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F4", 4},
 };
 
 /// The type of that name, or null.

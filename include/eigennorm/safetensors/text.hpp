@@ -39,9 +39,20 @@ inline std::string shape_text(const std::vector<std::int64_t>& shape) {
   return text + (shape.size() > 16 ? ", ...]" : "]");
 }
 
+/// Whether `name` ends in `wanted`, with a dot or slash before it: "module.bn1.weight" for "bn1.weight".
+inline bool is_behind_prefix(std::string_view wanted, std::string_view name) {
+  if (wanted.empty() || name.size() <= wanted.size()) return false;
+  const std::size_t begin = name.size() - wanted.size();
+  return name.substr(begin) == wanted && (name[begin - 1] == '.' || name[begin - 1] == '/');
+}
+
 /// How many letters have to be changed, added or left out; `limit` where there are as many or more.
 inline std::size_t edit_distance(std::string_view a, std::string_view b, std::size_t limit) {
   if ((std::max)(a.size(), b.size()) - (std::min)(a.size(), b.size()) >= limit) return limit;
+  // What they begin with alike, a long prefix often, costs nothing.
+  const auto from = static_cast<std::size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
+  a.remove_prefix(from);
+  b.remove_prefix(from);
   std::vector<std::size_t> row(b.size() + 1);
   std::iota(row.begin(), row.end(), std::size_t{0});
   for (std::size_t i = 0; i < a.size(); ++i) {
