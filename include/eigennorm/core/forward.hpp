@@ -231,6 +231,7 @@ class ForwardTask {
       append_rows(some, first, n, t, buffer.values, to);
     }
   }
+
   const Call& call_;
   AlignedParameter<Scalar> scale_, shift_;
   const Tile* tile_ = nullptr;
