@@ -42,6 +42,22 @@ struct Machine {
                                         lane < (static_cast<long long>(count) - Longs{}));
   }
 
+  template <typename Words, typename Shorts>
+  EIGENNORM_INLINE Words widen(Shorts shorts) {
+    return __builtin_convertvector(shorts, Words);
+  }
+
+  /// The bits of values, each NaN by its sign and 0x7fc00000.
+  template <typename Words>
+  EIGENNORM_INLINE Words quiet_nans(Floats a) {
+    const Words bits = Words(a), is_nan = Words(a != a);
+    return (bits & (0xff800000U | ~is_nan)) | (0x400000U & is_nan);
+  }
+  template <typename Shorts, typename Words>
+  EIGENNORM_INLINE Shorts upper_halves(Words words) {
+    return __builtin_convertvector(words >> 16, Shorts);
+  }
+
   EIGENNORM_INLINE Floats load(const Eigen::half* p) {
     HalfBits halves;
     __builtin_memcpy(&halves, p, sizeof halves);

@@ -228,14 +228,12 @@ struct Simd<T, EIGENNORM_BYTES> {
   EIGENNORM_INLINE V load(const Eigen::bfloat16* p) {
     Shorts shorts;
     __builtin_memcpy(&shorts, p, sizeof shorts);
-    return {reinterpret_cast<Register>(__builtin_convertvector(shorts, Words) << 16)};
+    return {reinterpret_cast<Register>(Own::template widen<Words>(shorts) << 16)};
   }
   EIGENNORM_INLINE Shorts round_to_bfloat16(V a) {
-    const Words bits = reinterpret_cast<Words>(a.value);
-    const Words rounded = (bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16;
-    const Words quiet = ((bits >> 16) & 0x8000U) | 0x7fc0U;
-    const Words is_nan = reinterpret_cast<Words>(a.value != a.value);
-    return __builtin_convertvector((rounded & ~is_nan) | (quiet & is_nan), Shorts);
+    // A NaN becomes quiet and loses what rounding could carry over.
+    const Words bits = Own::template quiet_nans<Words>(a.value);
+    return Own::template upper_halves<Shorts>(bits + 0x7fffU + ((bits >> 16) & 1U));
   }
   EIGENNORM_INLINE void store(Eigen::bfloat16* p, V a) {
     const Shorts shorts = round_to_bfloat16(a);
