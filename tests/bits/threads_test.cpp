@@ -182,25 +182,28 @@ class RecordingTask {
         to[lanes + t] = -to[t];
       }
     }
-    void get(const W* from, std::int64_t lanes, std::int64_t segment) {
-      clear();
+    void get(const W* from, core::Segment to) {
+      of.resize(static_cast<std::size_t>(kernels::most_lanes<float>));
+      const std::int64_t lanes = to.last - to.first;
       for (std::int64_t t = 0; t < lanes; ++t) {
-        // Torn or another segment's otherwise.
-        const bool whole = from[lanes + t] == -from[t] && from[t] == static_cast<W>(segment * lanes + t);
-        of[static_cast<std::size_t>(t)].push_back(whole ? segment * lanes + t : -1);
+        // Torn otherwise.
+        const bool whole = from[lanes + t] == -from[t];
+        of[static_cast<std::size_t>(to.first + t)].push_back(whole ? static_cast<std::int64_t>(from[t]) : -1);
       }
     }
+    void count_is(std::int64_t) {}
   };
 
   RecordingTask(const RecordingCall& call, std::int64_t) : call_(call) {}
 
-  std::int64_t segments() const { return call_.segments; }
-  static std::int64_t values_in(std::int64_t segment) { return segment; }
+  using Summing = RecordingTask;
+  static std::int64_t segments(const RecordingCall& call) { return call.segments; }
+  static std::int64_t values_in(const RecordingCall&, std::int64_t segment) { return segment; }
   static bool writes() { return true; }
   void begin(std::int64_t, const core::Tile& tile) { tile_ = &tile; }
   void sum(std::int64_t segment, Sums& sums) const {
     for (std::int64_t t = 0; t < tile_->lanes; ++t)
-      sums.of[static_cast<std::size_t>(t)].push_back(segment * tile_->lanes + t);
+      sums.of[static_cast<std::size_t>(t)].push_back(segment * kernels::most_lanes<float> + tile_->base.group + t);
   }
   void finish(const Sums& sums) {
     ++*call_.finished;
@@ -219,12 +222,12 @@ class RecordingTask {
 
 }  // namespace
 
-TEST_CASE("segments are merged in order, wave after wave") {
+TEST_CASE("segments are merged in order, wave after wave, and each lane is summed once") {
   const Pool pool(3);
   for (const Device& device : {Device(), Device(pool.device())}) {
-    for (const std::int64_t lanes : {1, 3, 16, 64}) {
-      // Far more than can wait at a time.
-      const std::int64_t segments = 2500 / lanes + 7;
+    // Far more than can wait at a time; and one, whose lanes are shared out.
+    for (const auto [lanes, segments] : std::vector<std::pair<std::int64_t, std::int64_t>>{
+             {1, 2507}, {3, 840}, {16, 163}, {64, 46}, {1, 1}, {16, 1}, {31, 1}, {32, 1}, {49, 1}, {64, 1}}) {
       INFO(segments << " segments of " << lanes << " lanes");
       core::Partition partition;
       partition.groups.kept.append({lanes, {1, 1, 1}, 1, 0});
@@ -233,14 +236,16 @@ TEST_CASE("segments are merged in order, wave after wave") {
       std::vector<std::vector<std::int64_t>> merged;
       std::int64_t written = 0, finished = 0;
       const RecordingCall call{&partition, segments, &merged, &written, &finished};
-      core::run_segments<RecordingTask>(call, 0, lanes, device);
+      core::run_shared<RecordingTask>(call, 0, lanes, device);
       CHECK(finished == 1);
       CHECK(written == partition.count);
       int wrong = 0;
       for (std::int64_t lane = 0; lane < lanes; ++lane) {
         const auto& mine = merged[static_cast<std::size_t>(lane)];
         REQUIRE(static_cast<std::int64_t>(mine.size()) == segments);
-        for (std::int64_t i = 0; i < segments; ++i) wrong += mine[static_cast<std::size_t>(i)] != i * lanes + lane;
+        for (std::int64_t i = 0; i < segments; ++i) {
+          wrong += mine[static_cast<std::size_t>(i)] != i * kernels::most_lanes<float> + lane;
+        }
       }
       CHECK(wrong == 0);
     }

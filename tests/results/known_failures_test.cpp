@@ -239,8 +239,8 @@ TEST_CASE("failure 10: results in the place of arguments, or of each other") {
 
 TEST_CASE("failure 11: a row depends on its batch, or on the number of threads") {
   for (const Eigen::Index width : {4, 33, 768}) {
-    // More than the 32,768 values from which on a call is shared out.
-    const Eigen::Index rows = 40000 / width + 1000;
+    // More than the 262,144 values from which on a call is shared out.
+    const Eigen::Index rows = 270000 / width + 1000;
     CAPTURE(width);
     Normalization<float> layer = LayerNorm<float>(width);
     const Rows x = normal(rows, width, 1), dy = normal(rows, width, 2);

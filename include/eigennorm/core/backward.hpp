@@ -70,6 +70,7 @@ class BackwardTask {
  public:
   using W = Wide<Scalar>;
   using Call = BackwardCall<Storage, Scalar>;
+  using Summing = BackwardTask;
   static constexpr std::int64_t most = most_lanes<Scalar>;
 
   struct Sums {
@@ -90,15 +91,20 @@ class BackwardTask {
     void put(W* to, std::int64_t lanes) {
       for (std::int64_t k = 0; k < numbers; ++k) to = std::copy(room + k * most, room + k * most + lanes, to);
     }
-    void get(const W* from, std::int64_t lanes, std::int64_t) {
-      for (std::int64_t k = 0; k < numbers; ++k, from += lanes) std::copy(from, from + lanes, room + k * most);
+    void get(const W* from, Segment to) {
+      const std::int64_t lanes = to.last - to.first;
+      for (std::int64_t k = 0; k < numbers; ++k, from += lanes)
+        std::copy(from, from + lanes, room + k * most + to.first);
     }
+    void count_is(std::int64_t) {}
   };
 
   BackwardTask(const Call& call, std::int64_t) : call_(call), cut_(*call.partition, call.scale != nullptr) {}
 
-  std::int64_t segments() const { return cut_.segments; }
-  static std::int64_t values_in(std::int64_t) { return 0; }
+  static std::int64_t segments(const Call& call) {
+    return GroupPieces(*call.partition, call.scale != nullptr).segments;
+  }
+  static std::int64_t values_in(const Call&, std::int64_t) { return 0; }
   bool writes() const { return !call_.frozen; }
 
   void begin(std::int64_t id, const Tile& tile) {
@@ -328,7 +334,8 @@ void input_gradient(BackwardCall<Storage, Scalar> call, const Device& device) {
   call.layout = &layout;
   // Groups whose runs are rows one by one.
   const bool one_by_one = !partition.groups.interleaved && GroupPieces(partition, call.scale != nullptr).by_runs;
-  const std::int64_t width = one_by_one ? 1 : tile_width<Scalar>(partition, layout, 6 * block_size, device.threads());
+  const std::int64_t width =
+      one_by_one ? 1 : tile_width<Scalar>(partition, layout, 6 * block_size, device.threads_for(partition.size));
   const std::int64_t tiles = partition.groups.tiles(width);
   if (call.pieces == nullptr) return run_tiles<Task>(call, {0, tiles, width}, device);
   // A wave of samples at a time, whose pieces then are added to their features.

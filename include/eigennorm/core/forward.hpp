@@ -125,9 +125,9 @@ void finish_tile(const ForwardCall<Storage, Scalar>& call, const Tile& tile, Sum
   call.moments.put(tile, to);
 }
 
-/// A task of a forward call by own statistics.
+/// The sums of a forward call by own statistics.
 template <typename Storage, typename Scalar>
-class ForwardTask {
+class ForwardSums {
  public:
   using W = Wide<Scalar>;
   using Call = ForwardCall<Storage, Scalar>;
@@ -147,27 +147,24 @@ class ForwardTask {
       to = std::copy(of.m2, of.m2 + lanes, to);
       if constexpr (two_parts) std::copy(of.lost, of.lost + lanes, std::copy(of.low, of.low + lanes, to));
     }
-    void get(const W* from, std::int64_t lanes, std::int64_t count) {
-      of.count = static_cast<W>(count);
-      std::copy(from, from + lanes, of.mean);
-      std::copy(from + lanes, from + 2 * lanes, of.m2);
+    void get(const W* from, Segment to) {
+      const std::int64_t lanes = to.last - to.first;
+      std::copy(from, from + lanes, of.mean + to.first);
+      std::copy(from + lanes, from + 2 * lanes, of.m2 + to.first);
       if constexpr (two_parts) {
-        std::copy(from + 2 * lanes, from + 3 * lanes, of.low);
-        std::copy(from + 3 * lanes, from + 4 * lanes, of.lost);
+        std::copy(from + 2 * lanes, from + 3 * lanes, of.low + to.first);
+        std::copy(from + 3 * lanes, from + 4 * lanes, of.lost + to.first);
       }
     }
+    void count_is(std::int64_t values) { of.count = static_cast<W>(values); }
   };
 
-  ForwardTask(const Call& call, std::int64_t tiles)
-      : call_(call),
-        scale_(call.scale, copied_parameters(*call.partition, *call.layout, tiles)),
-        shift_(call.shift, copied_parameters(*call.partition, *call.layout, tiles)) {}
+  ForwardSums(const Call& call, std::int64_t) : call_(call) {}
 
-  std::int64_t segments() const { return segments_in(call_.partition->count); }
-  std::int64_t values_in(std::int64_t segment) const {
-    return (std::min)(segment_size, call_.partition->count - segment * segment_size);
+  static std::int64_t segments(const Call& call) { return segments_in(call.partition->count); }
+  static std::int64_t values_in(const Call& call, std::int64_t segment) {
+    return (std::min)(segment_size, call.partition->count - segment * segment_size);
   }
-  bool writes() const { return call_.y != nullptr; }
 
   void begin(std::int64_t, const Tile& tile) { tile_ = &tile; }
 
@@ -186,23 +183,6 @@ class ForwardTask {
         append_copies(first, n, sums.of);
       }
       sums.of.count = sums.of.count + static_cast<W>(n);
-    }
-  }
-
-  void finish(Sums& sums) { finish_tile(call_, *tile_, sums.of, statistics_); }
-
-  void write(std::int64_t first, std::int64_t last) const {
-    if (!writes()) return;
-    const Layout& layout = *call_.layout;
-    const Partition& partition = *call_.partition;
-    const std::int64_t values = tile_->lanes * partition.count;
-    if (layout.by_column) {
-      const std::int64_t next = next_after<Storage>(values, partition.size, 1, tile_->lanes * layout.run());
-      transform_columns(call_, {scale_.get(), shift_.get()}, *tile_, {first, last}, statistics_.by(), next);
-    } else {
-      const std::int64_t next = next_after<Storage>(values, partition.size, 1, tile_->lanes * tile_->lane.stride[0]);
-      transform_rows(call_, {scale_.get(), shift_.get()}, *tile_, {first, last},
-                     statistics_.by(tile_->lanes == 1 ? 0 : 1), next);
     }
   }
 
@@ -232,9 +212,48 @@ class ForwardTask {
     }
   }
 
+ protected:
   const Call& call_;
-  AlignedParameter<Scalar> scale_, shift_;
   const Tile* tile_ = nullptr;
+};
+
+/// A task of such a call.
+template <typename Storage, typename Scalar>
+class ForwardTask : public ForwardSums<Storage, Scalar> {
+ public:
+  using Summing = ForwardSums<Storage, Scalar>;
+  using Call = ForwardCall<Storage, Scalar>;
+  using typename Summing::Sums;
+
+  ForwardTask(const Call& call, std::int64_t tiles)
+      : Summing(call, tiles),
+        scale_(call.scale, copied_parameters(*call.partition, *call.layout, tiles)),
+        shift_(call.shift, copied_parameters(*call.partition, *call.layout, tiles)) {}
+
+  bool writes() const { return call_.y != nullptr; }
+
+  void finish(Sums& sums) { finish_tile(call_, *tile_, sums.of, statistics_); }
+
+  void write(std::int64_t first, std::int64_t last) const {
+    if (!writes()) return;
+    const Layout& layout = *call_.layout;
+    const Partition& partition = *call_.partition;
+    const std::int64_t values = tile_->lanes * partition.count;
+    if (layout.by_column) {
+      const std::int64_t next = next_after<Storage>(values, partition.size, 1, tile_->lanes * layout.run());
+      transform_columns(call_, {scale_.get(), shift_.get()}, *tile_, {first, last}, statistics_.by(), next);
+    } else {
+      const std::int64_t next = next_after<Storage>(values, partition.size, 1, tile_->lanes * tile_->lane.stride[0]);
+      transform_rows(call_, {scale_.get(), shift_.get()}, *tile_, {first, last},
+                     statistics_.by(tile_->lanes == 1 ? 0 : 1), next);
+    }
+  }
+
+ private:
+  using Summing::call_;
+  using Summing::tile_;
+
+  AlignedParameter<Scalar> scale_, shift_;
   Statistics<Scalar> statistics_;
 };
 
@@ -274,7 +293,7 @@ void forward(ForwardCall<Storage, Scalar>& call, const Device& device) {
   if (!call.stream && is_one_tile_of_rows<Scalar>(partition)) return forward_one_tile(call);
   const Layout layout(partition.groups, 0, 2);
   call.layout = &layout;
-  const std::int64_t width = tile_width<Scalar>(partition, layout, 12 * block_size, device.threads());
+  const std::int64_t width = tile_width<Scalar>(partition, layout, 12 * block_size, device.threads_for(partition.size));
   run_tiles<ForwardTask<Storage, Scalar>>(call, {0, partition.groups.tiles(width), width}, device);
   // It is gone. (The call is not copied: a few values would wait for it.)
   call.layout = nullptr;

@@ -143,7 +143,7 @@ void backward_of_varying(BackwardCall<Storage, Scalar> call, const AffineGradien
   const Partition& partition = *call.partition;
   if (!gradients.wanted()) return input_gradient(call, device);
   const FeaturePieces cut(partition);
-  if (Rows::fits(partition) && (cut.parts >= device.threads() || partition.count < segment_size)) {
+  if (Rows::fits(partition) && (cut.parts >= device.threads_for(partition.size) || partition.count < segment_size)) {
     device.parallel_for(cut.parts, partition.size / cut.parts,
                         [&](std::int64_t first, std::int64_t last) { Rows(call).parts(first, last); });
     return merge_parts(call, cut.parts, gradients, device);

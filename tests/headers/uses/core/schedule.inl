@@ -15,12 +15,14 @@ struct Task {
     void clear(std::int64_t) {}
     void add(const Sums&, std::int64_t) {}
     void put(W*, std::int64_t) const {}
-    void get(const W*, std::int64_t, std::int64_t) {}
+    void get(const W*, core::Segment) {}
+    void count_is(std::int64_t) {}
   };
   Task(const Call&, std::int64_t) {}
   const core::Tile& tile() const { return tile_; }
-  std::int64_t segments() const { return 1; }
-  std::int64_t values_in(std::int64_t) const { return 1; }
+  using Summing = Task;
+  static std::int64_t segments(const Call&) { return 1; }
+  static std::int64_t values_in(const Call&, std::int64_t) { return 1; }
   bool writes() const { return true; }
   void begin(std::int64_t, const core::Tile& tile) { tile_ = tile; }
   void sum(std::int64_t, Sums&) const {}
