@@ -38,7 +38,7 @@ class GroupNorm : public Normalization<Scalar> {
   GroupNorm(core::Integer groups, core::Integer channels, Channels axis = channels_on(1),
             Samples samples = samples_on(0), double epsilon = 1e-5)
       : Normalization<Scalar>(
-            Geometry{all_but(samples.axes), axis.axes, channels, checked(groups), "GroupNorm", "channels"},
+            Geometry{all_but(samples.axes), axis.axes, channels, checked(groups), "GroupNorm", "channels", true},
             Statistic::mean_variance, epsilon) {
     core::check_apart(axis, samples, "GroupNorm");
   }

@@ -37,7 +37,7 @@ class InstanceNorm : public Normalization<Scalar> {
   explicit InstanceNorm(core::Integer channels, Channels axis = channels_on(1), Samples samples = samples_on(0),
                         double epsilon = 1e-5)
       : Normalization<Scalar>(
-            Geometry{all_but(join(samples.axes, axis.axes)), axis.axes, channels, 0, "InstanceNorm", "channels"},
+            Geometry{all_but(join(samples.axes, axis.axes)), axis.axes, channels, 0, "InstanceNorm", "channels", true},
             Statistic::mean_variance, epsilon) {
     core::check_apart(axis, samples, "InstanceNorm");
   }

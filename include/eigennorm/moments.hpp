@@ -77,7 +77,7 @@ class Moments {
   bool empty() const { return source_ == Source::none; }
   /// How many groups: each has one mean and one rstd.
   std::int64_t groups() const { return rstd_.size(); }
-  /// How many values each group has.
+  /// How many values each group has, with those of all members where the batch is spread.
   std::int64_t count() const { return count_; }
   /// Whether running statistics were used (a frozen layer), not the batch's own.
   bool frozen() const { return source_ == Source::running; }
@@ -119,6 +119,7 @@ class Moments {
     statistic_ = statistic;
     channel_groups_ = cut;
     count_ = partition.count;
+    members_ = 1;
     features_kept_ = partition.features_kept;
     kept_features_ = partition.kept_features;
     kept_samples_ = partition.kept_samples;
@@ -187,6 +188,7 @@ class Moments {
   Statistic statistic_ = Statistic::mean_variance;
   std::int64_t channel_groups_ = 0;  // the geometry's number of groups
   std::int64_t count_ = 0;
+  int members_ = 1;  // that share the batch
   bool features_kept_ = false;
   core::Loop kept_features_, kept_samples_;
   core::Numbers<Scalar> high_, low_, rstd_;

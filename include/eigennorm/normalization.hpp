@@ -11,6 +11,8 @@
 #include "eigennorm/core/device.hpp"
 #include "eigennorm/core/error.hpp"
 #include "eigennorm/core/partition.hpp"
+#include "eigennorm/core/peers.hpp"
+#include "eigennorm/core/spread_room.hpp"
 #include "eigennorm/core/view.hpp"
 #include "eigennorm/instruction_set.hpp"
 #include "eigennorm/moments.hpp"
@@ -28,6 +30,13 @@ template <typename Scalar>
 class Normalization;
 
 /// Where a call runs, and where it keeps its moments: a device, `{device}`, `{device, &moments}` or `{{}, &moments}`.
+///
+/// **A batch that is spread** over processes or threads: each member of `peers` makes the same call with its part of
+/// the batch, any number of samples, none included. Statistics are those of the whole. Only calls talk whose groups
+/// reach across samples (BatchNorm, MeanOnlyBatchNorm): `forward` and `evaluate` by the batch's statistics, and their
+/// `backward`. Gradients of scale and shift are those of the member's own part: their sum over the members is yours to
+/// make, with those of all other parameters. What is wrong on one member is an error on all, which names it. All
+/// happens on the calling thread.
 template <typename Scalar>
 struct Context {
   Context() = default;
@@ -39,6 +48,7 @@ struct Context {
 
   Device device;                       ///< default: the calling thread
   Moments<Scalar>* moments = nullptr;  ///< null: the layer's own
+  Peers* peers = nullptr;              ///< null: the whole batch is here
 };
 
 namespace core {
@@ -70,7 +80,12 @@ class MovedFrom {
 
 template <typename Storage, typename Scalar>
 struct ForwardCall;
+template <typename Storage, typename Scalar>
+struct BackwardCall;
+template <typename Scalar>
+struct AffineGradients;
 struct LayerFacts;
+struct SpreadMerge;
 
 /// What the verbs do once the door is behind them: `Storage` is the type of x's elements. Defined in core/calls.hpp
 /// for the five pairs of types that there are; a unit that uses the compiled library sees these declarations only.
@@ -93,8 +108,12 @@ struct Calls {
 
  private:
   using Forward = ForwardCall<Storage, Scalar>;
+  using Backward = BackwardCall<Storage, Scalar>;
   static Forward forward_call(const Layer& layer, const core::Partition& partition, const Storage* x, Storage* y,
                               const MomentsView<Scalar>& moments);
+  static Backward backward_call(Layer& layer, const core::Partition& partition, const In& x, const In& dy,
+                                const Out& dx, const Context<Scalar>& context);
+  static AffineGradients<Scalar> gradients_of(Layer& layer);
   /// Whether this batch moves running statistics.
   static bool moves_running(const Layer& layer, const core::Partition& partition);
   // All checks of a call (core/call_checks.hpp).
@@ -102,6 +121,15 @@ struct Calls {
   static core::Partition check_evaluation(const Layer& layer, const In& x, const Out* y);
   static core::Partition check_backward(const Layer& layer, const In& x, const In& dy, const Out& dx,
                                         const Context<Scalar>& context);
+  static void check_no_moments(const Layer& layer, const Context<Scalar>& context);
+  static void check_count(const Layer& layer, std::int64_t count, const Shape& shape, int members);
+  // The same calls where the batch is spread over the members of context.peers (core/spread_calls.hpp).
+  static bool is_spread(const Layer& layer, int rank, const Context<Scalar>& context);
+  static bool is_spread_backward(const Layer& layer, int rank, const Context<Scalar>& context);
+  static SpreadMerge spread_of(const Layer& layer, std::int64_t verb, const Context<Scalar>& context);
+  static void spread_forward(Layer& layer, const In& x, const Out& y, const Context<Scalar>& context);
+  static void spread_evaluate(const Layer& layer, const In& x, const Out& y, const Context<Scalar>& context);
+  static void spread_backward(Layer& layer, const In& x, const In& dy, const Out& dx, const Context<Scalar>& context);
 };
 
 }  // namespace core
@@ -374,8 +402,8 @@ class Normalization {
   void check_settings() const;
   void check_parameter(const Parameter<Scalar>& parameter, const char* role) const;
   void check_running(bool features_averaged) const;
-  void check_moments(const Moments<Scalar>& moments, const Shape& shape, Order order,
-                     const core::Partition& partition) const;
+  void check_moments(const Moments<Scalar>& moments, const Shape& shape, Order order, const core::Partition& partition,
+                     int members) const;
   void update_running(const Moments<Scalar>& moments);
   /// In `scratch_`, for so many numbers.
   void make_room(std::int64_t size) {
@@ -415,6 +443,7 @@ class Normalization {
   core::MovedFrom moved_from_;
   Moments<Scalar> moments_;
   std::vector<Wide<Scalar>> scratch_;
+  core::SpreadRoom<Scalar> spread_;
 };
 
 }  // namespace eigennorm

@@ -55,7 +55,7 @@ class WeightNorm : public Normalization<Scalar> {
  public:
   /// One norm, and one g, for each of `outputs`.
   explicit WeightNorm(core::Integer outputs, Outputs axis = outputs_on(0))
-      : Normalization<Scalar>(Geometry{all_but(axis.axes), axis.axes, outputs, 0, "WeightNorm", "outputs"},
+      : Normalization<Scalar>(Geometry{all_but(axis.axes), axis.axes, outputs, 0, "WeightNorm", "outputs", true},
                               Statistic::sum_square, 0) {
     this->use_shift(false);
   }
@@ -68,7 +68,8 @@ class WeightNorm : public Normalization<Scalar> {
 
   /// One norm, and one g, for the whole tensor.
   explicit WeightNorm(WholeTensor)
-      : Normalization<Scalar>(Geometry{all_but(), no_axes, 1, 0, "WeightNorm", "outputs"}, Statistic::sum_square, 0) {
+      : Normalization<Scalar>(Geometry{all_but(), no_axes, 1, 0, "WeightNorm", "outputs", true}, Statistic::sum_square,
+                              0) {
     this->use_shift(false);
   }
 

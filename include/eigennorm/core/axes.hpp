@@ -103,6 +103,14 @@ class AxisSet {
     return kind_ == Kind::these ? named : ((1U << rank) - 1U) & ~named;
   }
 
+  /// Whether an axis is one of them, also where others fit no tensor of `rank` axes.
+  bool has(int axis, int rank) const {
+    if (kind_ == Kind::last) return axis >= rank - list_[0];
+    const bool listed = std::any_of(list_.begin(), list_.end(),
+                                    [=](std::int64_t given) { return (given < 0 ? given + rank : given) == axis; });
+    return listed == (kind_ == Kind::these);
+  }
+
   /// The first number that is listed in both, if any. (That 1 and -1 are one axis is known with the rank.)
   std::optional<std::int64_t> shared_with(const AxisSet& other) const {
     if (kind_ != Kind::these || other.kind_ != Kind::these) return std::nullopt;

@@ -11,6 +11,7 @@
 #include "eigennorm/core/schedule.hpp"
 #include "eigennorm/core/slab.hpp"
 #include "eigennorm/core/statistics.hpp"
+#include "eigennorm/core/summaries_view.hpp"
 
 /// \file
 /// dx, and the sums of each group that it is made of.
@@ -39,6 +40,10 @@ struct BackwardCall {
   const PieceSums<Scalar>* pieces = nullptr;  ///< where groups leave the sums of their pieces
   const Layout* layout = nullptr;
   bool stream = false;  ///< dx goes past the caches
+  Half half = Half::both;
+  GradientTotals<Scalar>
+      all{};               ///< by group: where Half::sums leaves them, and Half::results finds those of all members
+  std::int64_t count = 0;  ///< of values in a group of all members
 };
 
 /// What a group's dx is corrected by, from its sums: the mean of d, and the slope of what goes along with xhat.
@@ -99,7 +104,7 @@ class BackwardTask {
 
   std::int64_t segments() const { return cut_.segments; }
   static std::int64_t values_in(std::int64_t) { return 0; }
-  bool writes() const { return !call_.frozen; }
+  bool writes() const { return !call_.frozen && call_.half != Half::sums; }
 
   void begin(std::int64_t id, const Tile& tile) {
     tile_ = &tile;
@@ -111,6 +116,7 @@ class BackwardTask {
   }
 
   void sum(std::int64_t number, Sums& sums) const {
+    if (call_.half == Half::results) return;
     const Partition& partition = *call_.partition;
     const GradientTotals<Scalar> totals = sums.totals();
     const Segment segment = cut_.segment(number);
@@ -126,10 +132,12 @@ class BackwardTask {
   }
 
   void finish(Sums& sums) {
+    if (call_.half == Half::results) return correct();
     const GradientTotals<Scalar> totals = sums.totals();
     const Partition& partition = *call_.partition;
     for (std::int64_t t = 0; t < tile_->lanes; ++t) {
       const GradientSums<Scalar> sum = totals.get(t);
+      if (call_.half == Half::sums) call_.all.put(tile_->base.group + t * tile_->lane.group, sum);
       correction_of(sum, call_.statistic, partition.count, mean_[t], slope_[t]);
       if (partition.features_kept && call_.wants_parameters)
         call_.sums.put(tile_->base.group + t * tile_->lane.group, sum);
@@ -137,7 +145,7 @@ class BackwardTask {
   }
 
   void write(std::int64_t first, std::int64_t last) const {
-    if (call_.frozen) return;
+    if (!writes()) return;
     const std::int64_t values = tile_->lanes * call_.partition->count;
     if (call_.layout->by_column) {
       write_columns({first, last},
@@ -155,6 +163,14 @@ class BackwardTask {
                  block_size* static_cast<std::int64_t>(sizeof(Storage)));
   using Copies = Buffer<Storage, buffer_bytes>;
   using KernelSums = kernels::Sums<Scalar>;
+
+  /// By the sums of all members.
+  void correct() {
+    for (std::int64_t t = 0; t < tile_->lanes; ++t) {
+      const GradientSums<Scalar> sum = call_.all.get(tile_->base.group + t * tile_->lane.group);
+      correction_of(sum, call_.statistic, call_.count, mean_[t], slope_[t]);
+    }
+  }
 
   Normalizers<Scalar> by() const { return statistics_.by(tile_->lanes == 1 ? 0 : 1); }
   kernels::Gradient<Scalar> gradient(const Affine<Scalar>& affine) const {

@@ -66,7 +66,11 @@ void Normalization<Scalar>::check_running(bool features_averaged) const {
 
 template <typename Scalar>
 void Normalization<Scalar>::check_moments(const Moments<Scalar>& moments, const Shape& shape, Order order,
-                                          const core::Partition& partition) const {
+                                          const core::Partition& partition, int members) const {
+  if (moments.members_ != members) {
+    core::fail_with(
+        {name(), ": expected the peers of its forward in backward, ", moments.members_, " in all, got ", members});
+  }
   if (moments.shape_ != shape) {
     core::fail_with({name(), ": expected the x of its forward, of shape ", moments.shape_.text(),
                      ", in backward, got shape ", shape.text()});
@@ -121,11 +125,22 @@ core::Partition Calls<Storage, Scalar>::check_forward(const Layer& layer, const 
   const core::Partition partition =
       core::partition(layer.geometry_, x.shape, order_of(x, y), {x.strides, y.strides, Strides{}});
   layer.check_running((partition.averaged_axes & partition.feature_axes) != 0);
-  if (moves_running(layer, partition) && layer.statistic_ == Statistic::mean_variance && partition.count == 1) {
-    fail_with({name, ": expected more than one value for each of the ", layer.geometry_.noun,
-               ", whose variance moves the running one, got an input of shape ", x.shape.text()});
-  }
   return partition;
+}
+
+/// Fails where one value for each group, in the whole batch, would move a running variance.
+template <typename Storage, typename Scalar>
+void Calls<Storage, Scalar>::check_count(const Layer& layer, std::int64_t count, const Shape& shape, int members) {
+  if (!layer.running || !layer.running->update || layer.statistic_ != Statistic::mean_variance || count != 1) return;
+  fail_with({layer.name(), ": expected more than one value for each of the ", layer.geometry_.noun,
+             ", whose variance moves the running one, got ", members > 1 ? "one in the whole batch: here " : "",
+             "an input of shape ", shape.text()});
+}
+
+template <typename Storage, typename Scalar>
+void Calls<Storage, Scalar>::check_no_moments(const Layer& layer, const Context<Scalar>& context) {
+  if (context.moments != nullptr)
+    fail_with({layer.name(), ": expected no moments in evaluate, which keeps none, got some"});
 }
 
 template <typename Storage, typename Scalar>
@@ -170,7 +185,8 @@ core::Partition Calls<Storage, Scalar>::check_backward(const Layer& layer, const
   const Order order = order_of(x, dy, dx);
   const core::Partition partition =
       core::partition(layer.geometry_, x.shape, order, {x.strides, dy.strides, dx.strides});
-  layer.check_moments(moments, x.shape, order, partition);
+  layer.check_moments(moments, x.shape, order, partition,
+                      is_spread_backward(layer, x.shape.rank, context) ? context.peers->members() : 1);
   return partition;
 }
 

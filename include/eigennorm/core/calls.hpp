@@ -50,7 +50,9 @@ bool Calls<Storage, Scalar>::moves_running(const Layer& layer, const core::Parti
 
 template <typename Storage, typename Scalar>
 void Calls<Storage, Scalar>::forward(Layer& layer, const In& x, const Out& y, const Context<Scalar>& context) {
+  if (context.peers != nullptr && is_spread(layer, x.shape.rank, context)) return spread_forward(layer, x, y, context);
   const core::Partition partition = check_forward(layer, x, y);
+  if (partition.size > 0) check_count(layer, partition.count, x.shape, 1);
   const bool frozen = layer.running && layer.running->use_in_forward, moves = moves_running(layer, partition);
   // Where fixed statistics are in use while they move: those that y is made by.
   std::optional<RunningStatistics<Scalar>> used;
@@ -80,8 +82,9 @@ void Calls<Storage, Scalar>::forward(Layer& layer, const In& x, const Out& y, co
 
 template <typename Storage, typename Scalar>
 void Calls<Storage, Scalar>::evaluate(const Layer& layer, const In& x, const Out& y, const Context<Scalar>& context) {
-  if (context.moments != nullptr)
-    fail_with({layer.name(), ": expected no moments in evaluate, which keeps none, got some"});
+  if (context.peers != nullptr && !layer.running && is_spread(layer, x.shape.rank, context))
+    return spread_evaluate(layer, x, y, context);
+  check_no_moments(layer, context);
   const core::Partition partition = check_evaluation(layer, x, &y);
   if (partition.size == 0) return;
   Forward call = forward_call(layer, partition, x.data, y.data, {});
@@ -159,19 +162,38 @@ void Calls<Storage, Scalar>::observe(const In& x, const Geometry& geometry, Stat
 }
 
 template <typename Storage, typename Scalar>
+auto Calls<Storage, Scalar>::backward_call(Layer& layer, const core::Partition& partition, const In& x, const In& dy,
+                                           const Out& dx, const Context<Scalar>& context) -> Backward {
+  Moments<Scalar>& moments = context.moments == nullptr ? layer.moments_ : *context.moments;
+  return {&partition,
+          layer.statistic_,
+          moments.frozen(),
+          x.data,
+          dy.data,
+          dx.data,
+          data_or_null(layer.scale.value),
+          moments.view(),
+          &kernels::block_kernels<Storage, Scalar>()};
+}
+
+template <typename Storage, typename Scalar>
+AffineGradients<Scalar> Calls<Storage, Scalar>::gradients_of(Layer& layer) {
+  return {layer.scale.value.size() == 0 ? nullptr : layer.scale.grad.data(),
+          layer.shift.grad.size() == 0 ? nullptr : layer.shift.grad.data()};
+}
+
+template <typename Storage, typename Scalar>
 void Calls<Storage, Scalar>::backward(Layer& layer, const In& x, const In& dy, const Out& dx,
                                       const Context<Scalar>& context) {
+  if (context.peers != nullptr && is_spread_backward(layer, x.shape.rank, context))
+    return spread_backward(layer, x, dy, dx, context);
   const core::Partition partition = check_backward(layer, x, dy, dx, context);
   if (partition.size == 0) return;
-  Moments<Scalar>& moments = context.moments == nullptr ? layer.moments_ : *context.moments;
-  const Scalar* scale = data_or_null(layer.scale.value);
-  layer.make_room(gradient_scratch<Scalar>(partition, scale != nullptr, moments.frozen()));
-  const AffineGradients<Scalar> gradients{scale == nullptr ? nullptr : layer.scale.grad.data(),
-                                          layer.shift.grad.size() == 0 ? nullptr : layer.shift.grad.data()};
-  BackwardCall<Storage, Scalar> call{&partition, layer.statistic_, moments.frozen(),
-                                     x.data,     dy.data,          dx.data,
-                                     scale,      moments.view(),   &kernels::block_kernels<Storage, Scalar>()};
-  core::backward(call, gradients, layer.scratch_.data(), context.device);
+  const BackwardCall<Storage, Scalar> call = backward_call(layer, partition, x, dy, dx, context);
+  layer.make_room(gradient_scratch<Scalar>(partition, call.scale != nullptr, call.frozen));
+  core::backward(call, gradients_of(layer), layer.scratch_.data(), context.device);
 }
 
 }  // namespace eigennorm::core
+
+#include "eigennorm/core/spread_calls.hpp"

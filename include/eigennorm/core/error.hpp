@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <initializer_list>
 #include <stdexcept>
 #include <string>
@@ -91,11 +92,30 @@ class TextPart {
 /// compiler misses a `return` besides.
 [[noreturn]] inline void refused() { std::abort(); }
 
-/// Fails with these pieces, one after the other.
-[[noreturn]] inline void fail_with(std::initializer_list<TextPart> pieces) {
+/// These pieces, one after the other.
+inline std::string text_of(std::initializer_list<TextPart> pieces) {
   std::string text;
   for (const TextPart& piece : pieces) piece.append_to(text);
-  fail(text);
+  return text;
+}
+
+/// Fails with these pieces, one after the other.
+[[noreturn]] inline void fail_with(std::initializer_list<TextPart> pieces) { fail(text_of(pieces)); }
+
+/// What `call(of)` fails with, for who has to tell others first; empty where it does not. (In a build without
+/// exceptions a failure ends the program, here as anywhere.)
+inline std::string failure_of(void (*call)(const void* of), const void* of) {
+#if defined(__cpp_exceptions)
+  try {
+    call(of);
+  } catch (const std::exception& failure) {
+    const std::string text = failure.what();
+    return text.empty() ? "an exception without a text" : text;
+  }
+#else
+  call(of);
+#endif
+  return {};
 }
 
 }  // namespace core

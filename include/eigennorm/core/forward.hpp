@@ -10,6 +10,7 @@
 #include "eigennorm/core/schedule.hpp"
 #include "eigennorm/core/slab.hpp"
 #include "eigennorm/core/statistics.hpp"
+#include "eigennorm/core/summaries_view.hpp"
 #include "eigennorm/streaming.hpp"
 
 /// \file
@@ -36,6 +37,8 @@ struct ForwardCall {
   const BlockKernels<Storage, Scalar>* kernels;
   const Layout* layout = nullptr;
   bool stream = false;  ///< y goes past the caches
+  Half half = Half::both;
+  SummariesView<Scalar> summaries{};  ///< where Half::sums leaves them
 };
 
 /// A parameter that is read again for each of many rows, copied to where no vector crosses a cache line (a transform in
@@ -106,17 +109,22 @@ template <typename Storage, typename Scalar>
       .find(tile, lanes, out, to);
 }
 
+/// Behind the last of so many groups, up to sixteen, what raises no exception of floating point.
+template <typename Scalar>
+void fill_up(std::int64_t lanes, Summaries<Scalar>& of) {
+  for (std::int64_t i = lanes; lanes > 1 && i % most_rows != 0; ++i) {
+    of.mean[i] = 0;
+    of.m2[i] = 1;
+    if constexpr (Summaries<Scalar>::two_parts) of.low[i] = of.lost[i] = 0;
+  }
+}
+
 /// From the summaries of a tile's groups to their statistics, in `to` and where they are kept.
 template <typename Storage, typename Scalar>
 void finish_tile(const ForwardCall<Storage, Scalar>& call, const Tile& tile, Summaries<Scalar>& of,
                  Statistics<Scalar>& to) {
   const kernels::Rule<Scalar> rule = rule_of<Scalar>(call.statistic, call.partition->count, call.eps);
-  // Behind the last, up to sixteen, what raises no exception of floating point.
-  for (std::int64_t i = tile.lanes; tile.lanes > 1 && i % most_rows != 0; ++i) {
-    of.mean[i] = 0;
-    of.m2[i] = 1;
-    if constexpr (Summaries<Scalar>::two_parts) of.low[i] = of.lost[i] = 0;
-  }
+  fill_up(tile.lanes, of);
   for (std::int64_t g = 0; g < tile.lanes; g += most_rows) {
     const std::int64_t count = (std::min)(tile.lanes - g, most_rows);
     const unsigned out = call.kernels->finish({g, count}, rule, of, to);
@@ -172,6 +180,7 @@ class ForwardTask {
   void begin(std::int64_t, const Tile& tile) { tile_ = &tile; }
 
   void sum(std::int64_t number, Sums& sums) const {
+    if (call_.half == Half::results) return;
     const Partition& partition = *call_.partition;
     const Segment part = segment(number, partition.count);
     const bool lanes = are_lanes(partition.groups, *tile_, 0, 1);
@@ -189,7 +198,11 @@ class ForwardTask {
     }
   }
 
-  void finish(Sums& sums) { finish_tile(call_, *tile_, sums.of, statistics_); }
+  void finish(Sums& sums) {
+    if (call_.half == Half::both) return finish_tile(call_, *tile_, sums.of, statistics_);
+    if (call_.half == Half::sums) return call_.summaries.put(*tile_, sums.of);
+    call_.moments.get(*tile_, statistics_);
+  }
 
   void write(std::int64_t first, std::int64_t last) const {
     if (!writes()) return;
@@ -271,7 +284,7 @@ template <typename Storage, typename Scalar>
 void forward(ForwardCall<Storage, Scalar>& call, const Device& device) {
   const Partition& partition = *call.partition;
   call.stream = call.y != nullptr && kernels::streams<Storage>(partition.size);
-  if (!call.stream && is_one_tile_of_rows<Scalar>(partition)) return forward_one_tile(call);
+  if (!call.stream && call.half == Half::both && is_one_tile_of_rows<Scalar>(partition)) return forward_one_tile(call);
   const Layout layout(partition.groups, 0, 2);
   call.layout = &layout;
   const std::int64_t width = tile_width<Scalar>(partition, layout, 12 * block_size, device.threads());

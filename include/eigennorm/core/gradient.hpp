@@ -116,15 +116,10 @@ void merge_parts(const BackwardCall<Storage, Scalar>& call, std::int64_t parts,
   });
 }
 
-/// Where every feature is kept, and a group's sums are those of its feature. `rstd`: see frozen_gradient.
+/// Adds the sums of each feature's groups, in order, to the parameter gradients, where every feature is kept.
 template <typename Storage, typename Scalar>
-void backward_of_kept(const BackwardCall<Storage, Scalar>& call, const AffineGradients<Scalar>& gradients, Scalar* rstd,
-                      const Device& device) {
+void add_kept(const BackwardCall<Storage, Scalar>& call, const AffineGradients<Scalar>& gradients) {
   const Partition& partition = *call.partition;
-  if (!call.frozen || gradients.wanted()) input_gradient(call, device);
-  if (call.frozen) frozen_gradient(call, rstd, device);
-  if (!gradients.wanted()) return;
-  // The sums of a feature's groups, in order.
   for (std::int64_t i = 0; i < partition.kept_features.size; ++i) {
     const Offsets feature = partition.kept_features.at(i);
     GradientSums<Scalar> total;
@@ -134,12 +129,32 @@ void backward_of_kept(const BackwardCall<Storage, Scalar>& call, const AffineGra
   }
 }
 
+/// Where every feature is kept, and a group's sums are those of its feature. `rstd`: see frozen_gradient.
+template <typename Storage, typename Scalar>
+void backward_of_kept(const BackwardCall<Storage, Scalar>& call, const AffineGradients<Scalar>& gradients, Scalar* rstd,
+                      const Device& device) {
+  if (!call.frozen || gradients.wanted()) input_gradient(call, device);
+  if (call.frozen) frozen_gradient(call, rstd, device);
+  if (gradients.wanted()) add_kept(call, gradients);
+}
+
+/// Adds dscale and dshift in a walk of their own, where features vary within a group.
+template <typename Storage, typename Scalar>
+void sum_features(const BackwardCall<Storage, Scalar>& call, const AffineGradients<Scalar>& gradients,
+                  const Device& device) {
+  using Sums = FeatureSums<Storage, Scalar>;
+  const FeaturePieces cut(*call.partition);
+  const std::int64_t tasks = cut.parts * call.partition->features.tiles(Sums::width(*call.partition));
+  device.parallel_for(tasks, call.partition->size / tasks,
+                      [&](std::int64_t first, std::int64_t last) { Sums::parts(call, first, last); });
+  merge_parts(call, cut.parts, gradients, device);
+}
+
 /// Where features vary within a group. `scratch`: what is behind the accumulators.
 template <typename Storage, typename Scalar>
 void backward_of_varying(BackwardCall<Storage, Scalar> call, const AffineGradients<Scalar>& gradients,
                          Wide<Scalar>* scratch, const Device& device) {
   using Rows = FeatureRows<Storage, Scalar>;
-  using Sums = FeatureSums<Storage, Scalar>;
   const Partition& partition = *call.partition;
   if (!gradients.wanted()) return input_gradient(call, device);
   const FeaturePieces cut(partition);
@@ -155,10 +170,7 @@ void backward_of_varying(BackwardCall<Storage, Scalar> call, const AffineGradien
     return gradients.add_all(0, partition.features.kept.size, pieces.totals());
   }
   // Before dx is written, because it may be written over dy.
-  const std::int64_t tasks = cut.parts * partition.features.tiles(Sums::width(partition));
-  device.parallel_for(tasks, partition.size / tasks,
-                      [&](std::int64_t first, std::int64_t last) { Sums::parts(call, first, last); });
-  merge_parts(call, cut.parts, gradients, device);
+  sum_features(call, gradients, device);
   input_gradient(call, device);
 }
 

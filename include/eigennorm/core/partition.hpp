@@ -25,6 +25,9 @@ struct Geometry {
   std::int64_t groups = 0;  ///< where positive: the feature axis, one of the averaged, is cut into so many groups
   const char* name = "Normalization";  ///< begins every error text
   const char* noun = "features";       ///< what the features are called in error texts
+  /// Whether samples are kept apart whatever the axes say, because no axis need be theirs: with peers, too, each call
+  /// stays by itself.
+  bool apart = false;
 };
 
 namespace core {
@@ -119,6 +122,18 @@ struct Roles {
   bool is_averaged(int axis) const { return (averaged >> axis & 1U) != 0; }
   bool is_feature(int axis) const { return (features >> axis & 1U) != 0; }
 };
+
+/// Whether groups reach across the samples of a batch, so that they are one with those of its other members
+/// (Context::peers): samples are on axis 0, or, where that is the features', on all other axes. Known of any rank, also
+/// one that does not fit, because the others wait.
+inline bool reaches_across(const Geometry& geometry, int rank) {
+  if (geometry.apart) return false;
+  if (!geometry.features.has(0, rank)) return geometry.averaged.has(0, rank);
+  for (int axis = 0; axis < rank; ++axis) {
+    if (geometry.features.has(axis, rank) == geometry.averaged.has(axis, rank)) return false;
+  }
+  return true;
+}
 
 /// How a layer of this geometry, which met a matrix, is told that its features are on axis 0.
 inline const char* axis_zero(const Geometry& geometry, const Roles& roles) {

@@ -22,6 +22,66 @@ namespace eigennorm::core {
 using kernels::Extent;
 using kernels::Range;
 
+/// What is known of the values of a group by looking at them: the first, and, where they are not all of its bits, their
+/// largest magnitude; NaN where one is NaN. (Of one type, so that it has no bytes between.)
+template <typename Scalar>
+struct Look {
+  Scalar first, largest, varied;
+
+  bool is_finite() const { return largest <= (std::numeric_limits<Scalar>::max)(); }
+};
+
+/// Puts the statistics of a group that need no sums to place i: those of the unscaled values are there, which is right
+/// for zeros. One that holds NaN or infinity has none: all are NaN. Returns whether the group's values have to be
+/// scaled.
+template <typename Scalar>
+bool needs_scaling(const Look<Scalar>& look, Statistic statistic, Wide<Scalar> eps, std::int64_t i,
+                   Statistics<Scalar>& to) {
+  using W = Wide<Scalar>;
+  if (look.largest == 0) return false;
+  if (!look.is_finite()) {
+    to.high[i] = to.low[i] = to.rstd[i] = std::numeric_limits<Scalar>::quiet_NaN();
+    to.variance[i] = std::numeric_limits<W>::quiet_NaN();
+  } else if (look.varied == 0 && is_centred(statistic)) {
+    to.high[i] = look.first;
+    to.low[i] = 0;
+    to.variance[i] = 0;
+    to.rstd[i] = has_sigma(statistic) ? kernels::reference::Functions<Scalar, Scalar>::reciprocal_root(eps) : Scalar(1);
+  } else {
+    return true;
+  }
+  return false;
+}
+
+/// The statistics of a group, to place i, from the summaries at place r of its values times 2^-exponent.
+template <typename Scalar>
+void finish_scaled(const Summaries<Scalar>& of, std::int64_t r, int exponent, Statistic statistic, Wide<Scalar> eps,
+                   std::int64_t i, Statistics<Scalar>& to) {
+  using W = Wide<Scalar>;
+  using Reference = kernels::reference::Functions<Scalar, Scalar>;
+  const auto number = static_cast<std::int64_t>(of.count);
+  W mean = std::ldexp(of.mean[r], exponent), residual = 0, m2 = of.m2[r];
+  if constexpr (Summaries<Scalar>::two_parts) {
+    residual = std::ldexp(of.low[r], exponent);
+    m2 = m2 + of.lost[r];
+  }
+  to.high[i] = static_cast<Scalar>(mean);
+  to.low[i] = static_cast<Scalar>((mean - static_cast<W>(to.high[i])) + residual);
+  to.rstd[i] = 1;
+  to.variance[i] = 0;
+  if (!has_sigma(statistic)) return;
+  const W variance = (std::max)(m2 / rule_of<Scalar>(statistic, number, eps).divisor, W(0));
+  to.variance[i] = std::ldexp(variance, 2 * exponent);
+  // Where one of the summands leaves the range of W, only the other matters.
+  const W scaled_eps = std::ldexp(eps, -2 * exponent);
+  if (variance != 0 && scaled_eps <= (std::numeric_limits<W>::max)()) {
+    const W radicand = variance + scaled_eps;
+    to.rstd[i] = radicand == 0 ? Scalar(0) : Reference::rstd_of(std::ldexp(W(1) / std::sqrt(radicand), -exponent));
+  } else {
+    to.rstd[i] = Reference::reciprocal_root(to.variance[i] + eps);
+  }
+}
+
 /// Statistics of groups whose squares leave the range of Scalar, by the arithmetic of the contract on values scaled by
 /// a power of two to at most 1. Scaling is exact, so a group's bits do not depend on which side of the range it was on.
 ///
@@ -44,6 +104,21 @@ class ScaledStatistics {
   /// Puts the statistics of those lanes of a tile, at most sixteen, that have a bit in `out` where those of the
   /// unscaled values are: right for a group of zeros. One that holds NaN or infinity has none: all are NaN.
   void find(const Tile& tile, Range lanes, unsigned out, Statistics<Scalar>& to) {
+    Look<Scalar> looks[most_rows];
+    look(tile, lanes, out, looks);
+    unsigned scaled = 0;
+    int exponents[most_rows];
+    for (std::int64_t k = 0; k < lanes.count; ++k) {
+      exponents[k] = 0;
+      if ((out >> k & 1U) == 0 || !needs_scaling(looks[k], statistic_, eps_, lanes.first + k, to)) continue;
+      std::frexp(looks[k].largest, exponents + k);
+      scaled |= 1U << k;
+    }
+    if (scaled != 0) find_scaled(tile, lanes, scaled, exponents, to);
+  }
+
+  /// Looks at the values of those lanes.
+  void look(const Tile& tile, Range lanes, unsigned out, Look<Scalar>* to) {
     Scalar largest[most_rows];
     const Storage* x = x_ + tile.base.tensor[0] + lanes.first * tile.lane.stride[0];
     for (std::int64_t k = 0; k < lanes.count; ++k) {
@@ -52,25 +127,31 @@ class ScaledStatistics {
     }
     const unsigned varied = are_lanes(groups_, tile, 0, 1) ? look_at_lanes(tile, lanes, out, largest)
                                                            : look_at_rows(tile, lanes, out, largest);
-    unsigned scaled = 0;
-    for (std::int64_t k = 0; k < lanes.count; ++k) {
-      exponents_[k] = 0;
-      if ((out >> k & 1U) == 0 || largest[k] == 0) continue;
-      const std::int64_t i = lanes.first + k;
-      if (!(largest[k] <= (std::numeric_limits<Scalar>::max)())) {
-        to.high[i] = to.low[i] = to.rstd[i] = std::numeric_limits<Scalar>::quiet_NaN();
-        to.variance[i] = std::numeric_limits<W>::quiet_NaN();
-      } else if ((varied >> k & 1U) == 0 && is_centred(statistic_)) {
-        to.high[i] = first_[k];
-        to.low[i] = 0;
-        to.variance[i] = 0;
-        to.rstd[i] = has_sigma(statistic_) ? Reference::reciprocal_root(eps_) : Scalar(1);
-      } else {
-        std::frexp(largest[k], exponents_ + k);
-        scaled |= 1U << k;
+    for (std::int64_t k = 0; k < lanes.count; ++k)
+      to[k] = {first_[k], largest[k], static_cast<Scalar>(varied >> k & 1U)};
+  }
+
+  /// Sums the values of those lanes of a tile that have a bit in `scaled`, times 2^-exponent of each: lane k to place
+  /// k.
+  [[gnu::noinline]] void sum(const Tile& tile, Range lanes, unsigned scaled, const int* exponents,
+                             Summaries<Scalar>& to) {
+    for (std::int64_t k = 0, some = rows_at_once(); k < lanes.count; k += some) {
+      const std::int64_t rows = (std::min)(some, lanes.count - k);
+      const unsigned these = scaled >> k & ((1U << rows) - 1);
+      if (these == 0) continue;
+      Summaries<Scalar> total, next;
+      total.count = 0;
+      const Tile part = lanes_of(tile, lanes.first + k, rows);
+      for (std::int64_t number = 0; number < segments_in(values_.size); ++number) {
+        summarize(part, segment(number, values_.size), exponents + k, next);
+        merge(total, 0, next, rows, is_centred(statistic_));
+        total.count = total.count + next.count;
       }
+      for (std::int64_t r = 0; r < rows; ++r) {
+        if ((these >> r & 1U) != 0) copy(total, r, k + r, to);
+      }
+      to.count = total.count;
     }
-    if (scaled != 0) find_scaled(tile, lanes, scaled, to);
   }
 
  private:
@@ -121,22 +202,21 @@ class ScaledStatistics {
     return value_rows<Storage, Scalar>({kernels_, x_, 0}, values_, some, {first, first + n}, copied());
   }
 
-  [[gnu::noinline]] void find_scaled(const Tile& tile, Range lanes, unsigned scaled, Statistics<Scalar>& to) {
-    for (std::int64_t k = 0, some = rows_at_once(); k < lanes.count; k += some) {
-      const std::int64_t i = lanes.first + k, rows = (std::min)(some, lanes.count - k);
-      const unsigned these = scaled >> k & ((1U << rows) - 1);
-      if (these == 0) continue;
-      Summaries<Scalar> total, next;
-      total.count = 0;
-      const Tile part = lanes_of(tile, i, rows);
-      for (std::int64_t number = 0; number < segments_in(values_.size); ++number) {
-        summarize(part, segment(number, values_.size), exponents_ + k, next);
-        merge(total, 0, next, rows, is_centred(statistic_));
-        total.count = total.count + next.count;
-      }
-      for (std::int64_t r = 0; r < rows; ++r) {
-        if ((these >> r & 1U) != 0) finish(total, r, exponents_[k + r], i + r, to);
-      }
+  [[gnu::noinline]] void find_scaled(const Tile& tile, Range lanes, unsigned scaled, const int* exponents,
+                                     Statistics<Scalar>& to) {
+    Summaries<Scalar> sums;
+    sum(tile, lanes, scaled, exponents, sums);
+    for (std::int64_t k = 0; k < lanes.count; ++k) {
+      if ((scaled >> k & 1U) != 0) finish_scaled(sums, k, exponents[k], statistic_, eps_, lanes.first + k, to);
+    }
+  }
+
+  static void copy(const Summaries<Scalar>& from, std::int64_t r, std::int64_t k, Summaries<Scalar>& to) {
+    to.mean[k] = from.mean[r];
+    to.m2[k] = from.m2[r];
+    if constexpr (Summaries<Scalar>::two_parts) {
+      to.low[k] = from.low[r];
+      to.lost[k] = from.lost[r];
     }
   }
 
@@ -170,30 +250,6 @@ class ScaledStatistics {
     }
   }
 
-  void finish(const Summaries<Scalar>& of, std::int64_t r, int exponent, std::int64_t i, Statistics<Scalar>& to) const {
-    const auto number = static_cast<std::int64_t>(of.count);
-    W mean = std::ldexp(of.mean[r], exponent), residual = 0, m2 = of.m2[r];
-    if constexpr (Summaries<Scalar>::two_parts) {
-      residual = std::ldexp(of.low[r], exponent);
-      m2 = m2 + of.lost[r];
-    }
-    to.high[i] = static_cast<Scalar>(mean);
-    to.low[i] = static_cast<Scalar>((mean - static_cast<W>(to.high[i])) + residual);
-    to.rstd[i] = 1;
-    to.variance[i] = 0;
-    if (!has_sigma(statistic_)) return;
-    const W variance = (std::max)(m2 / rule_of<Scalar>(statistic_, number, eps_).divisor, W(0));
-    to.variance[i] = std::ldexp(variance, 2 * exponent);
-    // Where one of the summands leaves the range of W, only the other matters.
-    const W scaled_eps = std::ldexp(eps_, -2 * exponent);
-    if (variance != 0 && scaled_eps <= (std::numeric_limits<W>::max)()) {
-      const W radicand = variance + scaled_eps;
-      to.rstd[i] = radicand == 0 ? Scalar(0) : Reference::rstd_of(std::ldexp(W(1) / std::sqrt(radicand), -exponent));
-    } else {
-      to.rstd[i] = Reference::reciprocal_root(to.variance[i] + eps_);
-    }
-  }
-
   /// Those of numbers in Scalar. (Of 16-bit data, which have kernels of their own only, the reference: half is never
   /// scaled, and bfloat16 hardly ever.)
   const BlockKernels<Scalar, Scalar>& scalar_kernels() const {
@@ -222,7 +278,6 @@ class ScaledStatistics {
   Statistic statistic_;
   W eps_;
   Scalar first_[most_rows];
-  int exponents_[most_rows];
   Storage storage_[plain ? 1 : block_size];
   alignas(64) Scalar numbers_[block_size];
 };

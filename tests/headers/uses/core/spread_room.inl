@@ -1,0 +1,5 @@
+namespace eigennorm {
+
+template struct core::SpreadRoom<float>;
+
+}  // namespace eigennorm

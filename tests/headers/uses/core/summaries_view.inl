@@ -1,0 +1,6 @@
+namespace eigennorm {
+
+template struct core::SummariesView<float>;
+template struct core::SummariesView<double>;
+
+}  // namespace eigennorm
