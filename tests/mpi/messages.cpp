@@ -9,7 +9,7 @@
 #include <string>
 
 #include "job.hpp"
-#include "thread_peers.hpp"
+#include "members.hpp"
 
 namespace {
 
@@ -34,9 +34,10 @@ Peers::Record merged(Peers& peers) {
 void check_merge() {
   MpiPeers peers;
   Peers::Record in_process;
-  test::Threads(peers.members()).run([&](Peers& threads) {
-    const Peers::Record record = merged(threads);
-    if (threads.member() == threads.members() - 1) in_process = record;
+  test::Post post(peers.members());
+  test::on_members(post, [&](Peers& thread) {
+    const Peers::Record record = merged(thread);
+    if (thread.member() == thread.members() - 1) in_process = record;
   });
   for (int again = 0; again < 100; ++again) expect(merged(peers) == in_process, "all have what threads have");
 }
