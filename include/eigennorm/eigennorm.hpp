@@ -8,6 +8,7 @@
 #endif
 
 #include "eigennorm/batch_norm.hpp"
+#include "eigennorm/gather.hpp"
 #include "eigennorm/group_norm.hpp"
 #include "eigennorm/instance_norm.hpp"
 #include "eigennorm/instruction_set.hpp"
@@ -39,4 +40,4 @@
 /// | eigennorm::WeightNorm, on a parameter | all but the output axis (0), or the whole tensor | the output axis | sum of squares (mu = 0) | scale is g; eps 0 |
 ///
 /// What they share is in eigennorm::Normalization. Statistics for evaluation: eigennorm::RunningStatistics,
-/// eigennorm::PopulationStatistics.
+/// eigennorm::PopulationStatistics. A batch over several processes: eigennorm::Context, eigennorm::gather.

@@ -19,18 +19,30 @@ namespace eigennorm::core {
 
 /// What has to be alike on all members. (Numbers of 8 bytes and a text of whole ones: no byte is left to chance.)
 struct SpreadCall {
-  enum Verb : std::int64_t { forward, evaluate, backward };
+  enum Verb : std::int64_t { forward, evaluate, backward, gather };
 
   std::int64_t verb, merge, statistic, storage, scalar, features, groups, update, use_in_forward;
   std::int64_t kept[max_rank];  ///< extents of the axes that are not averaged, in logical order
   double eps;
   char name[40];
 
-  bool operator==(const SpreadCall& other) const { return std::memcmp(this, &other, sizeof *this) == 0; }
+  /// Whether another's is the same. Who knows no features (of a population, before the first batch) takes the other's.
+  bool join(SpreadCall other) {
+    SpreadCall own = *this;
+    SpreadCall& unsized = own.features == 0 ? own : other;
+    const SpreadCall& sized = own.features == 0 ? other : own;
+    if (unsized.features == 0) {
+      unsized.features = sized.features;
+      unsized.groups = sized.groups;
+    }
+    if (std::memcmp(&own, &other, sizeof own) != 0) return false;
+    *this = own;
+    return true;
+  }
 
   /// As error texts show it.
   std::string text() const {
-    static constexpr const char* verbs[] = {"forward", "evaluate", "backward"};
+    static constexpr const char* verbs[] = {"forward", "evaluate", "backward", "gather"};
     static constexpr const char* statistics[] = {"mean and variance", "mean", "mean square", "sum of squares"};
     const auto word = [](const auto& words, std::int64_t i) {
       return i >= 0 && i < static_cast<std::int64_t>(sizeof words / sizeof *words) ? words[i] : "?";
@@ -65,8 +77,9 @@ struct SpreadHeader {
   std::int64_t count;        ///< their values of each group
   std::int64_t problem;
   std::int64_t culprit;  ///< the member that has it
-  SpreadCall call;       ///< of the first
-  char text[192];        ///< what came of the culprit
+  std::int64_t caller;   ///< the member whose call this is: the first, or the first who knows its features
+  SpreadCall call;
+  char text[200];  ///< what came of the culprit
 
   void set_problem(std::int64_t kind, std::int64_t member, const std::string& words) {
     problem = kind;
@@ -77,7 +90,7 @@ struct SpreadHeader {
   /// Fails, in the name of `owner`, where there is a problem: on all members alike.
   void check(const char* owner) const {
     if (problem == other_call) {
-      fail_with({owner, ": expected the call of member ", first, " on all members, ", call.text().c_str(),
+      fail_with({owner, ": expected the call of member ", caller, " on all members, ", call.text().c_str(),
                  ", got on member ", culprit, ": ", text});
     }
     if (problem == failure)
@@ -125,8 +138,9 @@ inline void append_record(Peers::Record& record, Peers::Record& next, AppendNumb
   } else if (to.problem == SpreadHeader::none) {
     to.last = from.last;
     const bool called = from.problem == SpreadHeader::none || from.problem == SpreadHeader::other_call;
-    if (called && !(from.call == to.call)) {
-      to.set_problem(SpreadHeader::other_call, from.first, from.call.text());
+    const bool sized = to.call.features != 0;
+    if (called && !to.call.join(from.call)) {
+      to.set_problem(SpreadHeader::other_call, from.caller, from.call.text());
     } else if (from.problem != SpreadHeader::none) {
       to.set_problem(from.problem, from.culprit, from.text);
     } else if (from.bytes != to.bytes) {
@@ -134,6 +148,7 @@ inline void append_record(Peers::Record& record, Peers::Record& next, AppendNumb
     } else {
       append(to, record, from, next);
     }
+    if (!sized) to.caller = from.caller;
   }
   if (to.problem != SpreadHeader::none) record.resize(header_bytes);
   to.bytes = static_cast<std::int64_t>(record.size());
@@ -178,7 +193,7 @@ struct SpreadMerge {
     const std::size_t size = record.size();
     header.magic = SpreadHeader::key;
     header.bytes = static_cast<std::int64_t>(size);
-    header.first = header.last = member;
+    header.first = header.last = header.caller = member;
     header.count = count;
     header.call = call;
     std::memcpy(record.data(), &header, header_bytes);
@@ -189,7 +204,7 @@ struct SpreadMerge {
                  member});
     }
     header.check(name);
-    if (record.size() != size || !(header.call == call)) {
+    if (record.size() != size || !call.join(header.call)) {
       fail_with({name, ": expected the merged record of this call, ", size, " bytes, got ", record.size(),
                  " bytes on member ", member});
     }

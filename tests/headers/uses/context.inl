@@ -1,0 +1,5 @@
+namespace eigennorm {
+
+template struct Context<float>;
+
+}  // namespace eigennorm

@@ -1,0 +1,6 @@
+namespace eigennorm {
+
+template void gather(PopulationStatistics<float>&, Peers&);
+template void gather(PopulationStatistics<double>&, Peers&);
+
+}  // namespace eigennorm
