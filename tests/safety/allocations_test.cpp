@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <atomic>
+#include <condition_variable>
 #include <cstdlib>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <new>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -232,6 +235,85 @@ TEST_CASE("on a pool only Eigen allocates: at most four times for each thread of
       CHECK(counted <= 4 * threads * (device.sections() - before));
     }
   }
+}
+
+namespace {
+
+/// Two members of one process, whose records are copied into memory that stays.
+class Pair {
+ public:
+  void send(int from, const Peers::Record& record) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    box_[from].assign(record.begin(), record.end());
+    full_[from] = true;
+    changed_.notify_all();
+  }
+  void receive(int from, Peers::Record& record) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    changed_.wait(lock, [&] { return full_[from]; });
+    record.assign(box_[from].begin(), box_[from].end());
+    full_[from] = false;
+  }
+  /// Waits for the other.
+  void meet() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    const int round = met_++ / 2;
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return met_ / 2 > round; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  Peers::Record box_[2];
+  bool full_[2] = {false, false};
+  int met_ = 0;
+};
+
+class OneOfPair : public Peers {
+ public:
+  OneOfPair(Pair& pair, int number) : pair_(pair), number_(number) {}
+  int members() const override { return 2; }
+  int member() const override { return number_; }
+  void send(int, const Record& record) override { pair_.send(number_, record); }
+  void receive(int from, Record& record) override { pair_.receive(from, record); }
+
+ private:
+  Pair& pair_;
+  int number_;
+};
+
+}  // namespace
+
+TEST_CASE("nothing is allocated after the first call of a spread batch, also where groups are out of range") {
+  Pair pair;
+  long counted[2] = {-1, -1};
+  const auto work = [&](int number) {
+    OneOfPair peers(pair, number);
+    Context<float> context;
+    context.peers = &peers;
+    BatchNorm<float> layer(20);
+    Eigen::MatrixXf x = Eigen::MatrixXf::Random(number == 0 ? 30 : 7, 20);
+    x.col(3).setZero();
+    x.col(4) *= 1e25F;
+    Eigen::MatrixXf y = x, dx = x;
+    const auto step = [&] {
+      layer.forward(x, y, context);
+      layer.backward(x, y, dx, context);
+    };
+    step();
+    pair.meet();
+    // (Of both at once.)
+    counted[number] = allocations_of([&] {
+      for (int i = 0; i < 5; ++i) step();
+      pair.meet();
+    });
+  };
+  std::thread other(work, 1);
+  work(0);
+  other.join();
+  CHECK(counted[0] == 0);
+  CHECK(counted[1] == 0);
 }
 
 #else

@@ -23,6 +23,7 @@
 
 #include "cases.hpp"
 #include "catch.hpp"
+#include "members.hpp"
 #include "support.hpp"
 
 // Whoever runs a layer on a thread of his own can rely on it: no verb takes 64 KB of stack, on the calling thread or
@@ -323,4 +324,35 @@ TEST_CASE("how much it was") {
   if (std::getenv("EIGENNORM_STACK_FIGURES") == nullptr) return;
   for (const auto& [what, figure] : figures)
     std::cout << std::left << std::setw(40) << what << std::setw(8) << figure.first << figure.second << '\n';
+}
+
+TEST_CASE("no verb takes 64 KB of stack where a batch is spread, nor where groups are out of range") {
+  for (const bool out_of_range : {false, true}) {
+    Post post(2);
+    std::size_t most = 0;
+    std::string failures[2];
+    {
+      PaintedStack stacks[2];
+      for (int i = 0; i < 2; ++i) {
+        stacks[i].start([&, i] {
+          try {
+            Member peers(post, i);
+            Context<double> context;
+            context.peers = &peers;
+            BatchNorm<double> layer(40);
+            Eigen::MatrixXd x = Eigen::MatrixXd::Random(100, 40);
+            if (out_of_range) x *= 1e300;
+            Eigen::MatrixXd y(100, 40), dx(100, 40);
+            layer.forward(x, y, context);
+            layer.backward(x, y, dx, context);
+          } catch (const std::exception& failure) {
+            failures[i] = failure.what();
+          }
+        });
+      }
+      for (PaintedStack& stack : stacks) most = (std::max)(most, stack.join());
+    }
+    for (const std::string& failure : failures) CHECK(failure == "");
+    CHECK(most < promised);
+  }
 }
