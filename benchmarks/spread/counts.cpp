@@ -115,8 +115,8 @@ bool is_right(int members, const Result& result) {
 
 bool write_counts(int most) {
   std::puts(
-      "| members | messages of a forward: in all | most by one | in a row | of a backward: in all | in a row | "
-      "y, u | dx, u |");
+      "| members | messages of forward | by one, at most | one after another | of backward | one after another | "
+      "error of y, u | of dx, u |");
   std::puts("|---|---|---|---|---|---|---|---|");
   std::vector<int> sizes;
   for (int members = 1; members <= most; members *= 2) sizes.push_back(members);
@@ -142,10 +142,9 @@ void write_model(int machines) {
     double seconds, bytes_a_second;
   };
   constexpr Network networks[] = {{2e-6, 100e9 / 8}, {25e-6, 10e9 / 8}};
-  std::printf(
-      "\n| channels | bytes of a message: forward | backward | forward + backward on %d machines, "
-      "2 us and 100 Gbit/s | 25 us and 10 Gbit/s |\n|---|---|---|---|---|\n",
-      machines);
+  std::printf("\nForward and backward of one layer on %d machines, by these counts:\n\n", machines);
+  std::puts("| channels | bytes of a message: forward | backward | 2 us, 100 Gbit/s: us | 25 us, 10 Gbit/s: us |");
+  std::puts("|---|---|---|---|---|");
   for (const int channels : {64, 256, 1024, 4096}) {
     const Result result = count(8, channels);
     std::printf("| %d | %lld | %lld |", channels, static_cast<long long>(result.forward.most.largest),
@@ -157,7 +156,7 @@ void write_model(int machines) {
         const double in_a_row = static_cast<double>(verb->most.depth) / levels(8) * levels(machines);
         seconds += in_a_row * (network.seconds + static_cast<double>(verb->most.largest) / network.bytes_a_second);
       }
-      std::printf(" %.0f us |", 1e6 * seconds);
+      std::printf(" %.0f |", 1e6 * seconds);
     }
     std::puts("");
   }

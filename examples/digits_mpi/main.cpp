@@ -98,7 +98,7 @@ void add_options(CLI::App& app, Options& options) {
       ->check(CLI::PositiveNumber);
   app.add_flag("--resume", options.resume, "go on from the checkpoint, if there is one")->needs(checkpoint);
   app.add_flag("--compare", options.compares, "compare both statistics on 1, 2, 4, ... processes");
-  app.add_option("--local-batches", options.comparison.local_batches, "to compare with; default: 60 15 8");
+  app.add_option("--local-batches", options.comparison.local_batches, "to compare with; default: 60 15 8 2");
   app.add_option("--seeds", options.comparison.seeds, "runs of each combination; default: 8")
       ->check(CLI::PositiveNumber);
   app.add_option("--out", options.out, "folder for the table and the picture of --compare; default: here");
