@@ -34,13 +34,16 @@ if(EIGENNORM_MPI AND TARGET MPI::MPI_CXX)
   add_library(eigennorm::mpi ALIAS eigennorm_mpi)
 endif()
 
+# The rest is for this project's own programs.
+if(NOT TARGET eigennorm::mpi OR NOT MPIEXEC_EXECUTABLE OR NOT (EIGENNORM_BUILD_TESTS OR EIGENNORM_BUILD_EXAMPLES))
+  return()
+endif()
+
 # Open MPI starts no more processes than there are cores, and none for root, unless it is told to.
-if(TARGET eigennorm::mpi AND MPIEXEC_EXECUTABLE)
-  execute_process(COMMAND ${MPIEXEC_EXECUTABLE} --version OUTPUT_VARIABLE eigennorm_mpiexec_version ERROR_QUIET)
-  set(eigennorm_mpiexec_flags "")
-  if(eigennorm_mpiexec_version MATCHES "Open MPI|OpenRTE|PRTE|prterun")
-    set(eigennorm_mpiexec_flags --oversubscribe --allow-run-as-root)
-  endif()
+set(eigennorm_mpiexec_flags "")
+execute_process(COMMAND ${MPIEXEC_EXECUTABLE} --version OUTPUT_VARIABLE eigennorm_mpiexec_version ERROR_QUIET)
+if(eigennorm_mpiexec_version MATCHES "Open MPI|OpenRTE|PRTE|prterun")
+  set(eigennorm_mpiexec_flags --oversubscribe --allow-run-as-root)
 endif()
 
 # eigennorm_mpi_command(VARIABLE RANKS PROGRAM): how a program is run as a job of so many processes; its arguments follow.
