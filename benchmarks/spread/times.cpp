@@ -5,7 +5,6 @@
 
 #include <Eigen/Core>
 #include <algorithm>
-#include <cstddef>
 #include <cstdio>
 #include <eigennorm/batch_norm.hpp>
 #include <eigennorm/mpi.hpp>
@@ -15,9 +14,14 @@ namespace {
 
 using Eigen::MatrixXf;
 
-/// The median, over some calls that all begin at once, of the time until the last is through, in microseconds.
+/// In microseconds.
+struct Times {
+  double least = 0, median = 0;
+};
+
+/// Of some calls that all begin at once, the time until the last is through.
 template <typename Call>
-double time(int calls, const Call& call) {
+Times time(int calls, const Call& call) {
   std::vector<double> seconds;
   for (int i = 0; i < calls; ++i) {
     MPI_Barrier(MPI_COMM_WORLD);
@@ -27,16 +31,15 @@ double time(int calls, const Call& call) {
     MPI_Allreduce(MPI_IN_PLACE, &took, 1, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
     seconds.push_back(took);
   }
-  const auto middle = seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2);
-  std::nth_element(seconds.begin(), middle, seconds.end());
-  return 1e6 * *middle;
+  std::sort(seconds.begin(), seconds.end());
+  return {1e6 * seconds.front(), 1e6 * seconds[seconds.size() / 2]};
 }
 
 void measure(Eigen::Index samples, Eigen::Index channels, eigennorm::Peers& peers) {
-  const int calls = samples * channels > 100'000 ? 40 : 200;
+  const int calls = samples * channels > 100'000 ? 60 : 300;
   const MatrixXf x = MatrixXf::Random(samples, channels), dy = MatrixXf::Random(samples, channels);
   MatrixXf y = x, dx = x;
-  double forward[2], backward[2];
+  Times forward[2], backward[2];
   for (const bool spread : {false, true}) {
     eigennorm::BatchNorm<float> layer(channels);
     eigennorm::Context<float> context;
@@ -46,8 +49,10 @@ void measure(Eigen::Index samples, Eigen::Index channels, eigennorm::Peers& peer
     backward[spread ? 1 : 0] = time(calls, [&] { layer.backward(x, dy, dx, context); });
   }
   if (peers.member() != 0) return;
-  std::printf("| %d | %d x %d | %.0f | %.0f | %.0f | %.0f |\n", peers.members(), static_cast<int>(samples),
-              static_cast<int>(channels), forward[0], forward[1], backward[0], backward[1]);
+  std::printf("| %d | %d x %d |", peers.members(), static_cast<int>(samples), static_cast<int>(channels));
+  for (const Times& times : {forward[0], forward[1], backward[0], backward[1]})
+    std::printf(" %.0f (%.0f) |", times.least, times.median);
+  std::puts("");
 }
 
 }  // namespace
