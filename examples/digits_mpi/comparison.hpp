@@ -4,10 +4,10 @@
 #include <mpi.h>
 
 #include <Eigen/Core>
+#include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstddef>
-#include <limits>
+#include <iostream>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -96,7 +96,7 @@ inline void write_comparison(std::ostream& out, const std::vector<Outcome>& outc
 template <typename Value>
 void write_panel(std::ostream& out, const std::vector<Outcome>& outcomes, int local_batch, const std::string& name,
                  const Value& values) {
-  const std::array<std::string, 2> colours{"#D55E00", "#0072B2"}, titles{"each its own", "whole batch"};
+  const std::array<std::string, 2> colours{"#D55E00", "#0072B2"}, titles{"own", "whole"};
   std::string curves;
   for (const bool synchronized : {false, true}) {
     const std::string block = "$" + name + std::to_string(local_batch) + (synchronized ? "whole" : "own");
@@ -116,23 +116,25 @@ void write_panel(std::ostream& out, const std::vector<Outcome>& outcomes, int lo
 /// A gnuplot script: accuracy above, steps to 95 % below.
 inline void write_plot(std::ostream& out, const std::string& picture, const std::string& title,
                        const std::vector<Outcome>& outcomes, const ComparisonSettings& settings) {
-  begin_plot(out, picture, title, "1000,640", "2," + std::to_string(settings.local_batches.size()));
-  out << "set logscale x 2\nset xlabel 'processes'\nset key bottom left\n"
-      << "set ylabel 'test accuracy, %'\nset yrange [85:100]\n";
-  for (const int local_batch : settings.local_batches) {
-    out << "set title '" << local_batch << " images each'\n";
-    write_panel(out, outcomes, local_batch, "accuracy", [](Outcome outcome) {
-      for (double& accuracy : outcome.accuracies) accuracy *= 100;
-      return outcome.accuracies;
-    });
-  }
-  out << "unset title\nset key top right\nset ylabel 'steps to 95 %'\nset yrange [0:" << settings.steps << "]\n";
-  for (const int local_batch : settings.local_batches) {
-    write_panel(out, outcomes, local_batch, "steps", [&](Outcome outcome) {
-      for (double& steps : outcome.steps_to_95) steps = std::min(steps, static_cast<double>(settings.steps));
-      return outcome.steps_to_95;
-    });
-  }
+  begin_plot(out, picture, title, "1000,600", "2," + std::to_string(settings.local_batches.size()));
+  const auto write_row = [&](const std::string& label, const std::string& name, const auto& values) {
+    out << "set ylabel '" << label << "'\nset key\n";  // in the first panel only: the others are alike
+    for (const int local_batch : settings.local_batches) {
+      out << "set title '" << local_batch << " images each'\n";
+      write_panel(out, outcomes, local_batch, name, values);
+      out << "unset ylabel\nunset key\n";
+    }
+  };
+  out << "set logscale x 2\nset xlabel 'processes'\nset key center right\nset yrange [*:100]\n";
+  write_row("test accuracy, %", "accuracy", [](Outcome outcome) {
+    for (double& accuracy : outcome.accuracies) accuracy *= 100;
+    return outcome.accuracies;
+  });
+  out << "set yrange [0:" << settings.steps << "]\n";
+  write_row("steps to 95 %, at the top: never", "steps", [&](Outcome outcome) {
+    for (double& steps : outcome.steps_to_95) steps = std::min(steps, static_cast<double>(settings.steps));
+    return outcome.steps_to_95;
+  });
   out << "unset multiplot\n";
 }
 
