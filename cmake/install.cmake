@@ -22,9 +22,11 @@ if(EIGENNORM_BUILD_LIBRARY)
 endif()
 install(TARGETS ${eigennorm_targets} EXPORT eigennorm-targets INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(EXPORT eigennorm-targets NAMESPACE eigennorm:: DESTINATION ${eigennorm_package_dir})
-# In a file of its own, which is read where nlohmann_json is.
+# In files of their own, which are read where nlohmann_json is, and MPI.
 install(TARGETS eigennorm_safetensors EXPORT eigennorm-safetensors-targets)
 install(EXPORT eigennorm-safetensors-targets NAMESPACE eigennorm:: DESTINATION ${eigennorm_package_dir})
+install(TARGETS eigennorm_mpi EXPORT eigennorm-mpi-targets)
+install(EXPORT eigennorm-mpi-targets NAMESPACE eigennorm:: DESTINATION ${eigennorm_package_dir})
 
 configure_package_config_file(cmake/eigennorm-config.cmake.in eigennorm-config.cmake
   INSTALL_DESTINATION ${eigennorm_package_dir})

@@ -34,6 +34,8 @@ need_build_tools
 need catch2 has_header catch2/catch.hpp catch2/catch_test_macros.hpp
 need python3 has_command python3
 need pkg-config has_command pkg-config pkgconf
+need libopenmpi-dev has_command mpicxx
+need openmpi-bin has_command mpiexec
 if [ $long = yes ]; then
   need clang has_command clang++
   need libclang-rt-dev has_libfuzzer

@@ -91,6 +91,9 @@ class HiddenLayer {
     }
   }
 
+  /// From now on every batch is a part of one that is spread over these members.
+  void spread_over(eigennorm::Peers& peers) { spread_.peers = &peers; }
+
   const Matrix& forward(const Matrix& inputs, Stopwatch& watch) {
     if (on_weight_) {
       normalized_weight_.resizeLike(weight_);
@@ -99,7 +102,7 @@ class HiddenLayer {
     sums_.noalias() = inputs * effective_weight().transpose();
     normalized_sums_.resizeLike(sums_);
     if (on_sums_) {
-      watch.time([&] { on_sums_->forward(sums_, normalized_sums_); });
+      watch.time([&] { on_sums_->forward(sums_, normalized_sums_, spread_); });
     } else {
       normalized_sums_ = sums_.rowwise() + bias_;
     }
@@ -124,7 +127,7 @@ class HiddenLayer {
   void backward(const Matrix& inputs, const Matrix& by_activation, Stopwatch& watch) {
     by_sums_ = by_activation.array() * activation_.array() * (1.0F - activation_.array());
     if (on_sums_) {
-      watch.time([&] { on_sums_->backward(sums_, by_sums_, by_sums_); });
+      watch.time([&] { on_sums_->backward(sums_, by_sums_, by_sums_, spread_); });
     } else {
       bias_gradient_ = by_sums_.colwise().sum();
     }
@@ -146,6 +149,19 @@ class HiddenLayer {
         parameter.value -= rate * parameter.grad;
       });
       (*norm)->zero_grad();
+    }
+  }
+
+  /// Calls `f(values, count)` with each gradient that the last `backward` left.
+  template <typename F>
+  void for_each_gradient(F&& f) {
+    f(weight_gradient_.data(), weight_gradient_.size());
+    if (!on_sums_) f(bias_gradient_.data(), bias_gradient_.size());
+    for (auto* norm : {&on_sums_, &on_weight_}) {
+      if (!*norm) continue;
+      (*norm)->for_each_parameter([&f](std::string_view, eigennorm::Parameter<float>& parameter) {
+        f(parameter.grad.data(), parameter.grad.size());
+      });
     }
   }
 
@@ -185,6 +201,7 @@ class HiddenLayer {
   std::optional<eigennorm::Normalization<float>> on_sums_, on_weight_;  // at most one of the two
   Matrix weight_, normalized_weight_, weight_gradient_;
   Eigen::RowVectorXf bias_, bias_gradient_;
+  eigennorm::Context<float> spread_;                      // for `on_sums_`
   Matrix sums_, normalized_sums_, activation_, by_sums_;  // of the last forward and backward
 };
 

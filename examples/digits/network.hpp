@@ -36,25 +36,52 @@ class Network {
 
   /// One step of plain gradient descent; gives the batch's loss before it.
   double train(const Dataset& batch, float rate) {
-    std::vector<const Matrix*> inputs{&batch.inputs};
+    const double loss = backward(batch, batch.size());
+    descend(rate);
+    return loss;
+  }
+
+  /// Leaves the gradients of `train`, and gives the loss. Of a batch of `whole` samples that is spread, each member has
+  /// a part, and gets that part's share of both: their sums over the members are the batch's.
+  double backward(const Dataset& part, Eigen::Index whole) {
+    std::vector<const Matrix*> inputs{&part.inputs};
     for (HiddenLayer& layer : hidden_) inputs.push_back(&layer.forward(*inputs.back(), normalization_));
     Matrix by_logits = probabilities(*inputs.back());
     double loss = 0;
-    for (Eigen::Index i = 0; i < batch.size(); ++i) {
-      float& hit = by_logits(i, batch.labels(i));
+    for (Eigen::Index i = 0; i < part.size(); ++i) {
+      float& hit = by_logits(i, part.labels(i));
       loss -= std::log(std::max(hit, std::numeric_limits<float>::min()));
       hit -= 1.0F;
     }
-    by_logits /= static_cast<float>(batch.size());
+    by_logits /= static_cast<float>(whole);
+    weight_gradient_.noalias() = by_logits.transpose() * *inputs.back();
+    bias_gradient_ = by_logits.colwise().sum();
     Matrix by_activation = by_logits * weight_;
-    weight_.noalias() -= rate * by_logits.transpose() * *inputs.back();
-    bias_ -= rate * by_logits.colwise().sum();
     for (std::size_t layer = hidden_.size(); layer-- > 0;) {
       hidden_[layer].backward(*inputs[layer], by_activation, normalization_);
       if (layer > 0) by_activation = hidden_[layer].by_inputs();
-      hidden_[layer].descend(rate);
     }
-    return loss / static_cast<double>(batch.size());
+    return loss / static_cast<double>(whole);
+  }
+
+  /// Goes along the gradients, and sets those that add up to zero.
+  void descend(float rate) {
+    weight_ -= rate * weight_gradient_;
+    bias_ -= rate * bias_gradient_;
+    for (HiddenLayer& layer : hidden_) layer.descend(rate);
+  }
+
+  /// Calls `f(values, count)` with each gradient: always the same, in the same order.
+  template <typename F>
+  void for_each_gradient(F&& f) {
+    for (HiddenLayer& layer : hidden_) layer.for_each_gradient(f);
+    f(weight_gradient_.data(), weight_gradient_.size());
+    f(bias_gradient_.data(), bias_gradient_.size());
+  }
+
+  /// From now on every batch is a part of one that is spread over these members.
+  void spread_over(eigennorm::Peers& peers) {
+    for (HiddenLayer& layer : hidden_) layer.spread_over(peers);
   }
 
   Score evaluate(const Dataset& dataset) const {
@@ -134,8 +161,8 @@ class Network {
   }
 
   std::vector<HiddenLayer> hidden_;
-  Matrix weight_;
-  Eigen::RowVectorXf bias_;
+  Matrix weight_, weight_gradient_;
+  Eigen::RowVectorXf bias_, bias_gradient_;
   Stopwatch normalization_;
 };
 

@@ -15,18 +15,33 @@
 
 namespace digits {
 
+/// How all pictures begin: `size` in pixels, `layout` in rows and columns.
+inline void begin_plot(std::ostream& out, const std::string& picture, const std::string& title, const std::string& size,
+                       const std::string& layout) {
+  out << "set terminal svg size " << size << " font 'Helvetica,14' background '#ffffff'\n"
+      << "set output '" << picture << "'\n"
+      << "set multiplot layout " << layout << " title '" << title << "'\n"
+      << "set grid ytics linecolor rgb '#dddddd'\n"
+      << "set border 3\nset tics nomirror\n"
+      << "set key Left reverse samplen 2 font ',13'\n";
+}
+
+/// A curve in a block of data whose columns are x, median, smallest and largest: its range, and its median.
+inline std::string band(const std::string& block, const std::string& colour) {
+  return block + " using 1:3:4 with filledcurves fillcolor rgb '" + colour +
+         "' fillstyle transparent solid 0.2 noborder notitle";
+}
+inline std::string line(const std::string& block, const std::string& colour, const std::string& title) {
+  return block + " using 1:2 with lines linewidth 2 linecolor rgb '" + colour + "' title '" + title + "'";
+}
+
 /// A gnuplot script that holds its data: median and range of the test accuracy, a panel for each experiment.
 inline void write_plot(std::ostream& out, const std::string& picture, const std::string& title,
                        const std::vector<Experiment>& experiments) {
   const std::array<std::string, methods.size()> colours{"#555555", "#0072B2", "#D55E00", "#009E73"};
-  out << "set terminal svg size 1000,460 font 'Helvetica,14' background '#ffffff'\n"
-      << "set output '" << picture << "'\n"
-      << "set multiplot layout 1,2 title '" << title << "'\n"
-      << "set bmargin 6\n"
+  begin_plot(out, picture, title, "1000,460", "1,2");
+  out << "set bmargin 6\n"
       << "set key at graph 0.5, graph -0.24 center top horizontal maxcols 2 maxrows 2\n"
-      << "set key Left reverse samplen 2 font ',13'\n"
-      << "set grid ytics linecolor rgb '#dddddd'\n"
-      << "set border 3\nset tics nomirror\n"
       << "set xlabel 'training steps'\nset ylabel 'test accuracy, %'\n"
       << "set xrange [0:" << experiments.front().runs.front().curve.back().step << "]\n"
       << "set yrange [70:100]\n";  // below, nothing but the climb from chance
@@ -43,10 +58,9 @@ inline void write_plot(std::ostream& out, const std::string& picture, const std:
             << accuracy.largest << '\n';
       }
       out << "END\n";
-      bands += block + " using 1:3:4 with filledcurves fillcolor rgb '" + colours[i] +
-               "' fillstyle transparent solid 0.2 noborder notitle, ";
-      lines += block + " using 1:2 with lines linewidth 2 linecolor rgb '" + colours[i] + "' title '" +
-               name(methods[i]) + ", rate " + short_text(runs.front().job.rate) + "', ";
+      bands += band(block, colours[i]) + ", ";
+      lines +=
+          line(block, colours[i], std::string(name(methods[i])) + ", rate " + short_text(runs.front().job.rate)) + ", ";
     }
     lines.resize(lines.size() - 2);
     out << "set title '" << experiment.title << "'\n"

@@ -12,6 +12,7 @@
 #include <ostream>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "progress.hpp"
@@ -39,18 +40,23 @@ struct Spread {
   double median, smallest, largest;
 };
 
-/// `value(run)` over the runs; NaN counts as infinite.
-template <typename Value>
-Spread spread(const std::vector<Run>& runs, Value value) {
-  std::vector<double> values;
-  for (const Run& run : runs) {
-    const double one = value(run);
-    values.push_back(std::isnan(one) ? std::numeric_limits<double>::infinity() : one);
+/// NaN counts as infinite.
+inline Spread spread(std::vector<double> values) {
+  for (double& value : values) {
+    if (std::isnan(value)) value = std::numeric_limits<double>::infinity();
   }
   std::sort(values.begin(), values.end());
   const std::size_t middle = values.size() / 2;
   const double median = values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
   return {median, values.front(), values.back()};
+}
+
+/// `value(run)` over the runs.
+template <typename Value>
+Spread spread(const std::vector<Run>& runs, Value value) {
+  std::vector<double> values;
+  for (const Run& run : runs) values.push_back(value(run));
+  return spread(std::move(values));
 }
 
 /// "median [smallest, largest]"

@@ -20,3 +20,7 @@ endforeach()
 if(NOT CMAKE_CXX_FLAGS STREQUAL flags_before OR BUILD_TESTING)
   message(FATAL_ERROR "A consumer got global settings.")
 endif()
+# To look for MPI takes seconds, and leaves variables behind.
+if(NOT LIBRARY STREQUAL "eigennorm::mpi" AND (DEFINED MPI_CXX_COMPILER OR DEFINED MPIEXEC_EXECUTABLE))
+  message(FATAL_ERROR "MPI was looked for in a project that does not use it.")
+endif()
