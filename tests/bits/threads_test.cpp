@@ -226,7 +226,7 @@ TEST_CASE("segments are merged in order, wave after wave, and each lane is summe
   const Pool pool(3);
   for (const Device& device : {Device(), Device(pool.device())}) {
     // Far more than can wait at a time; and one, whose lanes are shared out.
-    for (const auto [lanes, segments] : std::vector<std::pair<std::int64_t, std::int64_t>>{
+    for (const auto& [lanes, segments] : std::vector<std::pair<std::int64_t, std::int64_t>>{
              {1, 2507}, {3, 840}, {16, 163}, {64, 46}, {1, 1}, {16, 1}, {31, 1}, {32, 1}, {49, 1}, {64, 1}}) {
       INFO(segments << " segments of " << lanes << " lanes");
       core::Partition partition;
