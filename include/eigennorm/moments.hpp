@@ -7,6 +7,7 @@
 
 #include "eigennorm/core/moments_view.hpp"
 #include "eigennorm/core/partition.hpp"
+#include "eigennorm/core/renormalize.hpp"
 #include "eigennorm/kernels/wide.hpp"
 #include "eigennorm/parameter.hpp"
 #include "eigennorm/running_statistics.hpp"
@@ -94,6 +95,9 @@ class Moments {
   /// Biased variances. Only where every value of a group has the same feature, so that running statistics could want
   /// them, and sigma is a statistic; otherwise empty. After a frozen forward: the running ones.
   Eigen::Map<const Vector<Wide<Scalar>>> variance() const { return variance_.map(); }
+  /// By how much each feature was corrected, see Renormalization; empty where the forward knew none. Views, too.
+  Eigen::Map<const Vector<Wide<Scalar>>> r() const { return r_.map(); }
+  Eigen::Map<const Vector<Wide<Scalar>>> d() const { return d_.map(); }
 
  private:
   friend class Normalization<Scalar>;
@@ -103,15 +107,22 @@ class Moments {
 
   enum class Source { none, batch, running };
 
+  /// What is kept beside mean and rstd.
+  struct Kept {
+    bool variance = false, corrections = false;
+  };
+
   /// Makes room. Allocates only for more groups than ever before, and everything before it changes anything.
   void prepare(const core::Partition& partition, const Shape& shape, Order order, Statistic statistic, std::int64_t cut,
-               bool with_variance) {
+               Kept kept) {
     const std::int64_t groups = partition.groups.kept.size;
-    const std::int64_t variances = with_variance ? groups : 0;
+    const std::int64_t variances = kept.variance ? groups : 0, corrections = kept.corrections ? groups : 0;
     for (core::Numbers<Scalar>* each : {&high_, &low_, &rstd_}) each->reserve(groups);
     variance_.reserve(variances);
+    for (core::Numbers<Wide<Scalar>>* each : {&r_, &d_}) each->reserve(corrections);
     for (core::Numbers<Scalar>* each : {&high_, &low_, &rstd_}) each->resize(groups);
     variance_.resize(variances);
+    for (core::Numbers<Wide<Scalar>>* each : {&r_, &d_}) each->resize(corrections);
     shape_ = shape;
     order_ = order;
     averaged_axes_ = partition.averaged_axes;
@@ -128,7 +139,7 @@ class Moments {
   /// Of an empty tensor.
   void clear() {
     for (core::Numbers<Scalar>* each : {&high_, &low_, &rstd_}) each->setZero();
-    variance_.setZero();
+    for (core::Numbers<Wide<Scalar>>* each : {&variance_, &r_, &d_}) each->setZero();
   }
 
   /// Calls `f(feature, MeanAndVariance)` with each feature's mean and biased variance: those of its group,
@@ -180,6 +191,10 @@ class Moments {
   core::MomentsView<Scalar> view() {
     return {high_.data(), low_.data(), rstd_.data(), variance_.size() == 0 ? nullptr : variance_.data()};
   }
+  core::Corrections<Scalar> corrections() {
+    if (r_.size() == 0) return {};
+    return {r_.data(), d_.data()};
+  }
 
   Source source_ = Source::none;
   Shape shape_;
@@ -193,6 +208,7 @@ class Moments {
   core::Loop kept_features_, kept_samples_;
   core::Numbers<Scalar> high_, low_, rstd_;
   core::Numbers<Wide<Scalar>> variance_;
+  core::Numbers<Wide<Scalar>> r_, d_;  // by feature number
 };
 
 #include "eigennorm/kernels/strict_end.inl"

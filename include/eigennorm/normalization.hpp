@@ -90,7 +90,21 @@ struct Calls {
                               const MomentsView<Scalar>& moments);
   static Backward backward_call(Layer& layer, const core::Partition& partition, const In& x, const In& dy,
                                 const Out& dx, const Context<Scalar>& context);
-  static AffineGradients<Scalar> gradients_of(Layer& layer);
+  static AffineGradients<Scalar> gradients_of(Layer& layer, const Context<Scalar>& context);
+  static bool renormalizes(const Layer& layer) {
+    return layer.running && layer.running->renormalize && !layer.running->use_in_forward;
+  }
+  /// What is kept of a forward beside mean and rstd.
+  static typename Moments<Scalar>::Kept kept_of(const Layer& layer, const core::Partition& partition) {
+    return {partition.features_kept && layer.statistic_ == Statistic::mean_variance, renormalizes(layer)};
+  }
+  /// Room for what moves running statistics, or for corrected parameters: never for both at once.
+  static void make_forward_room(Layer& layer, bool moves) {
+    if (moves || renormalizes(layer)) layer.make_room(2 * layer.features());
+  }
+  // Batch Renormalization: r and d by the running statistics as they are, and the parameters that they make.
+  static void correct(Layer& layer, Moments<Scalar>& moments, Forward& call);
+  static void correct(Layer& layer, const Context<Scalar>& context, std::int64_t scratch_before, Backward& call);
   /// Whether this batch moves running statistics.
   static bool moves_running(const Layer& layer, const core::Partition& partition);
   // All checks of a call (core/call_checks.hpp).
@@ -98,6 +112,7 @@ struct Calls {
   static core::Partition check_evaluation(const Layer& layer, const In& x, const Out* y);
   static core::Partition check_backward(const Layer& layer, const In& x, const In& dy, const Out& dx,
                                         const Context<Scalar>& context);
+  static void check_renormalization(const Layer& layer, const core::Partition& partition, const Shape& shape);
   static void check_no_moments(const Layer& layer, const Context<Scalar>& context);
   static void check_count(const Layer& layer, std::int64_t count, const Shape& shape, int members);
   // The same calls where the batch is spread over the members of context.peers (core/spread_calls.hpp).

@@ -3,12 +3,14 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <type_traits>
 
 #include "eigennorm/core/error.hpp"
 #include "eigennorm/kernels/finite.hpp"
 #include "eigennorm/kernels/wide.hpp"
 #include "eigennorm/parameter.hpp"
+#include "eigennorm/renormalization.hpp"
 #include "eigennorm/statistic.hpp"
 
 /// \file
@@ -231,8 +233,9 @@ struct RunningStatistics {
 
   Averaging averaging = momentum_of_new(0.1);
   Estimator estimator = Estimator::unbiased;
-  bool update = true;           ///< forward moves the values
-  bool use_in_forward = false;  ///< forward and backward take these values instead of the batch's
+  bool update = true;                          ///< forward moves the values
+  bool use_in_forward = false;                 ///< forward and backward take these values instead of the batch's
+  std::optional<Renormalization> renormalize;  ///< none: forward by the batch's statistics takes them as they are
 
   /// Takes over mean and variance; counters and settings stay. Fails where the sizes differ, and where a value is not
   /// finite or a variance negative.

@@ -32,7 +32,9 @@ void Normalization<Scalar>::check_settings() const {
     core::fail_with({name(), ": expected a finite eps of at least 0, got ", eps});
   check_parameter(scale, "scale");
   check_parameter(shift, "shift");
-  if (running) running->averaging.check(name());
+  if (!running) return;
+  running->averaging.check(name());
+  if (running->renormalize) running->renormalize->check(name());
 }
 
 template <typename Scalar>
@@ -125,7 +127,17 @@ core::Partition Calls<Storage, Scalar>::check_forward(const Layer& layer, const 
   const core::Partition partition =
       core::partition(layer.geometry_, x.shape, order_of(x, y), {x.strides, y.strides, Strides{}});
   layer.check_running((partition.averaged_axes & partition.feature_axes) != 0);
+  if (renormalizes(layer)) check_renormalization(layer, partition, x.shape);
   return partition;
+}
+
+/// Fails where a feature has several groups, and so could have several corrections.
+template <typename Storage, typename Scalar>
+void Calls<Storage, Scalar>::check_renormalization(const Layer& layer, const core::Partition& partition,
+                                                   const Shape& shape) {
+  if ((partition.averaged_axes | partition.feature_axes) == (std::uint32_t{1} << shape.rank) - 1) return;
+  fail_with({layer.name(), ": expected no renormalization where one of the ", layer.geometry_.noun,
+             " has several groups, got some for an input of shape ", shape.text()});
 }
 
 /// Fails where one value for each group, in the whole batch, would move a running variance.

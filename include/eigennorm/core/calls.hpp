@@ -54,25 +54,29 @@ void Calls<Storage, Scalar>::forward(Layer& layer, const In& x, const Out& y, co
   const core::Partition partition = check_forward(layer, x, y);
   if (partition.size > 0) check_count(layer, partition.count, x.shape, 1);
   const bool frozen = layer.running && layer.running->use_in_forward, moves = moves_running(layer, partition);
+  const bool corrected = renormalizes(layer);
   // Where fixed statistics are in use while they move: those that y is made by.
   std::optional<RunningStatistics<Scalar>> used;
   if (frozen && moves) used = layer.running;
-  if (moves) layer.make_room(2 * layer.features());
+  make_forward_room(layer, moves);
   Moments<Scalar>& moments = context.moments == nullptr ? layer.moments_ : *context.moments;
   moments.prepare(partition, x.shape, order_of(x, y), layer.statistic_, layer.geometry_.groups,
-                  partition.features_kept && layer.statistic_ == Statistic::mean_variance);
+                  kept_of(layer, partition));
   // Until all is done there are none: a device may throw.
   moments.source_ = layer.moments_.source_ = Moments<Scalar>::Source::none;
   if (partition.size == 0) {
     moments.clear();
   } else {
     Forward call = forward_call(layer, partition, x.data, y.data, moments.view());
-    if (frozen) {
-      forward_given(call, given_by(*layer.running), context.device);
-      // y is made; now the batch's own statistics, to move the running ones.
-      call.y = nullptr;
-    }
+    if (frozen) forward_given(call, given_by(*layer.running), context.device);
+    // y is made, and what follows are the batch's own statistics, to move the running ones; or y has to wait for them.
+    if (frozen || corrected) call.y = nullptr;
     if (moves || !frozen) core::forward(call, context.device);
+    if (corrected) {
+      call.y = y.data;
+      correct(layer, moments, call);
+      core::forward(call, context.device);
+    }
     if (moves) layer.update_running(moments);
     // Backward needs those that y was made by.
     if (used) forward_given(call, given_by(*used), context.device);
@@ -150,7 +154,7 @@ void Calls<Storage, Scalar>::observe(const In& x, const Geometry& geometry, Stat
   check_strides(x.shape, x.strides, geometry.name, "x");
   // As if there were a y beside x, which would be walked likewise.
   const core::Partition partition = core::partition(geometry, x.shape, x.order, {x.strides, x.strides, Strides{}});
-  moments.prepare(partition, x.shape, x.order, statistic, geometry.groups, statistic == Statistic::mean_variance);
+  moments.prepare(partition, x.shape, x.order, statistic, geometry.groups, {statistic == Statistic::mean_variance});
   moments.source_ = Moments<Scalar>::Source::none;
   if (partition.size > 0) {
     Forward call{&partition, statistic,      0,
@@ -177,9 +181,34 @@ auto Calls<Storage, Scalar>::backward_call(Layer& layer, const core::Partition& 
 }
 
 template <typename Storage, typename Scalar>
-AffineGradients<Scalar> Calls<Storage, Scalar>::gradients_of(Layer& layer) {
+AffineGradients<Scalar> Calls<Storage, Scalar>::gradients_of(Layer& layer, const Context<Scalar>& context) {
+  Moments<Scalar>& moments = context.moments == nullptr ? layer.moments_ : *context.moments;
   return {layer.scale.value.size() == 0 ? nullptr : layer.scale.grad.data(),
-          layer.shift.grad.size() == 0 ? nullptr : layer.shift.grad.data()};
+          layer.shift.grad.size() == 0 ? nullptr : layer.shift.grad.data(), moments.corrections()};
+}
+
+template <typename Storage, typename Scalar>
+void Calls<Storage, Scalar>::correct(Layer& layer, Moments<Scalar>& moments, Forward& call) {
+  const Corrections<Scalar> by = moments.corrections();
+  const std::int64_t features = layer.features();
+  find_corrections(*call.partition, *layer.running, call.eps, call.moments, by);
+  call.half = Half::results;
+  if (by.neutral(features)) return;
+  auto* const room = reinterpret_cast<Scalar*>(layer.scratch_.data());
+  call.shift = corrected_shift(call.scale, call.shift, by, features, room);
+  call.scale = corrected_scale(call.scale, by, features, room + features);
+}
+
+template <typename Storage, typename Scalar>
+void Calls<Storage, Scalar>::correct(Layer& layer, const Context<Scalar>& context, std::int64_t scratch_before,
+                                     Backward& call) {
+  Moments<Scalar>& moments = context.moments == nullptr ? layer.moments_ : *context.moments;
+  const Corrections<Scalar> by = moments.corrections();
+  const std::int64_t features = layer.features();
+  if (by.neutral(features)) return;
+  layer.make_room(scratch_before + features);
+  auto* const room = reinterpret_cast<Scalar*>(layer.scratch_.data() + scratch_before);
+  call.scale = corrected_scale(call.scale, by, features, room);
 }
 
 template <typename Storage, typename Scalar>
@@ -189,9 +218,11 @@ void Calls<Storage, Scalar>::backward(Layer& layer, const In& x, const In& dy, c
     return spread_backward(layer, x, dy, dx, context);
   const core::Partition partition = check_backward(layer, x, dy, dx, context);
   if (partition.size == 0) return;
-  const BackwardCall<Storage, Scalar> call = backward_call(layer, partition, x, dy, dx, context);
-  layer.make_room(gradient_scratch<Scalar>(partition, call.scale != nullptr, call.frozen));
-  core::backward(call, gradients_of(layer), layer.scratch_.data(), context.device);
+  BackwardCall<Storage, Scalar> call = backward_call(layer, partition, x, dy, dx, context);
+  const std::int64_t scratch = gradient_scratch<Scalar>(partition, call.scale != nullptr, call.frozen);
+  layer.make_room(scratch);
+  correct(layer, context, scratch, call);
+  core::backward(call, gradients_of(layer, context), layer.scratch_.data(), context.device);
 }
 
 }  // namespace eigennorm::core

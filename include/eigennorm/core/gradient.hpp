@@ -24,13 +24,16 @@ template <typename Scalar>
 struct AffineGradients {
   Scalar* scale = nullptr;
   Scalar* shift = nullptr;
+  Corrections<Scalar> corrections{};  ///< only where every feature is kept
 
   bool wanted() const { return scale != nullptr || shift != nullptr; }
 
   /// Adds to the gradients of one feature, each rounded once.
   void add(std::int64_t feature, const GradientSums<Scalar>& sums) const {
-    if (scale != nullptr)
-      scale[feature] = static_cast<Scalar>(static_cast<Wide<Scalar>>(scale[feature]) + sums.product.total());
+    if (scale != nullptr) {
+      const Wide<Scalar> product = corrected_product(corrections, feature, sums.product.total(), sums.sum.total());
+      scale[feature] = static_cast<Scalar>(static_cast<Wide<Scalar>>(scale[feature]) + product);
+    }
     if (shift != nullptr)
       shift[feature] = static_cast<Scalar>(static_cast<Wide<Scalar>>(shift[feature]) + sums.sum.total());
   }

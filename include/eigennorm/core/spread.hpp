@@ -24,6 +24,7 @@ struct SpreadCall {
   std::int64_t verb, merge, statistic, storage, scalar, features, groups, update, use_in_forward;
   std::int64_t kept[max_rank];  ///< extents of the axes that are not averaged, in logical order
   double eps;
+  double r_max, d_max;  ///< of Batch Renormalization; r_max 0: none
   char name[40];
 
   /// Whether another's is the same. Who knows no features (of a population, before the first batch) takes the other's.
@@ -48,11 +49,12 @@ struct SpreadCall {
       return i >= 0 && i < static_cast<std::int64_t>(sizeof words / sizeof *words) ? words[i] : "?";
     };
     const int axes = static_cast<int>(std::count_if(kept, kept + max_rank, [](std::int64_t n) { return n != 0; }));
+    const std::string limits = r_max == 0 ? "" : text_of({", renormalized by r_max ", r_max, " and d_max ", d_max});
     return text_of({word(verbs, verb), merge == 0 ? "" : " (once more)", " of ", name, ", ",
                     word(statistics, statistic), " of ", TextPart(kept, axes), ", ", features, " features, eps ", eps,
                     ", ", type(storage), " in a layer of ", type(scalar),
                     update != 0 ? ", running statistics move" : "",
-                    use_in_forward != 0 ? ", by running statistics" : ""});
+                    use_in_forward != 0 ? ", by running statistics" : "", limits.c_str()});
   }
 
  private:

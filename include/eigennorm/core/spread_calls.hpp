@@ -49,6 +49,10 @@ SpreadMerge Calls<Storage, Scalar>::spread_of(const Layer& layer, std::int64_t v
   call.update = verb == SpreadCall::forward && layer.running && layer.running->update ? 1 : 0;
   call.use_in_forward = verb == SpreadCall::forward && layer.running && layer.running->use_in_forward ? 1 : 0;
   call.eps = layer.eps;
+  if (verb == SpreadCall::forward && renormalizes(layer)) {
+    call.r_max = layer.running->renormalize->r_max;
+    call.d_max = layer.running->renormalize->d_max;
+  }
   std::strncpy(call.name, layer.name(), sizeof call.name - 1);
   return spread;
 }
@@ -77,10 +81,10 @@ void Calls<Storage, Scalar>::spread_forward(Layer& layer, const In& x, const Out
   const bool moves = layer.running && layer.running->update && count > 0;
   std::optional<RunningStatistics<Scalar>> used;
   if (frozen) used = layer.running;
-  if (moves) layer.make_room(2 * layer.features());
+  make_forward_room(layer, moves);
   Moments<Scalar>& moments = context.moments == nullptr ? layer.moments_ : *context.moments;
   moments.prepare(partition, x.shape, order_of(x, y), layer.statistic_, layer.geometry_.groups,
-                  partition.features_kept && layer.statistic_ == Statistic::mean_variance);
+                  kept_of(layer, partition));
   moments.count_ = count;
   if (!frozen) moments.members_ = context.peers->members();
   moments.source_ = layer.moments_.source_ = Moments<Scalar>::Source::none;
@@ -88,14 +92,14 @@ void Calls<Storage, Scalar>::spread_forward(Layer& layer, const In& x, const Out
     moments.clear();
   } else {
     statistics.put(call.moments = moments.view());
-    if (moves) layer.update_running(moments);
+    if (renormalizes(layer)) correct(layer, moments, call);
     if (partition.size == 0) call.y = nullptr;
-    if (frozen) {
-      forward_given(call, given_by(*used), context.device);
-    } else if (partition.size > 0) {
+    if (!frozen && partition.size > 0) {
       call.half = Half::results;
       core::forward(call, context.device);
     }
+    if (moves) layer.update_running(moments);
+    if (frozen) forward_given(call, given_by(*used), context.device);
   }
   moments.source_ = frozen ? Moments<Scalar>::Source::running : Moments<Scalar>::Source::batch;
 }
@@ -136,9 +140,10 @@ void Calls<Storage, Scalar>::spread_backward(Layer& layer, const In& x, const In
     partition = check_backward(layer, x, dy, dx, context);
     set_kept(partition, x.shape, spread.call);
     call = backward_call(layer, partition, x, dy, dx, context);
-    gradients = gradients_of(layer);
+    gradients = gradients_of(layer, context);
     const std::int64_t sums = partition.size == 0 ? 0 : sums_in(partition);
     layer.make_room(GradientTotals<Scalar>::room(sums));
+    correct(layer, context, GradientTotals<Scalar>::room(sums), call);
     call.sums = GradientTotals<Scalar>(layer.scratch_.data(), sums);
     call.wants_parameters = gradients.wanted();
     call.stream = kernels::streams<Storage>(partition.size);
