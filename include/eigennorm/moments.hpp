@@ -7,7 +7,6 @@
 
 #include "eigennorm/core/moments_view.hpp"
 #include "eigennorm/core/partition.hpp"
-#include "eigennorm/core/renormalize.hpp"
 #include "eigennorm/kernels/wide.hpp"
 #include "eigennorm/parameter.hpp"
 #include "eigennorm/running_statistics.hpp"

@@ -10,6 +10,7 @@
 #include "eigennorm/core/gradient.hpp"
 #include "eigennorm/core/layer.hpp"
 #include "eigennorm/core/partition.hpp"
+#include "eigennorm/core/renormalize.hpp"
 #include "eigennorm/kernels/dispatch.hpp"
 #include "eigennorm/normalization.hpp"
 
@@ -191,7 +192,8 @@ template <typename Storage, typename Scalar>
 void Calls<Storage, Scalar>::correct(Layer& layer, Moments<Scalar>& moments, Forward& call) {
   const Corrections<Scalar> by = moments.corrections();
   const std::int64_t features = layer.features();
-  find_corrections(*call.partition, *layer.running, call.eps, call.moments, by);
+  const RunningStatistics<Scalar>& running = *layer.running;
+  find_corrections(*call.partition, call.moments, given_by(running), call.eps, *running.renormalize, by);
   call.half = Half::results;
   if (by.neutral(features)) return;
   auto* const room = reinterpret_cast<Scalar*>(layer.scratch_.data());

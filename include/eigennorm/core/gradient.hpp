@@ -10,6 +10,7 @@
 #include "eigennorm/core/given.hpp"
 #include "eigennorm/core/gradient_sums.hpp"
 #include "eigennorm/core/piece_sums.hpp"
+#include "eigennorm/core/renormalize.hpp"
 #include "eigennorm/streaming.hpp"
 
 /// \file

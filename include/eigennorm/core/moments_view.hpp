@@ -55,4 +55,19 @@ struct MomentsView {
   }
 };
 
+/// r and d of Batch Renormalization, by feature number; null: there are none.
+template <typename Scalar>
+struct Corrections {
+  Wide<Scalar>* r = nullptr;
+  Wide<Scalar>* d = nullptr;
+
+  /// Whether nothing is corrected.
+  bool neutral(std::int64_t features) const {
+    for (std::int64_t i = 0; r != nullptr && i < features; ++i) {
+      if (r[i] != 1 || d[i] != 0) return false;
+    }
+    return true;
+  }
+};
+
 }  // namespace eigennorm::core

@@ -4,10 +4,10 @@
 #include <cmath>
 #include <cstdint>
 
+#include "eigennorm/core/given.hpp"
 #include "eigennorm/core/moments_view.hpp"
 #include "eigennorm/core/partition.hpp"
 #include "eigennorm/renormalization.hpp"
-#include "eigennorm/running_statistics.hpp"
 
 /// \file
 /// Batch Renormalization: r and d of each feature, and what a call then takes for scale and shift.
@@ -15,19 +15,6 @@
 #include "eigennorm/kernels/strict_begin.inl"
 
 namespace eigennorm::core {
-
-/// r and d of a forward, by feature number; null: it had none.
-template <typename Scalar>
-struct Corrections {
-  Wide<Scalar>* r = nullptr;
-  Wide<Scalar>* d = nullptr;
-
-  /// Whether nothing is corrected.
-  bool neutral(std::int64_t features) const {
-    return r == nullptr || (std::all_of(r, r + features, [](Wide<Scalar> each) { return each == 1; }) &&
-                            std::all_of(d, d + features, [](Wide<Scalar> each) { return each == 0; }));
-  }
-};
 
 /// sigma_B / sigma within its limits. `rstd` is 1 / sigma_B as x is multiplied by it: where nothing is clipped, its
 /// rounding goes out again. 0 is that of sigma_B = 0.
@@ -48,17 +35,16 @@ W clipped_distance(W distance, W sigma, const Renormalization& limits) {
 
 /// r and d of each feature, from the statistics of its group and the running ones as they are.
 template <typename Scalar>
-void find_corrections(const Partition& partition, const RunningStatistics<Scalar>& running, Wide<Scalar> eps,
-                      const MomentsView<Scalar>& batch, const Corrections<Scalar>& to) {
+void find_corrections(const Partition& partition, const MomentsView<Scalar>& batch, const Given<Scalar>& running,
+                      Wide<Scalar> eps, const Renormalization& limits, const Corrections<Scalar>& to) {
   using W = Wide<Scalar>;
-  const bool has_variance = running.variance.size() > 0;
   for (std::int64_t i = 0; i < partition.kept_features.size; ++i) {
     const Offsets at = partition.kept_features.at(i);
-    const W sigma = has_variance ? std::sqrt(static_cast<W>(running.variance[at.feature]) + eps) : W(1);
+    const W sigma = running.variance == nullptr ? W(1) : std::sqrt(static_cast<W>(running.variance[at.feature]) + eps);
     const W distance = (static_cast<W>(batch.high[at.group]) - static_cast<W>(running.mean[at.feature])) +
                        static_cast<W>(batch.low[at.group]);
-    to.r[at.feature] = clipped_ratio<W>(batch.rstd[at.group], sigma, *running.renormalize);
-    to.d[at.feature] = clipped_distance<W>(distance, sigma, *running.renormalize);
+    to.r[at.feature] = clipped_ratio<W>(batch.rstd[at.group], sigma, limits);
+    to.d[at.feature] = clipped_distance<W>(distance, sigma, limits);
   }
 }
 
