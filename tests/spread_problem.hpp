@@ -124,7 +124,7 @@ template <typename Scalar>
 bool same_statistics(const eigennorm::Normalization<Scalar>& a, const eigennorm::Normalization<Scalar>& b) {
   const auto &m = a.moments(), &n = b.moments();
   bool same = m.count() == n.count() && same_bits(m.mean(), n.mean()) && same_bits(m.rstd(), n.rstd()) &&
-              same_bits(m.variance(), n.variance());
+              same_bits(m.variance(), n.variance()) && same_bits(m.r(), n.r()) && same_bits(m.d(), n.d());
   if (a.running) {
     same = same && same_bits(a.running->mean, b.running->mean) && same_bits(a.running->variance, b.running->variance) &&
            a.running->batches == b.running->batches && a.running->rejected_batches == b.running->rejected_batches;

@@ -54,6 +54,8 @@ Bytes bits(const eigennorm::Moments<Scalar>& moments) {
   append(bytes, bits(moments.mean()));
   append(bytes, bits(moments.rstd()));
   append(bytes, bits(moments.variance()));
+  append(bytes, bits(moments.r()));
+  append(bytes, bits(moments.d()));
   return bytes;
 }
 
