@@ -19,7 +19,7 @@ namespace eigennorm {
 /// **Conventions.** The variance in `forward` is biased (divided by the number of values M), eps is inside the root.
 /// The running variance is unbiased unless `running->estimator` says otherwise. Momentum: see Averaging. Defaults:
 /// axis 1, eps 1e-5, momentum_of_new(0.1), scale 1, shift 0, running mean 0 and variance 1, as in PyTorch.
-/// `running.reset()`: keeps none, and `evaluate` uses x's own statistics. `running->renormalize`: Batch Renormalization.
+/// `running.reset()`: keeps none, and `evaluate` uses x's own statistics. `running->renormalize`: see Renormalization.
 ///
 /// **Errors.** One value per channel in `forward` while running statistics move: its variance is unknown. Otherwise
 /// as Normalization.

@@ -15,8 +15,8 @@
 #include "vectors.hpp"
 #include "watch.hpp"
 
-// Batch Renormalization: stored answers, then every geometry, type and order against the formula. Without room for r and
-// d it is BatchNorm, bit by bit.
+// Batch Renormalization: stored answers, then every geometry, type and order against the formula. Without room for r
+// and d it is BatchNorm, bit by bit.
 
 using namespace test;
 using eigennorm::Renormalization;
