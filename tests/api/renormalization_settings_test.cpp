@@ -57,6 +57,31 @@ TEST_CASE("without limits that matter y is that of evaluate by the statistics be
   CHECK((layer.evaluate(x) - expected).cwiseAbs().maxCoeff() > 1e-3);
 }
 
+TEST_CASE("each channel is clipped by itself") {
+  BatchNorm<double> layer = renormalized(1.5, 0.5);
+  const Matrix x = batch(50, 3, 1);
+  layer.running->mean << 1000, -1000, x.col(2).mean() - 0.01;
+  layer.running->variance << 1e4, 1e-4, 10;
+  const Matrix y = layer.forward(x);
+  const Vector<double> r = layer.moments().r(), d = layer.moments().d();
+  CHECK(r[0] == 1 / 1.5);
+  CHECK(r[1] == 1.5);
+  CHECK(std::abs(r[2] * layer.moments().rstd()[2] * std::sqrt(10 + 1e-5) - 1) < 1e-15);
+  CHECK(r[2] != 1);
+  CHECK(d[0] == -0.5);
+  CHECK(d[1] == 0.5);
+  CHECK(std::abs(d[2] - 0.01 / std::sqrt(10 + 1e-5)) < 1e-14);
+  // The mean of y is what d makes of it.
+  const Eigen::Array3d means = y.colwise().mean().transpose().array();
+  CHECK(((means - (layer.shift.value + layer.scale.value * d)).abs() < 1e-13).all());
+  const Matrix dy = batch(50, 3, 2);
+  layer.backward(x, dy);
+  for (Eigen::Index c = 0; c < 3; ++c) {
+    const auto by_scale = (y.col(c).array() - layer.shift.value[c]) / layer.scale.value[c];
+    CHECK(std::abs((dy.col(c).array() * by_scale).sum() - layer.scale.grad[c]) < 1e-11);
+  }
+}
+
 TEST_CASE("limits change between steps: each step is that of a layer made with them") {
   BatchNorm<double> changing = special_layer(), twin = special_layer();
   for (const Renormalization limits : {Renormalization{1, 0}, {1.5, 0.5}, {3, 5}, {1, 5}, {3, 0}, {1, 0}}) {
