@@ -264,6 +264,37 @@ TEST_CASE("MeanOnlyBatchNorm has d alone, in units of x") {
   CHECK((layer.moments().r() == 1).all());
 }
 
+TEST_CASE("two members have what one has, each its part of it") {
+  const Matrix x = batch(8, 3, 1), dy = batch(8, 3, 2);
+  BatchNorm<double> whole = renormalized(1.5, 0.5);
+  whole.running->variance << 100, 0.1, 10;
+  const BatchNorm<double> before = whole;
+  const Matrix y = whole.forward(x), dx = whole.backward(x, dy);
+  Vector<double> dscale = Vector<double>::Zero(3);
+  test::Post post(2);
+  Matrix parts_y = y, parts_dx = dx;
+  std::vector<BatchNorm<double>> layers(2, before);
+  const auto failures = test::on_members(post, [&](test::Peers& peers) {
+    BatchNorm<double>& layer = layers[static_cast<std::size_t>(peers.member())];
+    Context<double> context;
+    context.peers = &peers;
+    const Eigen::Index first = peers.member() == 0 ? 0 : 3, n = peers.member() == 0 ? 3 : 5;
+    layer.forward(x.middleRows(first, n), parts_y.middleRows(first, n), context);
+    layer.backward(x.middleRows(first, n), dy.middleRows(first, n), parts_dx.middleRows(first, n), context);
+  });
+  for (const std::string& failure : failures) CHECK(failure == "");
+  for (const BatchNorm<double>& layer : layers) {
+    dscale += layer.scale.grad;
+    CHECK(test::same_bits(layer.moments().r(), layers[0].moments().r()));
+    CHECK(((layer.moments().d() - whole.moments().d()).abs() < 1e-14).all());
+    CHECK(((layer.running->mean - whole.running->mean).abs() < 1e-14).all());
+  }
+  CHECK((parts_y - y).cwiseAbs().maxCoeff() < 1e-13);
+  CHECK((parts_dx - dx).cwiseAbs().maxCoeff() < 1e-13);
+  CHECK(((dscale - whole.scale.grad).abs() < 1e-12).all());
+  CHECK((whole.moments().r() != 1).all());
+}
+
 TEST_CASE("members of a spread batch have the same limits") {
   for (const Renormalization& other : {Renormalization{1.5, 2}, Renormalization{2, 0.5}}) {
     test::Post post(2);
