@@ -54,6 +54,7 @@ Bytes bits(const eigennorm::Moments<Scalar>& moments) {
   append(bytes, bits(moments.mean()));
   append(bytes, bits(moments.rstd()));
   append(bytes, bits(moments.variance()));
+  if (moments.r().size() == 0) return bytes;
   append(bytes, bits(moments.r()));
   append(bytes, bits(moments.d()));
   return bytes;
