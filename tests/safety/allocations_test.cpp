@@ -102,6 +102,8 @@ std::vector<Large<Scalar>> layers() {
   all.push_back({"LayerNorm of short rows", LayerNorm<Scalar>(7), {20, 7}});
   all.push_back({"BatchNorm of a small batch", BatchNorm<Scalar>(10), {6, 10}});
   all.push_back({"BatchNorm of short planes", BatchNorm<Scalar>(64), {9, 64, 7, 7}});
+  all.push_back({"BatchNorm of a small batch, renormalized", BatchNorm<Scalar>(10), {6, 10}});
+  all.back().layer.running->renormalize = Renormalization{3, 5};
   all.push_back({"RMSNorm of rows", RMSNorm<Scalar>(300), {50, 300}});
   return all;
 }
