@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <limits>
 #include <string>
 #include <type_traits>
 
@@ -104,12 +105,14 @@ static_assert(std::is_trivially_copyable_v<SpreadHeader> && sizeof(SpreadHeader)
 
 constexpr std::size_t header_bytes = sizeof(SpreadHeader);
 
-/// Reads a header; whether there is a whole one, and the record is as long as it says.
+/// Reads a header; whether there is a whole one, the record is as long as it says, and its numbers can be counted on.
 inline bool read_header(const Peers::Record& record, SpreadHeader& to) {
   if (record.size() < header_bytes) return false;
   std::memcpy(&to, record.data(), header_bytes);
   to.text[sizeof to.text - 1] = to.call.name[sizeof to.call.name - 1] = 0;
-  return to.magic == SpreadHeader::key && to.bytes == static_cast<std::int64_t>(record.size());
+  constexpr std::int64_t last = (std::numeric_limits<int>::max)();
+  return to.magic == SpreadHeader::key && to.bytes == static_cast<std::int64_t>(record.size()) && to.first >= 0 &&
+         to.first <= to.last && to.last <= last && to.count >= 0;
 }
 
 /// The numbers of a record. (A vector's memory is aligned for all types, and so is what comes behind a header.)
@@ -143,6 +146,8 @@ inline void append_record(Peers::Record& record, Peers::Record& next, AppendNumb
       to.set_problem(SpreadHeader::other_call, from.caller, from.call.text());
     } else if (from.problem != SpreadHeader::none) {
       to.set_problem(from.problem, from.culprit, from.text);
+    } else if (from.count > (std::numeric_limits<std::int64_t>::max)() - to.count) {
+      to.set_problem(SpreadHeader::no_record, from.first, text_of({"one of ", from.count, " values"}));
     } else if (from.bytes != to.bytes) {
       to.set_problem(SpreadHeader::no_record, from.first, text_of({"one of ", from.bytes, " bytes"}));
     } else {
