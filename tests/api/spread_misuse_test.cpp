@@ -185,6 +185,30 @@ TEST_CASE("another layer, statistic, Scalar, Storage, eps or verb on one member"
   });
 }
 
+TEST_CASE("running statistics that move otherwise on one member") {
+  refused_everywhere(Verb::forward, {"move by 0.1", "move by 0.2"}, [](Desk& desk, Peers& peers) {
+    Normalization<float> other = desk.layer;
+    other.running->averaging = momentum_of_new(0.2);
+    other.forward(desk.x, desk.y, with(peers));
+  });
+  refused_everywhere(Verb::forward, {"move by 0.1, biased"}, [](Desk& desk, Peers& peers) {
+    Normalization<float> other = desk.layer;
+    other.running->estimator = Estimator::biased;
+    other.forward(desk.x, desk.y, with(peers));
+  });
+  // Of plain averages one has had another number of batches.
+  BatchNorm<float> averages(3);
+  averages.running->averaging = cumulative();
+  refused_everywhere(
+      Verb::forward, {"move by 0.5", "move by 1"},
+      [](Desk& desk, Peers& peers) {
+        Normalization<float> other = desk.layer;
+        other.running->batches = 0;
+        other.forward(desk.x, desk.y, with(peers));
+      },
+      averages);
+}
+
 TEST_CASE("a wrong shape on one member") {
   refused_everywhere(Verb::forward, {"expected y of x's shape"}, [](Desk& desk, Peers& peers) {
     Matrix y(desk.x.rows() + 1, 3);

@@ -23,8 +23,10 @@ struct SpreadCall {
   enum Verb : std::int64_t { forward, evaluate, backward, gather };
 
   std::int64_t verb, merge, statistic, storage, scalar, features, groups, update, use_in_forward;
+  std::int64_t biased;          ///< variances move running ones as they are
   std::int64_t kept[max_rank];  ///< extents of the axes that are not averaged, in logical order
   double eps;
+  double weight;  ///< of the batch in running statistics that move
   char name[40];
 
   /// Whether another's is the same. Who knows no features (of a population, before the first batch) takes the other's.
@@ -49,11 +51,12 @@ struct SpreadCall {
       return i >= 0 && i < static_cast<std::int64_t>(sizeof words / sizeof *words) ? words[i] : "?";
     };
     const int axes = static_cast<int>(std::count_if(kept, kept + max_rank, [](std::int64_t n) { return n != 0; }));
-    return text_of({word(verbs, verb), merge == 0 ? "" : " (once more)", " of ", name, ", ",
-                    word(statistics, statistic), " of ", TextPart(kept, axes), ", ", features, " features, eps ", eps,
-                    ", ", type(storage), " in a layer of ", type(scalar),
-                    update != 0 ? ", running statistics move" : "",
-                    use_in_forward != 0 ? ", by running statistics" : ""});
+    std::string all = text_of({word(verbs, verb), merge == 0 ? "" : " (once more)", " of ", name, ", ",
+                               word(statistics, statistic), " of ", TextPart(kept, axes), ", ", features,
+                               " features, eps ", eps, ", ", type(storage), " in a layer of ", type(scalar)});
+    if (update != 0) all += text_of({", running statistics move by ", weight, biased != 0 ? ", biased" : ""});
+    if (use_in_forward != 0) all += ", by running statistics";
+    return all;
   }
 
  private:
