@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <initializer_list>
 #include <limits>
@@ -184,6 +185,30 @@ TEST_CASE("another layer, statistic, Scalar, Storage, eps or verb on one member"
   });
 }
 
+TEST_CASE("running statistics that move otherwise on one member") {
+  refused_everywhere(Verb::forward, {"move by 0.1", "move by 0.2"}, [](Desk& desk, Peers& peers) {
+    Normalization<float> other = desk.layer;
+    other.running->averaging = momentum_of_new(0.2);
+    other.forward(desk.x, desk.y, with(peers));
+  });
+  refused_everywhere(Verb::forward, {"move by 0.1, biased"}, [](Desk& desk, Peers& peers) {
+    Normalization<float> other = desk.layer;
+    other.running->estimator = Estimator::biased;
+    other.forward(desk.x, desk.y, with(peers));
+  });
+  // Of plain averages one has had another number of batches.
+  BatchNorm<float> averages(3);
+  averages.running->averaging = cumulative();
+  refused_everywhere(
+      Verb::forward, {"move by 0.5", "move by 1"},
+      [](Desk& desk, Peers& peers) {
+        Normalization<float> other = desk.layer;
+        other.running->batches = 0;
+        other.forward(desk.x, desk.y, with(peers));
+      },
+      averages);
+}
+
 TEST_CASE("a wrong shape on one member") {
   refused_everywhere(Verb::forward, {"expected y of x's shape"}, [](Desk& desk, Peers& peers) {
     Matrix y(desk.x.rows() + 1, 3);
@@ -251,6 +276,31 @@ TEST_CASE("NaN or infinity on one member is an error of all, which names it") {
   }
 }
 
+namespace {
+
+/// Threads that fail.
+struct Broken {
+  int numThreads() const { return 2; }
+  int currentThreadId() const { return -1; }
+  template <typename F>
+  void parallelFor(Eigen::Index, const Eigen::TensorOpCost&, const F&) const {
+    throw 1;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a device that throws on one member, whatever it throws, is an error of all") {
+  refused_everywhere(Verb::forward, {"an exception that is no std::exception"}, [](Desk& desk, Peers& peers) {
+    const Matrix x = Matrix::Random(200000, 3);
+    Matrix y(200000, 3);
+    const Broken broken;
+    Context<float> context(broken);
+    context.peers = &peers;
+    desk.layer.forward(x, y, context);
+  });
+}
+
 TEST_CASE("without peers, NaN stays what it is") {
   BatchNorm<float> layer(3);
   Matrix x = Matrix::Random(6, 3);
@@ -303,6 +353,15 @@ TEST_CASE("no samples on any member: an empty tensor, which moves nothing") {
 
 TEST_CASE("a record that none of this library made is an error, not a crash") {
   const auto cut_to = [](std::size_t size) { return [=](Peers::Record& record) { record.resize(size); }; };
+  const auto put = [](std::int64_t core::SpreadHeader::*number, std::int64_t value) {
+    return [=](Peers::Record& record) {
+      core::SpreadHeader header{};
+      std::memcpy(&header, record.data(), sizeof header);
+      header.*number = value;
+      std::memcpy(record.data(), &header, sizeof header);
+    };
+  };
+  constexpr std::int64_t most = (std::numeric_limits<std::int64_t>::max)();
   const std::vector<std::function<void(Peers::Record&)>> changes = {
       cut_to(0),
       cut_to(7),
@@ -310,6 +369,10 @@ TEST_CASE("a record that none of this library made is an error, not a crash") {
       [](Peers::Record& record) { record.pop_back(); },
       [](Peers::Record& record) { record.resize(record.size() + 8); },
       [](Peers::Record& record) { record[0] ^= 1; },
+      put(&core::SpreadHeader::last, most),
+      put(&core::SpreadHeader::last, 1),
+      put(&core::SpreadHeader::count, most),
+      put(&core::SpreadHeader::count, -1),
       [](Peers::Record& record) { std::fill(record.begin() + 8, record.end(), static_cast<char>(0xff)); }};
   for (const auto& change : changes) {
     Office office;

@@ -48,6 +48,10 @@ SpreadMerge Calls<Storage, Scalar>::spread_of(const Layer& layer, std::int64_t v
   call.groups = layer.geometry_.groups;
   call.update = verb == SpreadCall::forward && layer.running && layer.running->update ? 1 : 0;
   call.use_in_forward = verb == SpreadCall::forward && layer.running && layer.running->use_in_forward ? 1 : 0;
+  if (call.update != 0) {
+    call.weight = layer.running->averaging.weight_of_new(layer.running->batches);
+    call.biased = layer.statistic_ == Statistic::mean_variance && layer.running->estimator == Estimator::biased ? 1 : 0;
+  }
   call.eps = layer.eps;
   std::strncpy(call.name, layer.name(), sizeof call.name - 1);
   return spread;
