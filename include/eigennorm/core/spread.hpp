@@ -44,7 +44,7 @@ struct SpreadCall {
   }
 
   /// As error texts show it.
-  std::string text() const {
+  [[gnu::cold]] std::string text() const {
     static constexpr const char* verbs[] = {"forward", "evaluate", "backward", "gather"};
     static constexpr const char* statistics[] = {"mean and variance", "mean", "mean square", "sum of squares"};
     const auto word = [](const auto& words, std::int64_t i) {
@@ -133,7 +133,7 @@ inline void make_record(Peers::Record& record, std::int64_t bytes) {
 using AppendNumbers = void (*)(SpreadHeader& to, Peers::Record& record, const SpreadHeader& from, Peers::Record& next);
 
 /// Appends a record of the members behind, of which nothing is believed.
-inline void append_record(Peers::Record& record, Peers::Record& next, AppendNumbers append) {
+[[gnu::cold]] inline void append_record(Peers::Record& record, Peers::Record& next, AppendNumbers append) {
   SpreadHeader to{}, from{};
   read_header(record, to);
   const std::int64_t behind = to.last + 1;
@@ -190,8 +190,8 @@ struct SpreadMerge {
   }
 
  private:
-  std::int64_t send_and_receive(Peers::Record& record, Peers::Record& next, AppendNumbers append, std::int64_t count,
-                                const std::string& failure) {
+  [[gnu::cold]] std::int64_t send_and_receive(Peers::Record& record, Peers::Record& next, AppendNumbers append,
+                                              std::int64_t count, const std::string& failure) {
     const std::int64_t member = peers->member();
     SpreadHeader header{};
     if (!failure.empty()) {

@@ -14,7 +14,8 @@
 
 /// \file
 /// What the calls of a layer do where their batch is spread over members: first the sums, of which nobody knows but the
-/// layer's records; then all members know whether all are right; then what changes.
+/// layer's records; then all members know whether all are right; then what changes. (Cold: calls without peers, whose
+/// unit compiles this too, are most.)
 
 namespace eigennorm::core {
 
@@ -66,7 +67,8 @@ inline void set_kept(const Partition& partition, const Shape& shape, SpreadCall&
 }
 
 template <typename Storage, typename Scalar>
-void Calls<Storage, Scalar>::spread_forward(Layer& layer, const In& x, const Out& y, const Context<Scalar>& context) {
+[[gnu::cold]] void Calls<Storage, Scalar>::spread_forward(Layer& layer, const In& x, const Out& y,
+                                                          const Context<Scalar>& context) {
   SpreadMerge spread = spread_of(layer, SpreadCall::forward, context);
   SpreadStatistics<Storage, Scalar> statistics(spread, layer.spread_, context.device);
   core::Partition partition;
@@ -105,8 +107,8 @@ void Calls<Storage, Scalar>::spread_forward(Layer& layer, const In& x, const Out
 }
 
 template <typename Storage, typename Scalar>
-void Calls<Storage, Scalar>::spread_evaluate(const Layer& layer, const In& x, const Out& y,
-                                             const Context<Scalar>& context) {
+[[gnu::cold]] void Calls<Storage, Scalar>::spread_evaluate(const Layer& layer, const In& x, const Out& y,
+                                                           const Context<Scalar>& context) {
   SpreadMerge spread = spread_of(layer, SpreadCall::evaluate, context);
   // (The layer is const, and others may use it at once.)
   SpreadRoom<Scalar> room;
@@ -129,8 +131,8 @@ void Calls<Storage, Scalar>::spread_evaluate(const Layer& layer, const In& x, co
 }
 
 template <typename Storage, typename Scalar>
-void Calls<Storage, Scalar>::spread_backward(Layer& layer, const In& x, const In& dy, const Out& dx,
-                                             const Context<Scalar>& context) {
+[[gnu::cold]] void Calls<Storage, Scalar>::spread_backward(Layer& layer, const In& x, const In& dy, const Out& dx,
+                                                           const Context<Scalar>& context) {
   SpreadMerge spread = spread_of(layer, SpreadCall::backward, context);
   core::Partition partition;
   BackwardCall<Storage, Scalar> call{};
