@@ -46,6 +46,11 @@ class Gathering {
   static Population sized(const Size& size) {
     return Population(size.features, size.variances > 0 ? Statistic::mean_variance : Statistic::mean);
   }
+  /// (Who knows no features is told by a record, of which nothing is believed.)
+  static void check(const Size& size, const char* owner) {
+    if (size.variances == 0 || size.variances == size.features) return;
+    fail_with({owner, ": expected as many variances as features, ", size.features, ", or none, got ", size.variances});
+  }
 
   static void write(const Population& population, Peers::Record& record) {
     char* to = numbers_of<char>(record);
@@ -112,8 +117,10 @@ void gather(PopulationStatistics<Scalar>& population, Peers& peers) {
   });
   const typename Gathering::Size size{spread.call.features, spread.call.groups};
   if (size.features == 0) return;
-  auto merged = Gathering::sized(size);
+  PopulationStatistics<Scalar> merged;
   spread.merge(record, next, Gathering::append, [&] {
+    Gathering::check(size, name);
+    merged = Gathering::sized(size);
     merged.merge(population);
     core::make_record(record, Gathering::bytes(size));
     Gathering::write(merged, record);

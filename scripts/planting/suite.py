@@ -19,7 +19,7 @@ OPTIMIZED = {"kernels_test", "instruction_sets_test", "contract_test", "layers_t
 LIBRARY = {name: f"../src/{name}.cpp" for name in ("float", "half", "bfloat16", "double", "long_double")}
 TABLES = {"block_kernels": "kernels/block_kernels.cpp"}
 USE_TABLES = {"kernels_test", "group_kernels_test", "streaming_test"}
-# Headers that only the library's units include; those tests that call kernels include them too.
+# Headers that only the library's units include; those tests that call kernels, or name such a header, include them too.
 OUT_OF_LINE = re.compile(r"core/(calls|call_checks|layer|forward|backward|gradient|gradient_sums|feature_rows|feature_sums|"
                          r"piece_sums|schedule|slab|statistics|blocks)\.hpp|kernels/.*\.inl|"
                          r"kernels/(dispatch|reference|targets)\.hpp")
@@ -158,7 +158,7 @@ class Suite:
     def _object(self, name, folder, include, file):
         """Compiled once a bug, or once for all where the bug cannot be in it."""
         is_test = name not in LIBRARY and name not in TABLES
-        if file is None or (is_test and name not in USE_TABLES and OUT_OF_LINE.fullmatch(file)):
+        if file is None or (is_test and not self._has_own_core(name) and OUT_OF_LINE.fullmatch(file)):
             folder, include = self.clean, self.root / "include"
         path = folder / f"{name}.o"
         with self.lock if folder == self.clean else contextlib.nullcontext():
@@ -167,6 +167,10 @@ class Suite:
                 extra = ["-DEIGENNORM_COMPILED"] if is_test else []
                 self._compile(self.sources[name], path, include, LEVELS[not is_test or name in OPTIMIZED], extra, True)
         return path
+
+    def _has_own_core(self, name):
+        """Whether a test makes instances of what the library is compiled from."""
+        return name in USE_TABLES or re.search(r"eigennorm/(core|kernels)/", self.sources[name].read_text()) is not None
 
     def _link_flags(self, folder, include):
         """A unit for this processor before a plain one: do they get on, and whose code do the baseline kernels have?"""

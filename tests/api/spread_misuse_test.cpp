@@ -1,7 +1,3 @@
-#include <algorithm>
-#include <cstdint>
-#include <functional>
-#include <initializer_list>
 #include <limits>
 #include <string>
 #include <vector>
@@ -10,6 +6,7 @@
 
 #include "catch.hpp"
 #include "members.hpp"
+#include "spread_office.hpp"
 #include "support.hpp"
 #include "watch.hpp"
 
@@ -17,119 +14,7 @@
 // what came; nobody has changed, nobody waits, and the next right call is as if nothing had been.
 
 using namespace eigennorm;
-using test::on_members;
-using test::Post;
-
-namespace {
-
-using Matrix = Eigen::MatrixXf;
-using Words = std::initializer_list<std::string>;
-constexpr int members = 4;
-
-Context<float> with(Peers& peers, Moments<float>* moments = nullptr) {
-  Context<float> context({}, moments);
-  context.peers = &peers;
-  return context;
-}
-
-/// What one member has, in the middle of training.
-struct Desk {
-  explicit Desk(int number, const Normalization<float>& made)
-      : layer(made),
-        x(test::random_matrix(number == 3 ? 0 : 4 + number, made.features(), static_cast<std::uint64_t>(number) + 1)),
-        dy(test::random_matrix(x.rows(), x.cols(), static_cast<std::uint64_t>(number) + 11)),
-        y(x),
-        dx(x) {}
-
-  void forward(Peers& peers) { layer.forward(x, y, with(peers)); }
-  void backward(Peers& peers) { layer.backward(x, dy, dx, with(peers)); }
-
-  Normalization<float> layer;
-  Matrix x, dy, y, dx;
-};
-
-watch::Bytes bits(const Desk& desk) {
-  watch::Bytes all = watch::bits(desk.layer);
-  for (const Matrix* each : {&desk.x, &desk.dy, &desk.y, &desk.dx}) watch::append(all, watch::bits(*each));
-  return all;
-}
-
-struct Office {
-  explicit Office(const Normalization<float>& layer = BatchNorm<float>(3)) {
-    for (int i = 0; i < members; ++i) desks.emplace_back(i, layer);
-  }
-
-  Desk& of(Peers& peers) { return desks[static_cast<std::size_t>(peers.member())]; }
-  void forward() {
-    all_right([&](Peers& peers) { of(peers).forward(peers); });
-  }
-  void backward() {
-    all_right([&](Peers& peers) { of(peers).backward(peers); });
-  }
-  void step() {
-    forward();
-    backward();
-  }
-
-  template <typename F>
-  static void all_right(const F& f) {
-    Post post(members);
-    for (const std::string& failure : on_members(post, f)) CHECK(failure == "");
-    CHECK(post.all_read());
-  }
-
-  std::vector<watch::Bytes> state() const {
-    std::vector<watch::Bytes> all;
-    for (const Desk& desk : desks) all.push_back(bits(desk));
-    return all;
-  }
-
-  std::vector<Desk> desks;
-};
-
-enum class Verb { forward, backward };
-
-/// Each member in turn does `wrong(desk, peers)` where the others do as they should. Text of all: the layer, that
-/// member, and `words`.
-template <typename Wrong>
-void refused_everywhere(Verb verb, const Words& words, const Wrong& wrong,
-                        const Normalization<float>& layer = BatchNorm<float>(3), const char* name = "BatchNorm") {
-  for (int who = 0; who < members; ++who) {
-    INFO("member " << who);
-    Office office(layer), undisturbed(layer);
-    office.step();
-    undisturbed.step();
-    if (verb == Verb::backward) {
-      office.forward();
-      undisturbed.forward();
-    }
-    const auto before = office.state();
-    Post post(members);
-    const auto failures = on_members(post, [&](Peers& peers) {
-      if (peers.member() == who) return wrong(office.of(peers), peers);
-      verb == Verb::forward ? office.of(peers).forward(peers) : office.of(peers).backward(peers);
-    });
-    CHECK(post.all_read());
-    CHECK((office.state() == before));
-    for (std::size_t i = 0; i < failures.size(); ++i) {
-      INFO(failures[i]);
-      CHECK(failures[i].find(name) != std::string::npos);
-      // Where the first differs from the others, the next is the one that is named beside it.
-      CHECK(failures[i].find("member " + std::to_string(who)) != std::string::npos);
-      for (const std::string& word : words) CHECK(failures[i].find(word) != std::string::npos);
-    }
-    if (verb == Verb::forward) {
-      office.step();
-      undisturbed.step();
-    } else {
-      office.backward();
-      undisturbed.backward();
-    }
-    CHECK((office.state() == undisturbed.state()));
-  }
-}
-
-}  // namespace
+using namespace test;
 
 TEST_CASE("another number of channels on one member") {
   refused_everywhere(Verb::forward, {"[4]", "[3]"}, [](Desk& desk, Peers& peers) {
@@ -182,6 +67,30 @@ TEST_CASE("another layer, statistic, Scalar, Storage, eps or verb on one member"
     other.running.reset();
     other.forward(desk.x, desk.y, with(peers));
   });
+}
+
+TEST_CASE("running statistics that move otherwise on one member") {
+  refused_everywhere(Verb::forward, {"move by 0.1", "move by 0.2"}, [](Desk& desk, Peers& peers) {
+    Normalization<float> other = desk.layer;
+    other.running->averaging = momentum_of_new(0.2);
+    other.forward(desk.x, desk.y, with(peers));
+  });
+  refused_everywhere(Verb::forward, {"move by 0.1, biased"}, [](Desk& desk, Peers& peers) {
+    Normalization<float> other = desk.layer;
+    other.running->estimator = Estimator::biased;
+    other.forward(desk.x, desk.y, with(peers));
+  });
+  // Of plain averages one has had another number of batches.
+  BatchNorm<float> averages(3);
+  averages.running->averaging = cumulative();
+  refused_everywhere(
+      Verb::forward, {"move by 0.5", "move by 1"},
+      [](Desk& desk, Peers& peers) {
+        Normalization<float> other = desk.layer;
+        other.running->batches = 0;
+        other.forward(desk.x, desk.y, with(peers));
+      },
+      averages);
 }
 
 TEST_CASE("a wrong shape on one member") {
@@ -298,35 +207,6 @@ TEST_CASE("no samples on any member: an empty tensor, which moves nothing") {
     CHECK(layer.running->batches == 0);
     CHECK(layer.moments().count() == 0);
     CHECK(layer.running->mean.isZero());
-  }
-}
-
-TEST_CASE("a record that none of this library made is an error, not a crash") {
-  const auto cut_to = [](std::size_t size) { return [=](Peers::Record& record) { record.resize(size); }; };
-  const std::vector<std::function<void(Peers::Record&)>> changes = {
-      cut_to(0),
-      cut_to(7),
-      cut_to(100),
-      [](Peers::Record& record) { record.pop_back(); },
-      [](Peers::Record& record) { record.resize(record.size() + 8); },
-      [](Peers::Record& record) { record[0] ^= 1; },
-      [](Peers::Record& record) { std::fill(record.begin() + 8, record.end(), static_cast<char>(0xff)); }};
-  for (const auto& change : changes) {
-    Office office;
-    office.step();
-    const auto before = office.state();
-    Post post(members);
-    post.change = [&](int from, int to, Peers::Record& record) {
-      if (from == 2 && to == 0) change(record);
-    };
-    const auto failures = on_members(post, [&](Peers& peers) { office.of(peers).forward(peers); });
-    for (const std::string& failure : failures) {
-      INFO(failure);
-      CHECK(failure.find("BatchNorm: expected") == 0);
-      CHECK(failure.find("member 2") != std::string::npos);
-    }
-    CHECK((office.state() == before));
-    office.step();
   }
 }
 

@@ -1,3 +1,5 @@
+#include <cstdint>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -91,6 +93,30 @@ TEST_CASE("a state that nobody can have is an error on all, which names the memb
   for (const std::string& failure : gather_all(all)) {
     INFO(failure);
     CHECK(failure.find("member 1") != std::string::npos);
+  }
+}
+
+TEST_CASE("a record of sizes that nobody can have is an error on all, not a crash") {
+  const eigennorm::core::SpreadHeader header{};
+  const auto start = reinterpret_cast<const char*>(&header);
+  const auto features = reinterpret_cast<const char*>(&header.call.features) - start;
+  const auto variances = reinterpret_cast<const char*>(&header.call.groups) - start;
+  const std::vector<std::vector<std::int64_t>> sizes = {{1000, 1}, {1000, -1}, {-4, -4}, {std::int64_t{1} << 61, 0}};
+  for (const auto& size : sizes) {
+    std::vector<Population> all(2);
+    Post post(2);
+    post.change = [&](int from, int, Peers::Record& record) {
+      if (from != 1 || post.messages() > 0) return;
+      std::memcpy(record.data() + features, &size[0], sizeof size[0]);
+      std::memcpy(record.data() + variances, &size[1], sizeof size[1]);
+    };
+    const auto failures =
+        on_members(post, [&](Peers& peers) { gather(all[static_cast<std::size_t>(peers.member())], peers); });
+    for (const std::string& failure : failures) {
+      INFO(failure);
+      CHECK(failure.find("gather: expected right calls on all members") == 0);
+    }
+    for (const Population& each : all) CHECK(each.batches() == 0);
   }
 }
 

@@ -111,6 +111,9 @@ inline std::string failure_of(void (*call)(const void* of), const void* of) {
   } catch (const std::exception& failure) {
     const std::string text = failure.what();
     return text.empty() ? "an exception without a text" : text;
+  } catch (...) {
+    // (A device may throw anything.)
+    return "an exception that is no std::exception";
   }
 #else
   call(of);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <limits>
 #include <string>
 #include <type_traits>
 
@@ -22,9 +23,11 @@ struct SpreadCall {
   enum Verb : std::int64_t { forward, evaluate, backward, gather };
 
   std::int64_t verb, merge, statistic, storage, scalar, features, groups, update, use_in_forward;
+  std::int64_t biased;          ///< variances move running ones as they are
   std::int64_t kept[max_rank];  ///< extents of the axes that are not averaged, in logical order
   double eps;
   double r_max, d_max;  ///< of Batch Renormalization; r_max 0: none
+  double weight;        ///< of the batch in running statistics that move
   char name[40];
 
   /// Whether another's is the same. Who knows no features (of a population, before the first batch) takes the other's.
@@ -42,19 +45,20 @@ struct SpreadCall {
   }
 
   /// As error texts show it.
-  std::string text() const {
+  [[gnu::cold]] std::string text() const {
     static constexpr const char* verbs[] = {"forward", "evaluate", "backward", "gather"};
     static constexpr const char* statistics[] = {"mean and variance", "mean", "mean square", "sum of squares"};
     const auto word = [](const auto& words, std::int64_t i) {
       return i >= 0 && i < static_cast<std::int64_t>(sizeof words / sizeof *words) ? words[i] : "?";
     };
     const int axes = static_cast<int>(std::count_if(kept, kept + max_rank, [](std::int64_t n) { return n != 0; }));
-    const std::string limits = r_max == 0 ? "" : text_of({", renormalized by r_max ", r_max, " and d_max ", d_max});
-    return text_of({word(verbs, verb), merge == 0 ? "" : " (once more)", " of ", name, ", ",
-                    word(statistics, statistic), " of ", TextPart(kept, axes), ", ", features, " features, eps ", eps,
-                    ", ", type(storage), " in a layer of ", type(scalar),
-                    update != 0 ? ", running statistics move" : "",
-                    use_in_forward != 0 ? ", by running statistics" : "", limits.c_str()});
+    std::string all = text_of({word(verbs, verb), merge == 0 ? "" : " (once more)", " of ", name, ", ",
+                               word(statistics, statistic), " of ", TextPart(kept, axes), ", ", features,
+                               " features, eps ", eps, ", ", type(storage), " in a layer of ", type(scalar)});
+    if (update != 0) all += text_of({", running statistics move by ", weight, biased != 0 ? ", biased" : ""});
+    if (use_in_forward != 0) all += ", by running statistics";
+    if (r_max != 0) all += text_of({", renormalized by r_max ", r_max, " and d_max ", d_max});
+    return all;
   }
 
  private:
@@ -106,12 +110,14 @@ static_assert(std::is_trivially_copyable_v<SpreadHeader> && sizeof(SpreadHeader)
 
 constexpr std::size_t header_bytes = sizeof(SpreadHeader);
 
-/// Reads a header; whether there is a whole one, and the record is as long as it says.
+/// Reads a header; whether there is a whole one, the record is as long as it says, and its numbers can be counted on.
 inline bool read_header(const Peers::Record& record, SpreadHeader& to) {
   if (record.size() < header_bytes) return false;
   std::memcpy(&to, record.data(), header_bytes);
   to.text[sizeof to.text - 1] = to.call.name[sizeof to.call.name - 1] = 0;
-  return to.magic == SpreadHeader::key && to.bytes == static_cast<std::int64_t>(record.size());
+  constexpr std::int64_t last = (std::numeric_limits<int>::max)();
+  return to.magic == SpreadHeader::key && to.bytes == static_cast<std::int64_t>(record.size()) && to.first >= 0 &&
+         to.first <= to.last && to.last <= last && to.count >= 0;
 }
 
 /// The numbers of a record. (A vector's memory is aligned for all types, and so is what comes behind a header.)
@@ -129,7 +135,7 @@ inline void make_record(Peers::Record& record, std::int64_t bytes) {
 using AppendNumbers = void (*)(SpreadHeader& to, Peers::Record& record, const SpreadHeader& from, Peers::Record& next);
 
 /// Appends a record of the members behind, of which nothing is believed.
-inline void append_record(Peers::Record& record, Peers::Record& next, AppendNumbers append) {
+[[gnu::cold]] inline void append_record(Peers::Record& record, Peers::Record& next, AppendNumbers append) {
   SpreadHeader to{}, from{};
   read_header(record, to);
   const std::int64_t behind = to.last + 1;
@@ -145,6 +151,8 @@ inline void append_record(Peers::Record& record, Peers::Record& next, AppendNumb
       to.set_problem(SpreadHeader::other_call, from.caller, from.call.text());
     } else if (from.problem != SpreadHeader::none) {
       to.set_problem(from.problem, from.culprit, from.text);
+    } else if (from.count > (std::numeric_limits<std::int64_t>::max)() - to.count) {
+      to.set_problem(SpreadHeader::no_record, from.first, text_of({"one of ", from.count, " values"}));
     } else if (from.bytes != to.bytes) {
       to.set_problem(SpreadHeader::no_record, from.first, text_of({"one of ", from.bytes, " bytes"}));
     } else {
@@ -184,8 +192,8 @@ struct SpreadMerge {
   }
 
  private:
-  std::int64_t send_and_receive(Peers::Record& record, Peers::Record& next, AppendNumbers append, std::int64_t count,
-                                const std::string& failure) {
+  [[gnu::cold]] std::int64_t send_and_receive(Peers::Record& record, Peers::Record& next, AppendNumbers append,
+                                              std::int64_t count, const std::string& failure) {
     const std::int64_t member = peers->member();
     SpreadHeader header{};
     if (!failure.empty()) {

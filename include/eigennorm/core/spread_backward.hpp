@@ -22,7 +22,8 @@ GradientTotals<Scalar> gradients_in(Peers::Record& record, std::int64_t groups) 
 
 /// Appends the sums of the members behind. Who has no values changes nothing.
 template <typename Scalar>
-void append_gradients(SpreadHeader& to, Peers::Record& record, const SpreadHeader& from, Peers::Record& next) {
+[[gnu::cold]] void append_gradients(SpreadHeader& to, Peers::Record& record, const SpreadHeader& from,
+                                    Peers::Record& next) {
   if (from.count == 0) return;
   const auto numbers = static_cast<std::int64_t>((record.size() - header_bytes) / sizeof(Wide<Scalar>));
   const std::int64_t groups = numbers / GradientTotals<Scalar>::room(1);

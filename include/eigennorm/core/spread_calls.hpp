@@ -14,7 +14,8 @@
 
 /// \file
 /// What the calls of a layer do where their batch is spread over members: first the sums, of which nobody knows but the
-/// layer's records; then all members know whether all are right; then what changes.
+/// layer's records; then all members know whether all are right; then what changes. (Cold: calls without peers, whose
+/// unit compiles this too, are most.)
 
 namespace eigennorm::core {
 
@@ -48,6 +49,10 @@ SpreadMerge Calls<Storage, Scalar>::spread_of(const Layer& layer, std::int64_t v
   call.groups = layer.geometry_.groups;
   call.update = verb == SpreadCall::forward && layer.running && layer.running->update ? 1 : 0;
   call.use_in_forward = verb == SpreadCall::forward && layer.running && layer.running->use_in_forward ? 1 : 0;
+  if (call.update != 0) {
+    call.weight = layer.running->averaging.weight_of_new(layer.running->batches);
+    call.biased = layer.statistic_ == Statistic::mean_variance && layer.running->estimator == Estimator::biased ? 1 : 0;
+  }
   call.eps = layer.eps;
   if (verb == SpreadCall::forward && renormalizes(layer)) {
     call.r_max = layer.running->renormalize->r_max;
@@ -66,7 +71,8 @@ inline void set_kept(const Partition& partition, const Shape& shape, SpreadCall&
 }
 
 template <typename Storage, typename Scalar>
-void Calls<Storage, Scalar>::spread_forward(Layer& layer, const In& x, const Out& y, const Context<Scalar>& context) {
+[[gnu::cold]] void Calls<Storage, Scalar>::spread_forward(Layer& layer, const In& x, const Out& y,
+                                                          const Context<Scalar>& context) {
   SpreadMerge spread = spread_of(layer, SpreadCall::forward, context);
   SpreadStatistics<Storage, Scalar> statistics(spread, layer.spread_, context.device);
   core::Partition partition;
@@ -105,8 +111,8 @@ void Calls<Storage, Scalar>::spread_forward(Layer& layer, const In& x, const Out
 }
 
 template <typename Storage, typename Scalar>
-void Calls<Storage, Scalar>::spread_evaluate(const Layer& layer, const In& x, const Out& y,
-                                             const Context<Scalar>& context) {
+[[gnu::cold]] void Calls<Storage, Scalar>::spread_evaluate(const Layer& layer, const In& x, const Out& y,
+                                                           const Context<Scalar>& context) {
   SpreadMerge spread = spread_of(layer, SpreadCall::evaluate, context);
   // (The layer is const, and others may use it at once.)
   SpreadRoom<Scalar> room;
@@ -129,8 +135,8 @@ void Calls<Storage, Scalar>::spread_evaluate(const Layer& layer, const In& x, co
 }
 
 template <typename Storage, typename Scalar>
-void Calls<Storage, Scalar>::spread_backward(Layer& layer, const In& x, const In& dy, const Out& dx,
-                                             const Context<Scalar>& context) {
+[[gnu::cold]] void Calls<Storage, Scalar>::spread_backward(Layer& layer, const In& x, const In& dy, const Out& dx,
+                                                           const Context<Scalar>& context) {
   SpreadMerge spread = spread_of(layer, SpreadCall::backward, context);
   core::Partition partition;
   BackwardCall<Storage, Scalar> call{};

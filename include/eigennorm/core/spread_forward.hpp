@@ -28,7 +28,8 @@ SummariesView<Scalar> summaries_in(Peers::Record& record) {
 
 /// Appends the summaries of the members behind. Who has no values changes nothing.
 template <typename Scalar>
-void append_summaries(SpreadHeader& to, Peers::Record& record, const SpreadHeader& from, Peers::Record& next) {
+[[gnu::cold]] void append_summaries(SpreadHeader& to, Peers::Record& record, const SpreadHeader& from,
+                                    Peers::Record& next) {
   constexpr std::int64_t most = most_lanes<Scalar>;
   if (from.count == 0) return;
   const SummariesView<Scalar> all = summaries_in<Scalar>(record), more = summaries_in<Scalar>(next);
@@ -47,7 +48,8 @@ void append_summaries(SpreadHeader& to, Peers::Record& record, const SpreadHeade
 
 /// Appends what the members behind know of groups that are out of range.
 template <typename Scalar>
-void append_looks(SpreadHeader& to, Peers::Record& record, const SpreadHeader& from, Peers::Record& next) {
+[[gnu::cold]] void append_looks(SpreadHeader& to, Peers::Record& record, const SpreadHeader& from,
+                                Peers::Record& next) {
   if (from.count == 0) return;
   const auto n = (record.size() - header_bytes) / sizeof(Look<Scalar>);
   auto* const looks = numbers_of<Look<Scalar>>(record);
@@ -109,7 +111,7 @@ class SpreadStatistics {
   }
   std::int64_t values() const { return call_.partition->size == 0 ? 0 : call_.partition->count; }
 
-  std::int64_t sum() {
+  [[gnu::cold]] std::int64_t sum() {
     make_record(room_.sums, bytes(call_.partition->groups.kept.size));
     if (values() == 0) return 0;
     Call call = call_;
@@ -121,7 +123,7 @@ class SpreadStatistics {
   }
 
   /// From the sums of all to statistics, or to a list of those groups that are out of range.
-  void finish(const MomentsView<Scalar>& to, bool list) {
+  [[gnu::cold]] void finish(const MomentsView<Scalar>& to, bool list) {
     constexpr std::int64_t most = most_lanes<Scalar>;
     const SummariesView<Scalar> all = summaries_in<Scalar>(room_.sums);
     const kernels::Rule<Scalar> rule = rule_of<Scalar>(call_.statistic, count_, call_.eps);
@@ -146,7 +148,7 @@ class SpreadStatistics {
   }
 
   /// What becomes of groups that are out of range.
-  void settle() {
+  [[gnu::cold]] void settle() {
     auto& out = room_.out;
     const auto n = static_cast<std::int64_t>(out.size());
     spread_.merge(room_.more, room_.next, append_looks<Scalar>, [&] { return look(); });
@@ -184,7 +186,7 @@ class SpreadStatistics {
     to.variance = found.variance[0];
   }
 
-  std::int64_t look() {
+  [[gnu::cold]] std::int64_t look() {
     auto& out = room_.out;
     make_record(room_.more, static_cast<std::int64_t>(out.size() * sizeof(Look<Scalar>)));
     if (values() == 0) return 0;
@@ -201,7 +203,7 @@ class SpreadStatistics {
     return values();
   }
 
-  std::int64_t sum_scaled(std::int64_t scaled) {
+  [[gnu::cold]] std::int64_t sum_scaled(std::int64_t scaled) {
     make_record(room_.more, bytes(scaled));
     if (values() == 0) return 0;
     visit(summaries_in<Scalar>(room_.more));
@@ -209,7 +211,7 @@ class SpreadStatistics {
   }
 
   /// Sums the values of those groups that are scaled; or, where there is no room for sums, looks at those of all.
-  void visit(const SummariesView<Scalar>& sums) {
+  [[gnu::cold]] void visit(const SummariesView<Scalar>& sums) {
     const Partition& partition = *call_.partition;
     const Layout layout(partition.groups, 0, 2);
     const std::int64_t width = tile_width<Scalar>(partition, layout, 12 * block_size, device_.threads());
