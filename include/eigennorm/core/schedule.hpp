@@ -125,7 +125,10 @@ struct WaitingSums {
     }
   }
   void get(std::int64_t segment, Sums& sums) const {
-    for (std::int64_t part = 0; part < parts; ++part) sums.get(place(segment, lanes(part).first), lanes(part));
+    std::int64_t part = 0;
+    do {  // (There is one at least, and compilers see it.)
+      sums.get(place(segment, lanes(part).first), lanes(part));
+    } while (++part < parts);
   }
 };
 

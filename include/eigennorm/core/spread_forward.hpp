@@ -242,9 +242,11 @@ class SpreadStatistics {
                                const SummariesView<Scalar>& sums) {
     ScaledStatistics<Storage, Scalar> scaled(*call_.kernels, call_.x, *call_.partition, call_.statistic, call_.eps);
     Look<Scalar> looks[most_rows];
-    int exponents[most_rows];
+    int exponents[most_rows] = {};
     Summaries<Scalar> of;
-    for (std::int64_t k = 0; k < lanes.count; ++k) exponents[k] = (which >> k & 1U) == 0 ? 0 : found[k]->exponent;
+    for (std::int64_t k = 0; k < lanes.count; ++k) {
+      if ((which >> k & 1U) != 0) exponents[k] = found[k]->exponent;
+    }
     if (sums.data == nullptr) {
       scaled.look(tile, lanes, which, looks);
     } else {
