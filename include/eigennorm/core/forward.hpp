@@ -141,8 +141,8 @@ class ForwardSums {
   using Call = ForwardCall<Storage, Scalar>;
 
   struct Sums {
-    static constexpr bool two_parts = Summaries<Scalar>::two_parts;
-    static constexpr std::int64_t numbers = two_parts ? 4 : 2;
+    using View = SummariesView<Scalar>;
+    static constexpr std::int64_t numbers = View::numbers;
     Summaries<Scalar> of;
 
     void clear(std::int64_t) { of.count = 0; }
@@ -150,19 +150,10 @@ class ForwardSums {
       merge(of, 0, next.of, lanes, true);
       of.count = of.count + next.of.count;
     }
-    void put(W* to, std::int64_t lanes) const {
-      to = std::copy(of.mean, of.mean + lanes, to);
-      to = std::copy(of.m2, of.m2 + lanes, to);
-      if constexpr (two_parts) std::copy(of.lost, of.lost + lanes, std::copy(of.low, of.low + lanes, to));
-    }
-    void get(const W* from, Segment to) {
+    void put(W* to, std::int64_t lanes) const { View{to, lanes}.put(of); }
+    void get(W* from, Segment to) {
       const std::int64_t lanes = to.last - to.first;
-      std::copy(from, from + lanes, of.mean + to.first);
-      std::copy(from + lanes, from + 2 * lanes, of.m2 + to.first);
-      if constexpr (two_parts) {
-        std::copy(from + 2 * lanes, from + 3 * lanes, of.low + to.first);
-        std::copy(from + 3 * lanes, from + 4 * lanes, of.lost + to.first);
-      }
+      View{from, lanes}.get(0, lanes, of, to.first);
     }
     void count_is(std::int64_t values) { of.count = static_cast<W>(values); }
   };

@@ -23,7 +23,7 @@ using kernels::Extent;
 using kernels::Range;
 
 /// What is known of the values of a group by looking at them: the first, and, where they are not all of its bits, their
-/// largest magnitude; NaN where one is NaN. (Of one type, so that it has no bytes between.)
+/// largest magnitude; NaN where one is NaN. (Of one type, so that nothing lies between its numbers.)
 template <typename Scalar>
 struct Look {
   Scalar first, largest, varied;

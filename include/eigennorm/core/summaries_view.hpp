@@ -36,14 +36,23 @@ struct SummariesView {
       data[3 * groups + group] = from.lost[t];
     }
   }
-  /// Those of groups [first, first + n).
-  void get(std::int64_t first, std::int64_t n, Summaries<Scalar>& to) const {
-    const W* from = data + first;
-    std::copy(from, from + n, to.mean);
-    std::copy(from + groups, from + groups + n, to.m2);
+  /// Of all groups.
+  void put(const Summaries<Scalar>& from) const {
+    std::copy(from.mean, from.mean + groups, data);
+    std::copy(from.m2, from.m2 + groups, data + groups);
     if constexpr (two_parts) {
-      std::copy(from + 2 * groups, from + 2 * groups + n, to.low);
-      std::copy(from + 3 * groups, from + 3 * groups + n, to.lost);
+      std::copy(from.low, from.low + groups, data + 2 * groups);
+      std::copy(from.lost, from.lost + groups, data + 3 * groups);
+    }
+  }
+  /// Those of groups [first, first + n), to places from `at` on.
+  void get(std::int64_t first, std::int64_t n, Summaries<Scalar>& to, std::int64_t at = 0) const {
+    const W* from = data + first;
+    std::copy(from, from + n, to.mean + at);
+    std::copy(from + groups, from + groups + n, to.m2 + at);
+    if constexpr (two_parts) {
+      std::copy(from + 2 * groups, from + 2 * groups + n, to.low + at);
+      std::copy(from + 3 * groups, from + 3 * groups + n, to.lost + at);
     }
   }
 };
