@@ -1,10 +1,12 @@
 #pragma once
 
+#include <optional>
 #include <type_traits>
 
 #include "eigennorm/core/device.hpp"
 #include "eigennorm/core/peers.hpp"
 #include "eigennorm/moments.hpp"
+#include "eigennorm/valid.hpp"
 
 /// \file
 /// What a call is given beside its tensors.
@@ -31,6 +33,7 @@ struct Context {
   Device device;                       ///< default: the calling thread
   Moments<Scalar>* moments = nullptr;  ///< null: the layer's own
   Peers* peers = nullptr;              ///< null: the whole batch is here
+  std::optional<Valid> valid;          ///< none: all positions are
 };
 
 }  // namespace eigennorm

@@ -53,7 +53,7 @@ class Numbers {
 #include "eigennorm/kernels/strict_begin.inl"
 
 /// The statistics that one `forward` used, numbered logically over the kept axes (last one fastest): for each group
-/// the mean, to twice the precision of Scalar, and rstd = 1 / sigma. No copy of x. A layer holds its own; pass
+/// the mean, to twice the precision of Scalar, and rstd = 1 / sigma; 0 where no value of a group is valid. No copy of x. A layer holds its own; pass
 /// another through Context::moments to use one layer several times before going back, as in a recurrent net:
 ///
 /// \code
@@ -77,7 +77,8 @@ class Moments {
   bool empty() const { return source_ == Source::none; }
   /// How many groups: each has one mean and one rstd.
   std::int64_t groups() const { return rstd_.size(); }
-  /// How many values each group has, with those of all members where the batch is spread.
+  /// How many values each group has, with those of all members where the batch is spread; the most that one has where
+  /// positions are left out.
   std::int64_t count() const { return count_; }
   /// Whether running statistics were used (a frozen layer), not the batch's own.
   bool frozen() const { return source_ == Source::running; }
@@ -114,6 +115,7 @@ class Moments {
   /// Makes room. Allocates only for more groups than ever before, and everything before it changes anything.
   void prepare(const core::Partition& partition, const Shape& shape, Order order, Statistic statistic, std::int64_t cut,
                Kept kept) {
+    counts_.resize(0);
     const std::int64_t groups = partition.groups.kept.size;
     const std::int64_t variances = kept.variance ? groups : 0, corrections = kept.corrections ? groups : 0;
     for (core::Numbers<Scalar>* each : {&high_, &low_, &rstd_}) each->reserve(groups);
@@ -129,10 +131,26 @@ class Moments {
     statistic_ = statistic;
     channel_groups_ = cut;
     count_ = partition.count;
+    valid_ = partition.size;
     members_ = 1;
     features_kept_ = partition.features_kept;
     kept_features_ = partition.kept_features;
     kept_samples_ = partition.kept_samples;
+  }
+
+  /// The same of a call on valid positions alone. Nothing is known of groups that have none.
+  template <typename Parts>
+  void prepare_parts(const core::Partition& partition, const Parts& parts, const Shape& shape, Order order,
+                     Statistic statistic, std::int64_t cut, Kept kept) {
+    counts_.reserve(parts.differ() ? partition.groups.kept.size : 0);
+    prepare(partition, shape, order, statistic, cut, kept);
+    clear();
+    valid_ = parts.size();
+    count_ = parts.most_count();
+    if (!parts.differ()) return;
+    counts_.resize(partition.groups.kept.size);
+    counts_.setZero();
+    parts.for_each_group([this](std::int64_t group, std::int64_t count) { counts_.data()[group] = count; });
   }
 
   /// Of an empty tensor.
@@ -142,12 +160,11 @@ class Moments {
   }
 
   /// Calls `f(feature, MeanAndVariance)` with each feature's mean and biased variance: those of its group,
-  /// averaged over the samples where it has several.
+  /// averaged over the samples where it has several. `each_corrected`: the unbiased variances of these.
   template <typename F>
-  void for_each_feature(const F& f) const {
+  void for_each_feature(bool each_corrected, const F& f) const {
     using W = Wide<Scalar>;
     const core::Axis axis = kept_features_.fastest();
-    const W samples = static_cast<W>(kept_samples_.size);
     kept_features_.for_each_run(0, kept_features_.size, [&](core::Offsets at, std::int64_t, std::int64_t length) {
       for (std::int64_t i = 0; i < length; ++i, at.step(axis, 1)) {
         if (kept_samples_.size == 1) {
@@ -155,17 +172,31 @@ class Moments {
           continue;
         }
         kernels::WideSum<Scalar> mean, variance;
+        std::int64_t present = 0;
         for (std::int64_t sample = 0; sample < kept_samples_.size; ++sample) {
-          const std::int64_t group = at.group + kept_samples_.at(sample).group;
+          const std::int64_t group = at.group + kept_samples_.at(sample).group, count = count_of(group);
+          if (count == 0 && counts_.size() > 0) continue;
+          ++present;
           mean.add(mean_of(group));
-          variance.add(variance_of(group));
+          const W own = variance_of(group);
+          variance.add(each_corrected ? own * (static_cast<W>(count) / static_cast<W>(count - 1)) : own);
         }
+        const W samples = static_cast<W>(present);
         f(at.feature, MeanAndVariance<W>{mean.total() / samples, variance.total() / samples});
       }
     });
   }
+  /// Whether groups that have values have different numbers of them.
+  bool counts_differ() const {
+    for (std::int64_t i = 0; i < counts_.size(); ++i) {
+      if (counts_[i] != 0 && counts_[i] != count_) return true;
+    }
+    return false;
+  }
+  std::int64_t count_of(std::int64_t group) const { return counts_.size() == 0 ? count_ : counts_[group]; }
+
   /// The same, all at once, by feature number. (No variances where `variance` is null.)
-  void averages(Wide<Scalar>* mean, Wide<Scalar>* variance) const {
+  void averages(bool each_corrected, Wide<Scalar>* mean, Wide<Scalar>* variance) const {
     using W = Wide<Scalar>;
     const core::Axis axis = kept_features_.fastest();
     if (kept_samples_.size == 1 && kept_features_.rank <= 1 && axis.group <= 1 && axis.feature <= 1) {
@@ -177,7 +208,7 @@ class Moments {
       if (variance != nullptr) std::copy(variance_.data(), variance_.data() + kept_features_.size, variance);
       return;
     }
-    for_each_feature([&](std::int64_t feature, MeanAndVariance<W> batch) {
+    for_each_feature(each_corrected, [&](std::int64_t feature, MeanAndVariance<W> batch) {
       mean[feature] = batch.mean;
       if (variance != nullptr) variance[feature] = batch.variance;
     });
@@ -202,6 +233,8 @@ class Moments {
   Statistic statistic_ = Statistic::mean_variance;
   std::int64_t channel_groups_ = 0;  // the geometry's number of groups
   std::int64_t count_ = 0;
+  std::int64_t valid_ = 0;              // of all values
+  core::Numbers<std::int64_t> counts_;  // of each group, where positions were left out of some groups and not of others
   int members_ = 1;  // that share the batch
   bool features_kept_ = false;
   core::Loop kept_features_, kept_samples_;

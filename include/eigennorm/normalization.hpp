@@ -63,6 +63,7 @@ template <typename Scalar>
 struct AffineGradients;
 struct LayerFacts;
 struct SpreadMerge;
+class ValidParts;
 
 /// What the verbs do once the door is behind them: `Storage` is the type of x's elements. Defined in core/calls.hpp
 /// for the five pairs of types that there are; a unit that uses the compiled library sees these declarations only.
@@ -80,7 +81,7 @@ struct Calls {
   /// Only the checks of `evaluate`; y is null where the call makes its own.
   static void check(const Layer& layer, const In& x, const Out* y);
   /// Of a forward the statistics alone, and no layer.
-  static void observe(const In& x, const Geometry& geometry, Statistic statistic, const Device& device,
+  static void observe(const In& x, const Geometry& geometry, Statistic statistic, const Context<Scalar>& context,
                       Moments<Scalar>& moments);
 
  private:
@@ -122,6 +123,25 @@ struct Calls {
   static void spread_forward(Layer& layer, const In& x, const Out& y, const Context<Scalar>& context);
   static void spread_evaluate(const Layer& layer, const In& x, const Out& y, const Context<Scalar>& context);
   static void spread_backward(Layer& layer, const In& x, const In& dy, const Out& dx, const Context<Scalar>& context);
+  // The same calls where positions are left out (core/valid_calls.hpp).
+  static void check_valid(const char* name, const Geometry& geometry, const core::Partition& partition,
+                          const Shape& shape, const Valid& valid);
+  static void check_valid_of(const Layer& layer, const core::Partition& partition, const Shape& shape,
+                             const Context<Scalar>& context);
+  static void check_valid_count(const Layer& layer, const Context<Scalar>& context, std::int64_t values);
+  static void check_no_valid(const Layer& layer, const Context<Scalar>& context);
+  static Context<Scalar> without_valid(Context<Scalar> context) {
+    context.valid.reset();
+    return context;
+  }
+  static void valid_forward(Layer& layer, const In& x, const Out& y, const Context<Scalar>& context);
+  static void valid_evaluate(const Layer& layer, const In& x, const Out& y, const Context<Scalar>& context);
+  static void valid_backward(Layer& layer, const In& x, const In& dy, const Out& dx, const Context<Scalar>& context);
+  static void backward_of_one(Layer& layer, const Backward& call, const ValidParts& parts,
+                              const Context<Scalar>& context);
+  static void backward_of_parts(Layer& layer, Backward call, const ValidParts& parts, const Context<Scalar>& context);
+  static void valid_observe(const In& x, const Geometry& geometry, Statistic statistic, const Context<Scalar>& context,
+                            Moments<Scalar>& moments);
 };
 
 }  // namespace core

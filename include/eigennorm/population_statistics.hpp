@@ -123,8 +123,8 @@ class PopulationStatistics {
   /// bits where that is float. One value for each feature, a row of a matrix, takes no more than a few additions. An
   /// empty x adds nothing. Fails, unchanged, where x has another number of features, or is not finite.
   template <typename X>
-  void observe(const X& x, const Channels& channels, const Device& device = {}) {
-    if constexpr (core::check_input<X, Scalar>()) observe_view(core::view(x), channels.axes, device);
+  void observe(const X& x, const Channels& channels, const Context<Scalar>& context = {}) {
+    if constexpr (core::check_input<X, Scalar>()) observe_view(core::view(x), channels.axes, context);
   }
 
   /// Adds all that `other` observed. Fails, unchanged, where the two disagree in size.
@@ -308,17 +308,19 @@ class PopulationStatistics {
     }
     prepare(features, variances);
     const core::Axis axis = moments.kept_features_.fastest();
-    const W m = static_cast<W>(moments.count());
     for (std::int64_t sample = 0; sample < moments.kept_samples_.size; ++sample) {
-      const Weights weights = weights_of(observing, next_, moments.count());
       const std::int64_t first = moments.kept_samples_.at(sample).group;
+      const std::int64_t count = moments.count_of(first + moments.kept_features_.at(0).group);
+      if (count == 0) continue;
+      const Weights weights = weights_of(observing, next_, count);
+      const W m = static_cast<W>(count);
       moments.kept_features_.for_each_run(0, features, [&](core::Offsets at, std::int64_t, std::int64_t length) {
         for (std::int64_t i = 0; i < length; ++i, at.step(axis, 1)) {
           const std::int64_t group = first + at.group;
           add(weights, at.feature, moments.mean_of(group), m * moments.variance_of(group), W(0));
         }
       });
-      count_next(moments.count(), 1);
+      count_next(count, 1);
     }
     accept(observing);
   }
@@ -330,7 +332,9 @@ class PopulationStatistics {
   // ---- x itself
 
   template <typename Storage>
-  void observe_view(const View<const Storage>& x, const AxisSet& axes, const Device& device) {
+  void observe_view(const View<const Storage>& x, const AxisSet& axes, const Context<Scalar>& context) {
+    if (context.moments != nullptr || context.peers != nullptr)
+      core::fail_with({observing, ": expected a device and valid positions, got moments or peers"});
     check_state(observing);
     const std::uint32_t mask = axes.mask(x.shape.rank, x.shape.text(), observing);
     std::int64_t features = 1, others = 1, step = 0;
@@ -343,7 +347,7 @@ class PopulationStatistics {
       step = x.strides[static_cast<std::size_t>(axis)];
     }
     const bool fits = !is_sized() || features == sums_.mean.size();
-    if (fits && others == 1 && feature_axes == 1 && features > 0) {
+    if (fits && others == 1 && feature_axes == 1 && features > 0 && !context.valid) {
       core::check_strides(x.shape, x.strides, observing, "x");
       add_one(x.data, step, features);
       return;
@@ -353,7 +357,7 @@ class PopulationStatistics {
     const bool with_variance = !is_sized() || has_variance();
     core::Calls<Storage, Scalar>::observe(
         x, Geometry{all_but(axes), axes, is_sized() ? sums_.mean.size() : features, 0, observing, "channels"},
-        with_variance ? Statistic::mean_variance : Statistic::mean, device, scratch_);
+        with_variance ? Statistic::mean_variance : Statistic::mean, context, scratch_);
     add_batches(scratch_);
   }
 

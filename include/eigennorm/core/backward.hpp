@@ -156,10 +156,10 @@ class BackwardTask {
     const std::int64_t values = tile_->lanes * call_.partition->count;
     if (call_.layout->by_column) {
       write_columns({first, last},
-                    next_after<Storage>(values, call_.partition->size, 2, tile_->lanes * call_.layout->run()));
+                    next_after<Storage>(values, call_.partition->whole, 2, tile_->lanes * call_.layout->run()));
     } else {
       write_rows({first, last},
-                 next_after<Storage>(values, call_.partition->size, 2, tile_->lanes * tile_->lane.stride[0]));
+                 next_after<Storage>(values, call_.partition->whole, 2, tile_->lanes * tile_->lane.stride[0]));
     }
   }
 
@@ -186,7 +186,8 @@ class BackwardTask {
   /// Whether the tile is one group of such runs, side by side in the tensors of sums.
   bool runs_are_rows() const {
     const Axis run = call_.partition->groups.reduced.fastest();
-    return cut_.by_runs && !call_.layout->by_column && tile_->lanes == 1 && run.extent == cut_.run &&
+    return cut_.by_runs && !call_.layout->by_column && !call_.layout->has_places() && tile_->lanes == 1 &&
+           run.extent == cut_.run &&
            Partition::steps_by(run, 1, 0, 2);
   }
   /// Whether values have their own scales in sums.

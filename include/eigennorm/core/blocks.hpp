@@ -35,6 +35,10 @@ inline std::int64_t values_in_block(std::int64_t block, std::int64_t count) {
 /// Whether values [first, first + n) of a loop are equally far apart.
 inline bool is_one_run(const Loop& values, std::int64_t first, std::int64_t n) {
   if (values.rank <= 1) return true;
+  if (values.places != nullptr) {
+    const Run& run = values.places->run_of(first);
+    return first + n <= run.position + run.length;
+  }
   const std::int64_t extent = values.axes[static_cast<std::size_t>(values.rank - 1)].extent;
   return first % extent + n <= extent;
 }
@@ -84,7 +88,7 @@ template <typename Storage, typename Scalar>
                      lane_stride = tile.lane.stride[from.tensor];
   // While one run is copied, the next but one comes from memory.
   const std::int64_t next =
-      values.rank < 2 ? 0 : 2 * values.axes[static_cast<std::size_t>(values.rank - 2)].stride[from.tensor];
+      values.rank < 2 || values.places != nullptr ? 0 : 2 * values.axes[static_cast<std::size_t>(values.rank - 2)].stride[from.tensor];
   // Lane by lane where a block's cache lines are still near for the next lane.
   constexpr std::int64_t longest_near_step = 16;
   const bool lane_by_lane = stride <= longest_near_step;

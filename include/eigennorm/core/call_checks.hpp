@@ -199,7 +199,51 @@ core::Partition Calls<Storage, Scalar>::check_backward(const Layer& layer, const
       core::partition(layer.geometry_, x.shape, order, {x.strides, dy.strides, dx.strides});
   layer.check_moments(moments, x.shape, order, partition,
                       is_spread_backward(layer, x.shape.rank, context) ? context.peers->members() : 1);
+  if (!context.valid) check_valid_count(layer, context, partition.size);
   return partition;
+}
+
+/// Fails unless the mask goes with x.
+template <typename Storage, typename Scalar>
+void Calls<Storage, Scalar>::check_valid(const char* name, const Geometry& geometry, const core::Partition& partition,
+                                         const Shape& shape, const Valid& valid) {
+  bool fits = valid.shape.rank == shape.rank;
+  for (int axis = 0; fits && axis < shape.rank; ++axis)
+    fits = valid.shape[axis] == shape[axis] || valid.shape[axis] == 1;
+  if (!fits) {
+    fail_with({name, ": expected valid positions of x's shape ", shape.text(),
+               ", or of extent 1 where they are the same for all, got ", valid.shape.text()});
+  }
+  check_strides(valid.shape, valid.strides, name, "valid");
+  const bool apart = partition.features_kept || geometry.groups > 0;
+  for (int axis = 0; apart && axis < shape.rank; ++axis) {
+    if ((partition.feature_axes >> axis & 1U) == 0 || valid.shape[axis] == 1) continue;
+    fail_with({name, ": expected valid positions that are the same for all ", geometry.noun, ", of extent 1 on axis ",
+               axis, ", got ", valid.shape.text()});
+  }
+}
+
+template <typename Storage, typename Scalar>
+void Calls<Storage, Scalar>::check_valid_of(const Layer& layer, const core::Partition& partition, const Shape& shape,
+                                            const Context<Scalar>& context) {
+  if (layer.statistic_ == Statistic::sum_square) check_no_valid(layer, context);
+  check_valid(layer.name(), layer.geometry_, partition, shape, *context.valid);
+}
+
+template <typename Storage, typename Scalar>
+void Calls<Storage, Scalar>::check_valid_count(const Layer& layer, const Context<Scalar>& context,
+                                               std::int64_t values) {
+  const Moments<Scalar>& moments = context.moments == nullptr ? layer.moments_ : *context.moments;
+  if (moments.valid_ == values) return;
+  fail_with({layer.name(), ": expected the valid positions of its forward in backward, which are ", moments.valid_,
+             " values, got ", context.valid ? "" : "none, for ", values, " values"});
+}
+
+/// What neither a layer on a parameter nor a spread batch takes.
+template <typename Storage, typename Scalar>
+void Calls<Storage, Scalar>::check_no_valid(const Layer& layer, const Context<Scalar>& context) {
+  if (!context.valid) return;
+  fail_with({layer.name(), ": expected no valid positions, got some"});
 }
 
 }  // namespace core

@@ -52,6 +52,7 @@ bool Calls<Storage, Scalar>::moves_running(const Layer& layer, const core::Parti
 template <typename Storage, typename Scalar>
 void Calls<Storage, Scalar>::forward(Layer& layer, const In& x, const Out& y, const Context<Scalar>& context) {
   if (context.peers != nullptr && is_spread(layer, x.shape.rank, context)) return spread_forward(layer, x, y, context);
+  if (context.valid) return valid_forward(layer, x, y, context);
   const core::Partition partition = check_forward(layer, x, y);
   if (partition.size > 0) check_count(layer, partition.count, x.shape, 1);
   const bool frozen = layer.running && layer.running->use_in_forward, moves = moves_running(layer, partition);
@@ -89,6 +90,7 @@ template <typename Storage, typename Scalar>
 void Calls<Storage, Scalar>::evaluate(const Layer& layer, const In& x, const Out& y, const Context<Scalar>& context) {
   if (context.peers != nullptr && !layer.running && is_spread(layer, x.shape.rank, context))
     return spread_evaluate(layer, x, y, context);
+  if (context.valid) return valid_evaluate(layer, x, y, context);
   check_no_moments(layer, context);
   const core::Partition partition = check_evaluation(layer, x, &y);
   if (partition.size == 0) return;
@@ -150,9 +152,10 @@ void Calls<Storage, Scalar>::evaluate(const Prepared<Storage, Scalar>& prepared,
 }
 
 template <typename Storage, typename Scalar>
-void Calls<Storage, Scalar>::observe(const In& x, const Geometry& geometry, Statistic statistic, const Device& device,
-                                     Moments<Scalar>& moments) {
+void Calls<Storage, Scalar>::observe(const In& x, const Geometry& geometry, Statistic statistic,
+                                     const Context<Scalar>& context, Moments<Scalar>& moments) {
   check_strides(x.shape, x.strides, geometry.name, "x");
+  if (context.valid) return valid_observe(x, geometry, statistic, context, moments);
   // As if there were a y beside x, which would be walked likewise.
   const core::Partition partition = core::partition(geometry, x.shape, x.order, {x.strides, x.strides, Strides{}});
   moments.prepare(partition, x.shape, x.order, statistic, geometry.groups, {statistic == Statistic::mean_variance});
@@ -161,7 +164,7 @@ void Calls<Storage, Scalar>::observe(const In& x, const Geometry& geometry, Stat
     Forward call{&partition, statistic,      0,
                  x.data,     nullptr,        nullptr,
                  nullptr,    moments.view(), &kernels::block_kernels<Storage, Scalar>()};
-    core::forward(call, device);
+    core::forward(call, context.device);
   }
   moments.source_ = Moments<Scalar>::Source::batch;
 }
@@ -218,6 +221,7 @@ void Calls<Storage, Scalar>::backward(Layer& layer, const In& x, const In& dy, c
                                       const Context<Scalar>& context) {
   if (context.peers != nullptr && is_spread_backward(layer, x.shape.rank, context))
     return spread_backward(layer, x, dy, dx, context);
+  if (context.valid) return valid_backward(layer, x, dy, dx, context);
   const core::Partition partition = check_backward(layer, x, dy, dx, context);
   if (partition.size == 0) return;
   BackwardCall<Storage, Scalar> call = backward_call(layer, partition, x, dy, dx, context);
@@ -230,3 +234,4 @@ void Calls<Storage, Scalar>::backward(Layer& layer, const In& x, const In& dy, c
 }  // namespace eigennorm::core
 
 #include "eigennorm/core/spread_calls.hpp"
+#include "eigennorm/core/valid_calls.hpp"

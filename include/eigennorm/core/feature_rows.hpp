@@ -126,7 +126,7 @@ class FeatureRows {
     const kernels::Gradient<Scalar> gradient{by(row), mean_, slope_,
                                              Affine<Scalar>{call_.scale, nullptr, 0, 1}.from(0, column), true};
     const Traffic traffic{call_.stream,
-                          next_after<Storage>(n_ * size.rows, call_.partition->size, 2, size.rows * axis_.stride[0])};
+                          next_after<Storage>(n_ * size.rows, call_.partition->whole, 2, size.rows * axis_.stride[0])};
     call_.kernels->gradient_pairs(in(call_.x, 0, row, column), in(call_.dy, 1, row, column),
                                   {call_.dx + row * axis_.stride[2] + column, axis_.stride[2]}, size, gradient, sums,
                                   traffic);

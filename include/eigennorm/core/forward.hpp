@@ -247,10 +247,10 @@ class ForwardTask : public ForwardSums<Storage, Scalar> {
     const Partition& partition = *call_.partition;
     const std::int64_t values = tile_->lanes * partition.count;
     if (layout.by_column) {
-      const std::int64_t next = next_after<Storage>(values, partition.size, 1, tile_->lanes * layout.run());
+      const std::int64_t next = next_after<Storage>(values, partition.whole, 1, tile_->lanes * layout.run());
       transform_columns(call_, {scale_.get(), shift_.get()}, *tile_, {first, last}, statistics_.by(), next);
     } else {
-      const std::int64_t next = next_after<Storage>(values, partition.size, 1, tile_->lanes * tile_->lane.stride[0]);
+      const std::int64_t next = next_after<Storage>(values, partition.whole, 1, tile_->lanes * tile_->lane.stride[0]);
       transform_rows(call_, {scale_.get(), shift_.get()}, *tile_, {first, last},
                      statistics_.by(tile_->lanes == 1 ? 0 : 1), next);
     }
@@ -296,7 +296,7 @@ void forward_one_tile(const ForwardCall<Storage, Scalar>& call) {
 template <typename Storage, typename Scalar>
 void forward(ForwardCall<Storage, Scalar>& call, const Device& device) {
   const Partition& partition = *call.partition;
-  call.stream = call.y != nullptr && kernels::streams<Storage>(partition.size);
+  call.stream = call.y != nullptr && kernels::streams<Storage>(partition.whole);
   if (!call.stream && call.half == Half::both && is_one_tile_of_rows<Scalar>(partition)) return forward_one_tile(call);
   const Layout layout(partition.groups, 0, 2);
   call.layout = &layout;

@@ -88,7 +88,7 @@ void transform_given(const ForwardCall<Storage, Scalar>& of, const Given<Scalar>
                      const Device& device) {
   const Partition& partition = *of.partition;
   const Reduction& features = partition.features;
-  const bool stream = kernels::streams<Storage>(partition.size);
+  const bool stream = kernels::streams<Storage>(partition.whole);
   if (!stream && is_one_slab<Scalar>(partition, first)) return transform_one_slab(of, given, first);
   ForwardCall<Storage, Scalar> call = of;
   call.stream = stream;
@@ -96,7 +96,8 @@ void transform_given(const ForwardCall<Storage, Scalar>& of, const Given<Scalar>
   call.layout = &layout;
   const std::int64_t run = layout.run(), most = GivenStatistics<Storage, Scalar>::most;
   const std::int64_t positions = layout.by_column ? most : most_rows * most;
-  const std::int64_t width = run > segment_size ? 1 : std::clamp(positions / run, std::int64_t{1}, most);
+  const bool alone = run > segment_size || (layout.has_places() && !layout.by_column);
+  const std::int64_t width = alone ? 1 : std::clamp(positions / run, std::int64_t{1}, most);
   // Whole runs, of one lane also parts of them.
   const std::int64_t unit = width == 1 ? 1 : run;
   const std::int64_t in_task = (std::max)(segment_size / (width * unit), std::int64_t{1}) * unit;

@@ -188,7 +188,7 @@ void backward(BackwardCall<Storage, Scalar> call, const AffineGradients<Scalar>&
   if (accumulators > 0) call.accumulators = Accumulators<Scalar>::place(scratch);
   scratch += accumulators;
   call.sums = GradientTotals<Scalar>(scratch, sums);
-  call.stream = kernels::streams<Storage>(partition.size);
+  call.stream = kernels::streams<Storage>(partition.whole);
   if (!partition.features_kept) return backward_of_varying(call, gradients, scratch, device);
   auto* rstd = reinterpret_cast<Scalar*>(scratch + GradientTotals<Scalar>::room(sums));
   backward_of_kept(call, gradients, rstd, device);

@@ -127,11 +127,12 @@ void Normalization<Scalar>::assign(std::string_view state, const Scalar* values,
 /// made in `scratch_`, which has room for two of each feature.
 template <typename Scalar>
 void Normalization<Scalar>::update_running(const Moments<Scalar>& moments) {
-  const RunningUpdate<Scalar> update(*running, moments.count());
+  const bool each_corrected = running->estimator == Estimator::unbiased && moments.counts_differ();
+  const RunningUpdate<Scalar> update(*running, each_corrected ? 0 : moments.count());
   const std::int64_t size = features(), variances = running->variance.size();
   Wide<Scalar>* const mean = scratch_.data();
   Wide<Scalar>* const variance = mean + size;
-  moments.averages(mean, variances == 0 ? nullptr : variance);
+  moments.averages(each_corrected, mean, variances == 0 ? nullptr : variance);
   update.move(mean, variance);
   const bool finite = core::are_finite<Scalar>(mean, size) && core::are_finite<Scalar>(variance, variances);
   if (!finite) {

@@ -49,18 +49,43 @@ struct Offsets {
   }
 };
 
+/// Positions that follow each other, a step of one axis apart: where the first is, which number it has, and how many
+/// there are.
+struct Run {
+  Offsets at;
+  std::int64_t position, length;
+};
+
+/// The positions of a loop of which some are left out: runs in order, which others hold. (Not inlined: most loops have
+/// all of theirs.)
+struct Places {
+  const Run* runs;
+  std::int64_t count;
+
+  /// The run that has a position.
+  [[gnu::noinline]] const Run& run_of(std::int64_t position) const {
+    return *(std::upper_bound(runs, runs + count, position,
+                              [](std::int64_t number, const Run& run) { return number < run.position; }) -
+             1);
+  }
+};
+
 /// A walk over some of the axes, slowest in memory first. Neighbours of which the inner continues where the outer steps
 /// are merged, in all that a step adds; so a contiguous tensor is one axis, and numbering does not depend on strides.
 struct Loop {
   int rank;
   std::array<Axis, max_rank + 1> axes;  ///< the first `rank` of them
   std::int64_t size;
+  /// Null: all positions are there. Otherwise the last of two axes is the one along which runs step, and the first, which
+  /// does not move, says by its group and feature whether those change from run to run.
+  const Places* places = nullptr;
 
   Loop() : rank(0), size(1) {}
-  Loop(const Loop& other) noexcept : rank(other.rank), size(other.size) { copy_axes(other); }
+  Loop(const Loop& other) noexcept : rank(other.rank), size(other.size), places(other.places) { copy_axes(other); }
   Loop& operator=(const Loop& other) noexcept {
     rank = other.rank;
     size = other.size;
+    places = other.places;
     copy_axes(other);
     return *this;
   }
@@ -90,6 +115,12 @@ struct Loop {
 
   Offsets at(std::int64_t position) const {
     Offsets offsets;
+    if (places != nullptr) {
+      const Run& run = places->run_of(position);
+      offsets = run.at;
+      offsets.step(axes[1], position - run.position);
+      return offsets;
+    }
     for (int i = rank - 1; i > 0; --i) {
       const Axis& axis = axes[static_cast<std::size_t>(i)];
       offsets.step(axis, position % axis.extent);
@@ -101,6 +132,7 @@ struct Loop {
 
   /// The same of one tensor alone.
   std::int64_t offset(std::int64_t position, std::size_t tensor) const {
+    if (places != nullptr) return at(position).tensor[tensor];
     std::int64_t offset = 0;
     for (int i = rank - 1; i > 0; --i) {
       const Axis& axis = axes[static_cast<std::size_t>(i)];
@@ -129,6 +161,12 @@ class Runs {
 
   [[gnu::noinline]] Runs(const Loop& loop, std::int64_t first, std::int64_t last)
       : at(loop.at(first)), position(first), length(0), loop_(loop), last_(last) {
+    if (loop.places != nullptr) {
+      if (first >= last) return;
+      run_ = &loop.places->run_of(first);
+      length = (std::min)(run_->position + run_->length, last) - first;
+      return;
+    }
     const std::int64_t extent = loop.fastest().extent;
     std::int64_t outer = loop.rank <= 1 ? 0 : first / extent;
     inside_ = first - outer * extent;
@@ -146,6 +184,11 @@ class Runs {
   [[gnu::noinline]] void next() {
     position += length;
     if (done()) return;
+    if (run_ != nullptr) {
+      at = (++run_)->at;
+      length = (std::min)(run_->length, last_ - position);
+      return;
+    }
     const Axis& run = loop_.axes[static_cast<std::size_t>(loop_.rank - 1)];
     at.step(run, -inside_);
     inside_ = 0;
@@ -163,6 +206,7 @@ class Runs {
   const Loop& loop_;
   std::int64_t last_, inside_;
   std::array<std::int64_t, max_rank + 1> place_;  ///< on each slower axis
+  const Run* run_ = nullptr;                      ///< of places
 };
 
 template <typename F>

@@ -21,6 +21,16 @@ struct MomentsView {
   Scalar* rstd = nullptr;
   Wide<Scalar>* variance = nullptr;
 
+  /// As if groups began with number `group`.
+  MomentsView starting_at(std::int64_t group) const {
+    MomentsView view = *this;
+    for (Scalar** each : {&view.high, &view.low, &view.rstd}) {
+      if (*each != nullptr) *each += group;
+    }
+    if (variance != nullptr) view.variance += group;
+    return view;
+  }
+
   /// Of the groups of a tile. (One group is not worth three calls of memmove.)
   void put(const Tile& tile, const Statistics<Scalar>& from) const {
     if (high == nullptr) return;

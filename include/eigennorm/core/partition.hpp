@@ -76,6 +76,7 @@ struct Partition {
   std::int64_t group_run = 1;
   bool features_kept = true;  ///< no averaged axis is a feature axis: one scale for a whole group
   std::int64_t size = 1;
+  std::int64_t whole = 1;           ///< `size` of the call of which this is a part
   std::uint32_t averaged_axes = 0;  ///< as bits, by logical number
   std::uint32_t feature_axes = 0;
 
@@ -173,10 +174,12 @@ inline Roles roles(const Geometry& geometry, const Shape& shape) {
   return {averaged, features};
 }
 
-/// Cuts a call into loops. `strides` has one entry a tensor; all tensors have the same shape and storage order.
-inline Partition partition(const Geometry& geometry, const Shape& shape, Order order,
-                           const std::array<Strides, max_tensors>& strides) {
-  const Roles roles = core::roles(geometry, shape);
+/// Calls `f(axis, averaged, is_feature, number)` for each axis of a call, slowest in memory first, with its number in
+/// the shape; a grouped channel axis is two. `strides` has one entry a tensor; all tensors have the same shape and
+/// storage order.
+template <typename F>
+void for_each_axis(const Geometry& geometry, const Roles& roles, const Shape& shape, Order order,
+                   const std::array<Strides, max_tensors>& strides, const F& f) {
   // Numbers of groups and features are in logical order, from the last axis on.
   std::array<std::int64_t, max_rank> group_steps, feature_steps;
   std::int64_t groups = 1;
@@ -189,10 +192,6 @@ inline Partition partition(const Geometry& geometry, const Shape& shape, Order o
     if (!roles.is_averaged(axis)) groups *= shape[axis];
     if (roles.is_feature(axis) && geometry.groups > 0) groups *= geometry.groups;
   }
-
-  Partition result;
-  result.averaged_axes = roles.averaged;
-  result.feature_axes = roles.features;
   for (int i = 0; i < shape.rank; ++i) {
     const int axis = order == Order::column_major ? shape.rank - 1 - i : i;
     const auto at = static_cast<std::size_t>(axis);
@@ -201,7 +200,7 @@ inline Partition partition(const Geometry& geometry, const Shape& shape, Order o
     Axis whole{shape[axis], {}, averaged ? 0 : group_steps[at], is_feature ? feature_steps[at] : 0};
     for (std::size_t t = 0; t < max_tensors; ++t) whole.stride[t] = strides[t][at];
     if (!is_feature || geometry.groups == 0) {
-      result.append(whole, averaged, is_feature);
+      f(whole, averaged, is_feature, axis);
       continue;
     }
     // A grouped channel axis: the groups, kept, and the channels of each, averaged.
@@ -211,10 +210,22 @@ inline Partition partition(const Geometry& geometry, const Shape& shape, Order o
     outer.group = group_steps[at];
     outer.feature = whole.feature * inner.extent;
     for (std::size_t t = 0; t < max_tensors; ++t) outer.stride[t] = whole.stride[t] * inner.extent;
-    result.append(outer, false, true);
-    result.append(inner, true, true);
+    f(outer, false, true, axis);
+    f(inner, true, true, axis);
   }
+}
+
+/// Cuts a call into loops.
+inline Partition partition(const Geometry& geometry, const Shape& shape, Order order,
+                           const std::array<Strides, max_tensors>& strides) {
+  const Roles roles = core::roles(geometry, shape);
+  Partition result;
+  result.averaged_axes = roles.averaged;
+  result.feature_axes = roles.features;
+  for_each_axis(geometry, roles, shape, order, strides,
+                [&](const Axis& axis, bool averaged, bool is_feature, int) { result.append(axis, averaged, is_feature); });
   result.count = result.groups.reduced.size;
+  result.whole = result.size;
   return result;
 }
 

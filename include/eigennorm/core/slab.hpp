@@ -58,14 +58,17 @@ struct Layout {
       : first(first_tensor), last(last_tensor), lane(reduction.kept.fastest()), rows(reduction.reduced) {
     if (!reduction.interleaved) {
       inside = rows.fastest();
-      rows = without_fastest(rows);
+      if (!has_places()) rows = without_fastest(rows);
     }
-    side_by_side = Partition::steps_by(inside, 1, first, last) && Partition::steps_by(lane, run(), first, last);
+    side_by_side = Partition::steps_by(inside, 1, first, last) && Partition::steps_by(lane, run(), first, last) &&
+                   (reduction.interleaved || !has_places());
     by_column =
         reduction.interleaved || (run() < shortest_run && lane.extent > 1 && side_by_side && !has_features(rows));
   }
 
   std::int64_t run() const { return inside.extent; }
+  /// Whether positions are left out: `rows` then are the runs of those that are there, each as long as it is.
+  bool has_places() const { return rows.places != nullptr; }
 };
 
 /// The slabs that together are values [first, last) of the lanes of a tile, one after the other; where lanes are
@@ -86,6 +89,7 @@ class Slabs {
 
  private:
   std::int64_t runs_before(std::int64_t values) const {
+    if (layout_.has_places()) return values;
     if (layout_.rows.size == 1) return values > 0 ? 1 : 0;
     return layout_.run() == 1 ? values : (values + layout_.run() - 1) / layout_.run();
   }
@@ -99,6 +103,7 @@ class Slabs {
       return &slab_;
     }
     if (at_ >= last_) return nullptr;
+    if (layout_.has_places()) return next_of_places();
     const std::int64_t rows =
         (std::min)(outer.extent - (layout_.rows.rank <= 1 ? at_ : at_ % outer.extent), last_ - at_);
     slab_.at = tile_.base;
@@ -116,6 +121,7 @@ class Slabs {
   /// Rows are runs of the one lane; or a part of one.
   [[gnu::noinline]] const Slab* next_of_runs() {
     if (at_ >= last_) return nullptr;
+    if (layout_.has_places()) return next_of_places();
     const Axis outer = layout_.rows.fastest();
     const bool one_run = layout_.rows.size == 1;
     const std::int64_t run = layout_.run(), row = one_run ? 0 : at_ / run, within = at_ - row * run;
@@ -131,6 +137,21 @@ class Slabs {
     return &slab_;
   }
 
+  /// What is there of one run: rows of lanes, or a part of each lane.
+  [[gnu::noinline]] const Slab* next_of_places() {
+    const Axis step = layout_.rows.fastest();
+    const Run& run = layout_.rows.places->run_of(at_);
+    const std::int64_t within = at_ - run.position, length = (std::min)(run.length - within, last_ - at_);
+    slab_.at = tile_.base;
+    slab_.at.add(run.at);
+    slab_.at.step(step, within);
+    Axis& along = layout_.by_column ? slab_.row : slab_.column;
+    along = step;
+    along.extent = length;
+    at_ += length;
+    return &slab_;
+  }
+
   const Layout& layout_;
   const Tile& tile_;
   std::int64_t at_, last_, left_ = 0;  ///< values, of lanes runs; rows of the present run that are to come
@@ -141,7 +162,7 @@ class Slabs {
 /// Calls `f(slab)` for each of them.
 template <typename F>
 void for_each_slab(const Layout& layout, const Tile& tile, std::int64_t first, std::int64_t last, const F& f) {
-  if (layout.rows.size == 1 && !layout.by_column && first == 0 && last == layout.run()) {
+  if (layout.rows.size == 1 && !layout.by_column && !layout.has_places() && first == 0 && last == layout.run()) {
     // Rows that are whole groups: the tile is a slab.
     return f(Slab{tile.base, tile.lane, layout.inside});
   }

@@ -79,6 +79,7 @@ template <typename Storage, typename Scalar>
   Forward call;
   const std::int64_t count = statistics.find([&] {
     partition = check_forward(layer, x, y);
+    check_no_valid(layer, context);
     set_kept(partition, x.shape, spread.call);
     return call = forward_call(layer, partition, x.data, y.data, {});
   });
@@ -122,6 +123,7 @@ template <typename Storage, typename Scalar>
   statistics.find([&] {
     check_no_moments(layer, context);
     partition = check_evaluation(layer, x, &y);
+    check_no_valid(layer, context);
     set_kept(partition, x.shape, spread.call);
     return call = forward_call(layer, partition, x.data, y.data, {});
   });
@@ -144,6 +146,7 @@ template <typename Storage, typename Scalar>
   SpreadRoom<Scalar>& room = layer.spread_;
   call.count = spread.merge(room.sums, room.next, append_gradients<Scalar>, [&] {
     partition = check_backward(layer, x, dy, dx, context);
+    check_no_valid(layer, context);
     set_kept(partition, x.shape, spread.call);
     call = backward_call(layer, partition, x, dy, dx, context);
     gradients = gradients_of(layer, context);
@@ -152,7 +155,7 @@ template <typename Storage, typename Scalar>
     correct(layer, context, GradientTotals<Scalar>::room(sums), call);
     call.sums = GradientTotals<Scalar>(layer.scratch_.data(), sums);
     call.wants_parameters = gradients.wanted();
-    call.stream = kernels::streams<Storage>(partition.size);
+    call.stream = kernels::streams<Storage>(partition.whole);
     return sum_part(call, room.sums, context.device);
   });
   if (partition.size > 0) finish_part(call, gradients, room.sums, context.device);

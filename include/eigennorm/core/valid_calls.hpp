@@ -1,0 +1,255 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+
+#include "eigennorm/core/calls.hpp"
+#include "eigennorm/core/valid_parts.hpp"
+
+/// \file
+/// What the calls of a layer do where positions are left out (Context::valid): the same as without, part by part.
+/// (Cold: calls without a mask, whose unit compiles this too, are most.)
+
+#include "eigennorm/kernels/strict_begin.inl"
+
+namespace eigennorm::core {
+
+/// The same call on one part of it.
+template <typename Storage, typename Scalar>
+ForwardCall<Storage, Scalar> part_of(const ForwardCall<Storage, Scalar>& call, const Partition& partition,
+                                     const Offsets& base) {
+  ForwardCall<Storage, Scalar> part = call;
+  part.partition = &partition;
+  part.x += base.tensor[0];
+  if (part.y != nullptr) part.y += base.tensor[1];
+  if (part.scale != nullptr) part.scale += base.feature;
+  if (part.shift != nullptr) part.shift += base.feature;
+  part.moments = call.moments.starting_at(base.group);
+  return part;
+}
+template <typename Storage, typename Scalar>
+BackwardCall<Storage, Scalar> part_of(const BackwardCall<Storage, Scalar>& call, const Partition& partition,
+                                      const Offsets& base) {
+  BackwardCall<Storage, Scalar> part = call;
+  part.partition = &partition;
+  part.x += base.tensor[0];
+  part.dy += base.tensor[1];
+  part.dx += base.tensor[2];
+  if (part.scale != nullptr) part.scale += base.feature;
+  part.moments = call.moments.starting_at(base.group);
+  part.sums = call.sums.starting_at(base.group);
+  return part;
+}
+
+/// A forward call by each group's own statistics, on what is valid.
+template <typename Storage, typename Scalar>
+void forward(const ForwardCall<Storage, Scalar>& call, const ValidParts& parts, const Device& device) {
+  parts.for_each(device, [&](const Partition& partition, const Offsets& base, const Device& inner) {
+    ForwardCall<Storage, Scalar> part = part_of(call, partition, base);
+    core::forward(part, inner);
+  });
+}
+
+/// y by given statistics, on what is valid.
+template <typename Storage, typename Scalar>
+void transform_given(ForwardCall<Storage, Scalar> call, const Given<Scalar>& given, const ValidParts& parts,
+                     const Device& device) {
+  call.partition = &parts.positions();
+  if (call.y != nullptr) transform_given(call, given, 0, device);
+}
+
+/// dx, and the sums of each group where features are kept.
+template <typename Storage, typename Scalar>
+void input_gradient(const BackwardCall<Storage, Scalar>& call, const ValidParts& parts, const Device& device) {
+  parts.for_each(device, [&](const Partition& partition, const Offsets& base, const Device& inner) {
+    BackwardCall<Storage, Scalar> part = part_of(call, partition, base);
+    part.stream = kernels::streams<Storage>(partition.whole);
+    input_gradient(part, inner);
+  });
+}
+
+/// Adds to the sums of each feature those of the valid values of a part, in their order. (Where groups have numbers of
+/// values of their own, or the mask varies along features, there are no pieces that would be alike for all.)
+template <typename Storage, typename Scalar>
+void add_values(const BackwardCall<Storage, Scalar>& part, const Offsets& base, const GradientTotals<Scalar>& to) {
+  const Loop &kept = part.partition->groups.kept, &values = part.partition->groups.reduced;
+  const Axis step = values.fastest();
+  for (std::int64_t i = 0; i < kept.size; ++i) {
+    const Offsets group = kept.at(i);
+    const Scalar high = part.moments.high[group.group], low = part.moments.low[group.group],
+                 rstd = part.moments.rstd[group.group];
+    values.for_each_run(0, values.size, [&](Offsets at, std::int64_t, std::int64_t length) {
+      for (std::int64_t k = 0; k < length; ++k, at.step(step, 1)) {
+        const auto x = static_cast<Scalar>(part.x[group.tensor[0] + at.tensor[0]]);
+        const auto dy = static_cast<Scalar>(part.dy[group.tensor[1] + at.tensor[1]]);
+        const std::int64_t feature = base.feature + group.feature + at.feature;
+        GradientSums<Scalar> sums = to.get(feature);
+        sums.add(dy, dy * (((x - high) - low) * rstd));
+        to.put(feature, sums);
+      }
+    });
+  }
+}
+
+/// dscale and dshift where features vary within a group. `scratch`: for the sums of each feature, or part of it.
+template <typename Storage, typename Scalar>
+void sum_features(BackwardCall<Storage, Scalar> call, const ValidParts& parts,
+                  const AffineGradients<Scalar>& gradients, const Device& device) {
+  if (!parts.sums_by_feature()) {
+    call.partition = &parts.positions();
+    return sum_features(call, gradients, device);
+  }
+  const std::int64_t features = call.partition->features.kept.size;
+  call.sums.clear(0, features);
+  parts.for_each({}, [&](const Partition& partition, const Offsets& base, const Device&) {
+    add_values(part_of(call, partition, base), base, call.sums);
+  });
+  gradients.add_all(0, features, call.sums);
+}
+
+/// Whether every feature is kept: the sums of groups are those of features.
+template <typename Storage, typename Scalar>
+void backward_of_kept(BackwardCall<Storage, Scalar> call, const ValidParts& parts,
+                      const AffineGradients<Scalar>& gradients, Scalar* rstd, const Device& device) {
+  call.sums.clear(0, call.partition->groups.kept.size);
+  if (!call.frozen || gradients.wanted()) input_gradient(call, parts, device);
+  if (gradients.wanted()) add_kept(call, gradients);
+  if (!call.frozen) return;
+  call.partition = &parts.positions();
+  frozen_gradient(call, rstd, device);
+}
+
+template <typename Storage, typename Scalar>
+[[gnu::cold]] void Calls<Storage, Scalar>::valid_forward(Layer& layer, const In& x, const Out& y,
+                                                         const Context<Scalar>& context) {
+  const core::Partition whole = check_forward(layer, x, y);
+  check_valid_of(layer, whole, x.shape, context);
+  const ValidParts parts(layer.geometry_, x.shape, order_of(x, y), {x.strides, y.strides, Strides{}}, *context.valid,
+                         whole);
+  if (parts.all()) return forward(layer, x, y, without_valid(context));
+  if (parts.size() > 0) check_count(layer, parts.least_count(), x.shape, 1);
+  const bool frozen = layer.running && layer.running->use_in_forward, corrected = renormalizes(layer);
+  const bool moves = moves_running(layer, whole) && parts.size() > 0;
+  std::optional<RunningStatistics<Scalar>> used;
+  if (frozen && moves) used = layer.running;
+  make_forward_room(layer, moves);
+  Moments<Scalar>& moments = context.moments == nullptr ? layer.moments_ : *context.moments;
+  moments.prepare_parts(whole, parts, x.shape, order_of(x, y), layer.statistic_, layer.geometry_.groups,
+                  kept_of(layer, whole));
+  moments.source_ = layer.moments_.source_ = Moments<Scalar>::Source::none;
+  if (parts.size() > 0) {
+    Forward call = forward_call(layer, whole, x.data, y.data, moments.view());
+    if (frozen) {
+      keep_given(call, given_by(*layer.running));
+      transform_given(call, given_by(*layer.running), parts, context.device);
+    }
+    if (frozen || corrected) call.y = nullptr;
+    if (moves || !frozen) core::forward(call, parts, context.device);
+    if (corrected) {
+      call.y = y.data;
+      correct(layer, moments, call);
+      core::forward(call, parts, context.device);
+    }
+    if (moves) layer.update_running(moments);
+    if (used) keep_given(call, given_by(*used));
+  }
+  parts.clear_gaps(y.data, 1, context.device);
+  moments.source_ = frozen ? Moments<Scalar>::Source::running : Moments<Scalar>::Source::batch;
+}
+
+template <typename Storage, typename Scalar>
+[[gnu::cold]] void Calls<Storage, Scalar>::valid_evaluate(const Layer& layer, const In& x, const Out& y,
+                                                          const Context<Scalar>& context) {
+  check_no_moments(layer, context);
+  const core::Partition whole = check_evaluation(layer, x, &y);
+  check_valid_of(layer, whole, x.shape, context);
+  const ValidParts parts(layer.geometry_, x.shape, order_of(x, y), {x.strides, y.strides, Strides{}}, *context.valid,
+                         whole);
+  if (parts.all()) return evaluate(layer, x, y, without_valid(context));
+  const Forward call = forward_call(layer, whole, x.data, y.data, {});
+  if (parts.size() > 0) {
+    if (layer.running) {
+      transform_given(call, given_by(*layer.running), parts, context.device);
+    } else {
+      core::forward(call, parts, context.device);
+    }
+  }
+  parts.clear_gaps(y.data, 1, context.device);
+}
+
+template <typename Storage, typename Scalar>
+[[gnu::cold]] void Calls<Storage, Scalar>::valid_observe(const In& x, const Geometry& geometry, Statistic statistic,
+                                                         const Context<Scalar>& context, Moments<Scalar>& moments) {
+  const core::Partition whole = core::partition(geometry, x.shape, x.order, {x.strides, x.strides, Strides{}});
+  check_valid(geometry.name, geometry, whole, x.shape, *context.valid);
+  const ValidParts parts(geometry, x.shape, x.order, {x.strides, x.strides, Strides{}}, *context.valid, whole);
+  if (parts.all()) return observe(x, geometry, statistic, without_valid(context), moments);
+  moments.prepare_parts(whole, parts, x.shape, x.order, statistic, geometry.groups, {statistic == Statistic::mean_variance});
+  moments.source_ = Moments<Scalar>::Source::none;
+  Forward call{&whole, statistic,      0,
+               x.data, nullptr,        nullptr,
+               nullptr, moments.view(), &kernels::block_kernels<Storage, Scalar>()};
+  if (parts.size() > 0) core::forward(call, parts, context.device);
+  moments.source_ = Moments<Scalar>::Source::batch;
+}
+
+template <typename Storage, typename Scalar>
+[[gnu::cold]] void Calls<Storage, Scalar>::valid_backward(Layer& layer, const In& x, const In& dy, const Out& dx,
+                                                          const Context<Scalar>& context) {
+  const core::Partition whole = check_backward(layer, x, dy, dx, context);
+  check_valid_of(layer, whole, x.shape, context);
+  const ValidParts parts(layer.geometry_, x.shape, order_of(x, dy, dx), {x.strides, dy.strides, dx.strides},
+                         *context.valid, whole);
+  check_valid_count(layer, context, parts.size());
+  if (parts.all()) return backward(layer, x, dy, dx, without_valid(context));
+  if (parts.size() > 0) {
+    const Backward call = backward_call(layer, whole, x, dy, dx, context);
+    if (parts.is_one_call()) {
+      backward_of_one(layer, call, parts, context);
+    } else {
+      backward_of_parts(layer, call, parts, context);
+    }
+  }
+  parts.clear_gaps(dx.data, 2, context.device);
+}
+
+/// All that is valid is one call.
+template <typename Storage, typename Scalar>
+[[gnu::cold]] void Calls<Storage, Scalar>::backward_of_one(Layer& layer, const Backward& call, const ValidParts& parts,
+                                                           const Context<Scalar>& context) {
+  parts.for_each(context.device, [&](const core::Partition& partition, const Offsets& base, const Device& device) {
+    Backward part = part_of(call, partition, base);
+    const std::int64_t scratch = gradient_scratch<Scalar>(partition, part.scale != nullptr, part.frozen);
+    layer.make_room(scratch);
+    correct(layer, context, scratch, part);
+    core::backward(part, gradients_of(layer, context), layer.scratch_.data(), device);
+  });
+}
+
+template <typename Storage, typename Scalar>
+[[gnu::cold]] void Calls<Storage, Scalar>::backward_of_parts(Layer& layer, Backward call, const ValidParts& parts,
+                                                             const Context<Scalar>& context) {
+  const core::Partition& whole = *call.partition;
+  const AffineGradients<Scalar> gradients = gradients_of(layer, context);
+  const std::int64_t features = whole.features.kept.size;
+  const std::int64_t sums = whole.features_kept       ? whole.groups.kept.size
+                            : parts.sums_by_feature() ? features
+                                                      : sums_in(parts.positions());
+  const std::int64_t room = GradientTotals<Scalar>::room(sums);
+  layer.make_room(room + features);
+  call.sums = GradientTotals<Scalar>(layer.scratch_.data(), sums);
+  call.wants_parameters = gradients.wanted();
+  if (whole.features_kept) {
+    auto* const rstd = reinterpret_cast<Scalar*>(layer.scratch_.data() + room);
+    return backward_of_kept(call, parts, gradients, rstd, context.device);
+  }
+  // Before dx is written, because it may be written over dy.
+  if (gradients.wanted()) sum_features(call, parts, gradients, context.device);
+  call.wants_parameters = false;
+  input_gradient(call, parts, context.device);
+}
+
+}  // namespace eigennorm::core
+
+#include "eigennorm/kernels/strict_end.inl"

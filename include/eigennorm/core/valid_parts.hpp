@@ -1,0 +1,461 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "eigennorm/core/device.hpp"
+#include "eigennorm/core/partition.hpp"
+#include "eigennorm/valid.hpp"
+
+/// \file
+/// A call on valid positions alone, cut into parts that are calls like any other: groups of as many values each, whose
+/// loops hold only what is valid. Pure functions of shapes, strides and the mask.
+
+namespace eigennorm::core {
+
+/// Finds the runs of some axes, slowest in memory first, on which the mask says `wanted`.
+class RunFinder {
+ public:
+  /// An axis, and what a step along it adds in the mask; 0 where all positions of the axis are alike.
+  struct Masked {
+    Axis axis;
+    std::int64_t mask;
+  };
+
+  RunFinder(bool wanted, bool features_matter, std::vector<Run>& to)
+      : wanted_(wanted), features_matter_(features_matter), runs_(to) {}
+
+  void add_axis(const Axis& axis, std::int64_t mask) { axes_[static_cast<std::size_t>(rank_++)] = {axis, mask}; }
+  /// The axis along which runs step.
+  Axis step() const { return rank_ == 0 ? no_axis() : axes_[static_cast<std::size_t>(rank_ - 1)].axis; }
+
+  /// Appends the runs behind those that are there already, which stay by themselves. Returns how many positions they
+  /// are.
+  std::int64_t find(const Offsets& base, const bool* mask) {
+    begin_ = runs_.size();
+    position_ = 0;
+    walk(0, base, mask);
+    return position_;
+  }
+
+  /// A loop over runs, which it does not have yet.
+  Loop loop() const {
+    Loop loop;
+    loop.rank = 2;
+    loop.axes[0] = no_axis();
+    loop.axes[1] = step();
+    for (int i = 0; i + 1 < rank_; ++i) {
+      const Axis& axis = axes_[static_cast<std::size_t>(i)].axis;
+      if (axis.group != 0) loop.axes[0].group = 1;
+      if (axis.feature != 0) loop.axes[0].feature = 1;
+    }
+    return loop;
+  }
+
+ private:
+  void walk(int level, Offsets at, const bool* mask) {
+    if (level == rank_) {
+      if (*mask == wanted_) append(at, 1);
+      return;
+    }
+    const Masked& of = axes_[static_cast<std::size_t>(level)];
+    if (level + 1 == rank_) return scan(of, at, mask);
+    for (std::int64_t i = 0; i < of.axis.extent; ++i, at.step(of.axis, 1), mask += of.mask) walk(level + 1, at, mask);
+  }
+
+  /// The runs along the fastest axis.
+  void scan(const Masked& of, Offsets at, const bool* mask) {
+    const std::int64_t extent = of.axis.extent;
+    if (of.mask == 0) {
+      if (extent > 0 && *mask == wanted_) append(at, extent);
+      return;
+    }
+    for (std::int64_t i = 0; i < extent;) {
+      std::int64_t end = i;
+      while (end < extent && mask[end * of.mask] == wanted_) ++end;
+      if (end > i) {
+        Offsets first = at;
+        first.step(of.axis, i);
+        append(first, end - i);
+      }
+      i = end + 1;
+    }
+  }
+
+  void append(const Offsets& at, std::int64_t length) {
+    if (runs_.size() > begin_ && continues(at)) {
+      runs_.back().length += length;
+    } else {
+      runs_.push_back({at, position_, length});
+    }
+    position_ += length;
+  }
+  bool continues(const Offsets& at) const {
+    Offsets next = runs_.back().at;
+    next.step(step(), runs_.back().length);
+    return next.tensor == at.tensor && next.group == at.group && (!features_matter_ || next.feature == at.feature);
+  }
+
+  bool wanted_, features_matter_;
+  std::vector<Run>& runs_;
+  int rank_ = 0;
+  std::array<Masked, max_rank + 1> axes_;
+  std::size_t begin_ = 0;
+  std::int64_t position_ = 0;
+};
+
+/// The valid positions of a call. What is constant along an axis there may be taken together along it:
+///
+/// - where the mask varies along averaged axes alone (BatchNorm), all is one part, whose groups are shorter;
+/// - where it varies along kept axes alone (LayerNorm over channels), each run of groups is a part;
+/// - where it varies along both (InstanceNorm of sequences), groups differ in their number of values, and those that
+///   share a place on the kept axes along which it varies are a part.
+class ValidParts {
+ public:
+  struct Part {
+    Offsets base;         ///< what its offsets, groups and features begin with
+    std::int64_t groups;  ///< that the axis has along which runs of groups step
+    std::int64_t count;   ///< of values in each group
+    Places values, featured;
+  };
+
+  /// `valid` goes with the shape. `whole`: the partition of the call without it.
+  ValidParts(const Geometry& geometry, const Shape& shape, Order order,
+             const std::array<Strides, max_tensors>& strides, const Valid& valid, const Partition& whole)
+      : whole_(whole), mask_(valid.data) {
+    for_each_axis(geometry, Roles{whole.averaged_axes, whole.feature_axes}, shape, order, strides,
+                  [&](const Axis& axis, bool averaged, bool is_feature, int number) {
+                    const bool varies = valid.shape[number] > 1;
+                    axes_[static_cast<std::size_t>(rank_++)] = {
+                        axis, averaged, is_feature, varies,
+                        varies ? valid.strides[static_cast<std::size_t>(number)] : 0};
+                    kept_varies_ = kept_varies_ || (varies && !averaged);
+                    reduced_varies_ = reduced_varies_ || (varies && averaged);
+                    features_vary_ = features_vary_ || (varies && is_feature);
+                  });
+    if (whole.size == 0) return;
+    find_gaps();
+    // (Where nothing is left out nobody asks for parts.)
+    if (invalid_ == 0) return;
+    find_parts();
+    if (!features_vary_ && size_ > 0) find_positions();
+  }
+  ValidParts(const ValidParts&) = delete;
+  ValidParts& operator=(const ValidParts&) = delete;
+
+  bool all() const { return invalid_ == 0; }
+  /// How many values are valid.
+  std::int64_t size() const { return size_; }
+  const std::vector<Part>& parts() const { return parts_; }
+  /// The smallest number of values that a group has, of those that have any.
+  std::int64_t least_count() const {
+    std::int64_t least = whole_.count;
+    for (const Part& part : parts_) least = (std::min)(least, part.count);
+    return least;
+  }
+  std::int64_t most_count() const {
+    std::int64_t most = 0;
+    for (const Part& part : parts_) most = (std::max)(most, part.count);
+    return most;
+  }
+  /// Whether there are groups that have fewer values than others, or none.
+  bool differ() const { return kept_varies_; }
+  /// Whether all that is valid is one call, with as many groups as there are.
+  bool is_one_call() const { return !kept_varies_ && !features_vary_; }
+  /// Whether no two groups need have as many values, or the same features.
+  bool sums_by_feature() const { return features_vary_ || (kept_varies_ && reduced_varies_); }
+
+  /// The loops of all valid positions: only `features`, `kept_features`, `size` and what sums of features are cut by.
+  /// (Not where the mask varies along features.)
+  const Partition& positions() const { return positions_; }
+
+  /// Calls `f(partition, base, device)` for each part, shared out among threads where that pays.
+  template <typename F>
+  void for_each(const Device& device, const F& f) const {
+    const auto number = static_cast<std::int64_t>(parts_.size());
+    if (number == 0) return;
+    const auto run = [&](std::int64_t first, std::int64_t last, const Device& inner) {
+      Partition partition = partition_of(parts_[static_cast<std::size_t>(first)]);
+      for (std::int64_t i = first; i < last; ++i) {
+        const Part& part = parts_[static_cast<std::size_t>(i)];
+        take(part, partition);
+        f(partition, part.base, inner);
+      }
+    };
+    constexpr std::int64_t enough = 4;
+    if (number < enough * device.threads_for(size_)) return run(0, number, device);
+    device.parallel_for(number, size_ / number, [&](std::int64_t first, std::int64_t last) { run(first, last, {}); });
+  }
+
+  /// Calls `f(group, count)` for each group that has valid values.
+  template <typename F>
+  void for_each_group(const F& f) const {
+    for (const Part& part : parts_) {
+      const Loop kept = kept_of(part);
+      for (std::int64_t i = 0; i < kept.size; ++i) f(part.base.group + kept.at(i).group, part.count);
+    }
+  }
+
+  /// Writes zeros to all that is not valid in tensor number `tensor`.
+  template <typename Storage>
+  void clear_gaps(Storage* data, std::size_t tensor, const Device& device) const {
+    const auto number = static_cast<std::int64_t>(gaps_.size());
+    if (number == 0) return;
+    const Axis along = gap_step_, inner = others_.fastest();
+    device.parallel_for(number, invalid_ / number, [&](std::int64_t first, std::int64_t last) {
+      for (std::int64_t i = first; i < last; ++i) {
+        const Run& gap = gaps_[static_cast<std::size_t>(i)];
+        others_.for_each_run(0, others_.size, [&](const Offsets& at, std::int64_t, std::int64_t length) {
+          Axis row = along, column = inner;
+          row.extent = gap.length;
+          column.extent = length;
+          if (row.stride[tensor] < column.stride[tensor]) std::swap(row, column);
+          clear(data + gap.at.tensor[tensor] + at.tensor[tensor], row.extent, row.stride[tensor], column.extent,
+                column.stride[tensor]);
+        });
+      }
+    });
+  }
+
+ private:
+  struct RoledAxis {
+    Axis axis;
+    bool averaged, is_feature, varies;
+    std::int64_t mask;
+  };
+
+  template <typename Storage>
+  static void clear(Storage* data, std::int64_t rows, std::int64_t row, std::int64_t columns, std::int64_t column) {
+    const Storage zero = static_cast<Storage>(0.0F);
+    for (std::int64_t r = 0; r < rows; ++r, data += row) {
+      if (column == 1) {
+        std::fill_n(data, columns, zero);
+      } else {
+        for (std::int64_t c = 0; c < columns; ++c) data[c * column] = zero;
+      }
+    }
+  }
+
+  /// Adds the axes that `chosen(axis)` says, in order; but features whose values are between those of axes along which
+  /// the mask varies come first, so that what is left of a feature is one run, as where it is packed.
+  template <typename F>
+  void add_axes(RunFinder& finder, const F& chosen) const {
+    int first = rank_, last = -1;
+    for (int i = 0; i < rank_; ++i) {
+      const RoledAxis& of = axes_[static_cast<std::size_t>(i)];
+      if (!of.varies || !chosen(of)) continue;
+      first = (std::min)(first, i);
+      last = i;
+    }
+    const auto add = [&](int from, int to, bool features, bool others) {
+      for (int i = from; i < to; ++i) {
+        const RoledAxis& of = axes_[static_cast<std::size_t>(i)];
+        const bool feature = of.is_feature && !of.varies;
+        if (chosen(of) && (feature ? features : others)) finder.add_axis(of.axis, of.mask);
+      }
+    };
+    if (last < 0) return add(0, rank_, true, true);
+    add(0, first, true, true);
+    add(first, last, true, false);
+    add(first, last, false, true);
+    add(last, rank_, true, true);
+  }
+
+  void find_gaps() {
+    RunFinder finder(false, false, gaps_);
+    add_axes(finder, [](const RoledAxis& of) { return of.varies; });
+    for (int i = 0; i < rank_; ++i) {
+      const RoledAxis& of = axes_[static_cast<std::size_t>(i)];
+      if (!of.varies) others_.append(of.axis, false, false);
+    }
+    gap_step_ = finder.step();
+    invalid_ = finder.find({}, mask_) * others_.size;
+    size_ = whole_.size - invalid_;
+  }
+
+  /// Reductions of the part whose kept positions begin at `base`.
+  void add_part(RunFinder& plain, RunFinder& featured, const Offsets& base, const bool* mask) {
+    const auto first = static_cast<std::int64_t>(values_.size()), first_featured =
+                                                                      static_cast<std::int64_t>(featured_.size());
+    const std::int64_t count = plain.find({}, mask);
+    if (count == 0) return;
+    for (auto i = static_cast<std::size_t>(first); i < values_.size(); ++i) values_[i].at.feature = 0;
+    // (Where runs begin, until all are there and stay where they are.)
+    parts_.push_back({base, 1, count, {nullptr, first}, {nullptr, first_featured}});
+    if (whole_.features_kept) return;
+    featured.find({}, mask);
+    // Of one feature alone, which then is that of the group.
+    if (partition_of(parts_.back()).features_kept)
+      parts_.back().base.feature += featured_[static_cast<std::size_t>(first_featured)].at.feature;
+  }
+
+  /// At each place on the kept axes along which the mask varies, from `level` on.
+  void walk_kept(int level, Offsets base, const bool* mask, RunFinder& plain, RunFinder& featured) {
+    while (level < rank_ && (axes_[static_cast<std::size_t>(level)].averaged ||
+                             !axes_[static_cast<std::size_t>(level)].varies))
+      ++level;
+    if (level == rank_) return add_part(plain, featured, base, mask);
+    const RoledAxis& of = axes_[static_cast<std::size_t>(level)];
+    for (std::int64_t i = 0; i < of.axis.extent; ++i, base.step(of.axis, 1), mask += of.mask)
+      walk_kept(level + 1, base, mask, plain, featured);
+  }
+
+  void find_parts() {
+    if (!reduced_varies_) {
+      std::vector<Run> runs;
+      RunFinder kept(true, true, runs);
+      add_axes(kept, [](const RoledAxis& of) { return !of.averaged && of.varies; });
+      kept.find({}, mask_);
+      for (const Run& run : runs) parts_.push_back({run.at, run.length, whole_.count, {}, {}});
+      return;
+    }
+    RunFinder plain(true, false, values_), featured(true, true, featured_);
+    const auto reduced = [](const RoledAxis& of) { return of.averaged; };
+    add_axes(plain, reduced);
+    add_axes(featured, reduced);
+    walk_kept(0, {}, mask_, plain, featured);
+    settle(values_, &Part::values);
+    settle(featured_, &Part::featured);
+    values_loop_ = plain.loop();
+    featured_loop_ = featured.loop();
+  }
+
+  /// From the numbers of first runs to where these are.
+  void settle(const std::vector<Run>& runs, Places Part::*places) {
+    auto end = static_cast<std::int64_t>(runs.size());
+    for (std::size_t i = parts_.size(); i-- > 0;) {
+      Places& of = parts_[i].*places;
+      const std::int64_t first = of.count;
+      of = {runs.data() + first, end - first};
+      end = first;
+    }
+  }
+
+  void find_positions() {
+    RunFinder finder(true, true, runs_);
+    add_axes(finder, [](const RoledAxis& of) { return !of.is_feature; });
+    const std::int64_t count = finder.find({}, mask_);
+    position_places_ = {runs_.data(), static_cast<std::int64_t>(runs_.size())};
+    positions_ = packed(packed_extent(true), packed_extent(false));
+    positions_.kept_features = whole_.kept_features;
+    positions_.features.kept = whole_.features.kept;
+    positions_.features.reduced = with(finder.loop(), position_places_, count);
+    positions_.size = positions_.whole = size_;
+  }
+
+  /// How many positions there are on all kept, or averaged, axes along which the mask varies; 1 where there are none.
+  std::int64_t packed_extent(bool kept) const {
+    if (!(kept ? kept_varies_ : reduced_varies_)) return 1;
+    std::int64_t others = 1;
+    for (int i = 0; i < rank_; ++i) {
+      const RoledAxis& of = axes_[static_cast<std::size_t>(i)];
+      if (!of.varies) others *= of.axis.extent;
+    }
+    // (Where it varies along both, those of both together: only sums of features, which are not cut by it, see it.)
+    return size_ / others;
+  }
+
+  /// The loops of a call whose axes along which the mask varies are one, in the place of the fastest.
+  Partition packed(std::int64_t kept, std::int64_t reduced) const {
+    Partition result;
+    result.averaged_axes = whole_.averaged_axes;
+    result.feature_axes = whole_.feature_axes;
+    int last_kept = -1, last_reduced = -1;
+    for (int i = 0; i < rank_; ++i) {
+      const RoledAxis& of = axes_[static_cast<std::size_t>(i)];
+      if (of.varies) (of.averaged ? last_reduced : last_kept) = i;
+    }
+    for (int i = 0; i < rank_; ++i) {
+      const RoledAxis& of = axes_[static_cast<std::size_t>(i)];
+      Axis axis = of.axis;
+      if (of.varies) axis.extent = i == last_kept ? kept : i == last_reduced ? reduced : 1;
+      // (Values that are there or not with their features change these from one to the next.)
+      result.append(axis, of.averaged, of.is_feature || (features_vary_ && of.averaged && of.varies));
+    }
+    result.count = result.groups.reduced.size;
+    result.whole = result.size;
+    return result;
+  }
+
+  /// Groups of a part.
+  Loop kept_of(const Part& part) const {
+    Loop kept;
+    int last = -1;
+    for (int i = 0; i < rank_; ++i) {
+      const RoledAxis& of = axes_[static_cast<std::size_t>(i)];
+      if (!of.averaged && of.varies) last = i;
+    }
+    for (int i = 0; i < rank_; ++i) {
+      const RoledAxis& of = axes_[static_cast<std::size_t>(i)];
+      if (of.averaged || (of.varies && i != last)) continue;
+      Axis axis = of.axis;
+      if (of.varies) axis.extent = part.groups;
+      kept.append(axis);
+    }
+    return kept;
+  }
+
+  /// Values of a part's reduced axes along which the mask varies.
+  Partition partition_of(const Part& part) const {
+    std::int64_t others = 1;
+    for (int i = 0; i < rank_; ++i) {
+      const RoledAxis& of = axes_[static_cast<std::size_t>(i)];
+      if (of.averaged && !of.varies) others *= of.axis.extent;
+    }
+    Partition partition = packed(part.groups, part.count / others);
+    partition.features.kept = whole_.features.kept;
+    if (!kept_varies_ && !features_vary_) {
+      partition.kept_features = whole_.kept_features;
+      partition.features.reduced = positions_.features.reduced;
+    }
+    return partition;
+  }
+
+  /// Makes the partition of one part that of another.
+  void take(const Part& part, Partition& partition) const {
+    if (!reduced_varies_) {
+      partition.groups.kept = kept_of(part);
+      partition.size = partition.groups.kept.size * partition.count;
+    } else {
+      if (partition.count != part.count) partition = partition_of(part);
+      partition.values = with(values_loop_, part.values, part.count);
+      partition.groups.reduced =
+          partition.features_kept ? partition.values : with(featured_loop_, part.featured, part.count);
+      if (partition.features_kept)
+        partition.groups.reduced.axes[0].feature = partition.groups.reduced.axes[1].feature = 0;
+    }
+    // Small parts stay in the caches, whatever they are parts of.
+    constexpr std::int64_t streamed = 4096;
+    partition.whole = partition.size < streamed ? partition.size : size_;
+  }
+  /// The same loop over `places`, which have to stay.
+  static Loop with(const Loop& loop, const Places& places, std::int64_t size) {
+    Loop result = loop;
+    result.places = &places;
+    result.size = size;
+    result.axes[1].extent = 1;
+    for (std::int64_t i = 0; i < places.count; ++i)
+      result.axes[1].extent = (std::max)(result.axes[1].extent, places.runs[i].length);
+    return result;
+  }
+
+  const Partition& whole_;
+  const bool* mask_;
+  int rank_ = 0;
+  std::array<RoledAxis, max_rank + 1> axes_;
+  bool kept_varies_ = false, reduced_varies_ = false, features_vary_ = false;
+  std::int64_t invalid_ = 0, size_ = 0;
+  std::vector<Run> gaps_;
+  Axis gap_step_ = no_axis();
+  Loop others_;
+  std::vector<Run> values_, featured_, runs_;
+  Loop values_loop_, featured_loop_;
+  std::vector<Part> parts_;
+  Partition positions_;
+  Places position_places_{};
+};
+
+}  // namespace eigennorm::core

@@ -1,0 +1,5 @@
+namespace eigennorm {
+
+template struct core::Calls<float, float>;
+
+}  // namespace eigennorm
