@@ -86,17 +86,21 @@ struct Packed {
   std::vector<std::size_t> elements;  // logical numbers
 };
 
-/// What a mask leaves of a tensor: one packed tensor; or, where it varies along kept and averaged axes, one of each
+/// What a mask leaves of a tensor: the tensor, where that is all; one packed tensor; or, where it varies along kept and averaged axes, one of each
 /// place on those kept; or, where it varies along features, one of each group.
 class Packing {
  public:
   bool by_group = false, by_sample = false;
+  std::size_t together = 1;  // values of a group at each place on the averaged axes along which the mask varies
   std::vector<Packed> parts;
 
   Packing(const Formula& formula, const Sizes& whole, const Mask& mask, int order) {
     bool kept = false, averaged = false;
     for (std::size_t axis = 0; axis < whole.size(); ++axis) {
-      if (!mask.varies(axis)) continue;
+      if (!mask.varies(axis)) {
+        if (reference::contains(formula.averaged, axis)) together *= static_cast<std::size_t>(whole[axis]);
+        continue;
+      }
       (reference::contains(formula.averaged, axis) ? averaged : kept) = true;
       by_group = by_group || reference::contains(formula.features, axis);
     }
@@ -105,6 +109,11 @@ class Packing {
     std::vector<std::size_t> ordered(memory.size());
     for (std::size_t i = 0; i < memory.size(); ++i) ordered[memory[i]] = i;
     const reference::Roles roles(formula, whole);
+    if (std::find(mask.values.begin(), mask.values.end(), 0) == mask.values.end()) {
+      by_group = by_sample = false;
+      parts.push_back({whole, std::move(ordered)});
+      return;
+    }
     std::vector<Packed> all(by_group ? roles.groups : by_sample ? kept_size(formula, whole, mask) : 1);
     for (const std::size_t element : ordered) {
       if (!mask.at(element, whole)) continue;
@@ -164,7 +173,7 @@ class Packing {
                std::vector<std::size_t>& elements) const {
     std::vector<std::pair<std::vector<std::size_t>, std::size_t>> keys;
     for (const std::size_t element : elements) {
-      std::vector<std::size_t> index(whole.size()), key, together;
+      std::vector<std::size_t> index(whole.size()), key, as_one;
       std::size_t rest = element, fastest = 0;
       for (std::size_t axis = whole.size(); axis-- > 0;) {
         index[axis] = rest % static_cast<std::size_t>(whole[axis]);
@@ -175,11 +184,11 @@ class Packing {
         if (!is_packed(formula, mask, axis)) {
           key.push_back(index[axis]);
         } else {
-          together.push_back(index[axis]);
+          as_one.push_back(index[axis]);
           fastest = key.size();
         }
       }
-      key.insert(key.begin() + static_cast<std::ptrdiff_t>(fastest), together.begin(), together.end());
+      key.insert(key.begin() + static_cast<std::ptrdiff_t>(fastest), as_one.begin(), as_one.end());
       keys.emplace_back(key, element);
     }
     std::sort(keys.begin(), keys.end());

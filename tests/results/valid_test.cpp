@@ -41,19 +41,26 @@ FieldType pack(const FieldType& whole, const Packed& part) {
   return packed;
 }
 
+eigennorm::Statistic statistic_of(const Formula& formula) {
+  return formula.kind == Kind::mean_square ? eigennorm::Statistic::mean_square
+         : formula.kind == Kind::mean      ? eigennorm::Statistic::mean
+                                           : eigennorm::Statistic::mean_variance;
+}
+
 /// The layer that a packed part is given to: as it is, or, of a group whose features are packed too, one for as many
-/// values, each with its own scale and shift.
+/// values, each with its own scale and shift; or with one for all, where one place is left of all that may be left out.
 template <typename Scalar>
 eigennorm::Normalization<Scalar> layer_of(const eigennorm::Normalization<Scalar>& layer, const Formula& formula,
-                                          const reference::Roles& roles, const Packed& part, bool by_group) {
-  if (!by_group) return layer;
-  const eigennorm::Statistic statistic =
-      formula.kind == Kind::mean_square ? eigennorm::Statistic::mean_square : eigennorm::Statistic::mean_variance;
-  eigennorm::Normalization<Scalar> own(eigennorm::over(0), eigennorm::over(0), part.elements.size(), statistic,
-                                       layer.eps);
+                                          const reference::Roles& roles, const Packed& part, const Packing& packing) {
+  if (!packing.by_group) return layer;
+  bool one = part.elements.size() == packing.together;
+  for (const std::size_t element : part.elements) one = one && roles.feature[element] == roles.feature[part.elements[0]];
+  const std::size_t features = one ? 1 : part.elements.size();
+  eigennorm::Normalization<Scalar> own(eigennorm::over(0), one ? eigennorm::no_axes : eigennorm::over(0), features,
+                                       statistic_of(formula), layer.eps);
   own.use_scale(layer.scale.value.size() > 0);
   own.use_shift(layer.shift.value.size() > 0);
-  for (std::size_t k = 0; k < part.elements.size(); ++k) {
+  for (std::size_t k = 0; k < features; ++k) {
     const auto to = static_cast<Eigen::Index>(k), from = static_cast<Eigen::Index>(roles.feature[part.elements[k]]);
     if (own.scale.value.size() > 0) own.scale.value[to] = layer.scale.value[from];
     if (own.shift.value.size() > 0) own.shift.value[to] = layer.shift.value[from];
@@ -95,7 +102,7 @@ struct Masked {
     bool same = true, same_moments = true;
     for (const Packed& part : packing.parts) {
       eigennorm::Normalization<Scalar> layer =
-          layer_of(before, problem.formula, problem.roles, part, packing.by_group);
+          layer_of(before, problem.formula, problem.roles, part, packing);
       if (!in_one() && layer.running) layer.running->update = false;
       const FieldType x = pack(problem.x, part), dy = pack(problem.dy, part);
       FieldType y(part.shape), dx(part.shape);
@@ -189,11 +196,11 @@ struct Masked {
 };
 
 /// Masks that a layer takes: along every axis that may vary, each alone and some together.
-std::vector<std::vector<bool>> choices(const Formula& formula, const Sizes& shape, Random& random) {
+std::vector<std::vector<bool>> choices(const std::string& name, const Formula& formula, const Sizes& shape, Random& random) {
   std::vector<std::size_t> axes;
   bool kept = true;
   for (const int axis : formula.features) kept = kept && !reference::contains(formula.averaged, axis);
-  const bool free = !kept && formula.groups == 1;
+  const bool free = !kept && formula.groups == 1 && name.rfind("GroupNorm", 0) != 0;
   for (std::size_t axis = 0; axis < shape.size(); ++axis) {
     if (shape[axis] > 1 && (free || !reference::contains(formula.features, axis))) axes.push_back(axis);
   }
@@ -215,7 +222,7 @@ int for_every_mask(const Check& check) {
   Random random(11);
   for_every_problem<FieldType>([&](const Problem<FieldType>& problem) {
     if (problem.formula.kind == Kind::sum_square) return;
-    for (const std::vector<bool>& varies : choices(problem.formula, problem.x.shape(), random)) {
+    for (const std::vector<bool>& varies : choices(problem.name, problem.formula, problem.x.shape(), random)) {
       for (const Kinds kind : {Kinds::random, Kinds::lengths, Kinds::one, Kinds::none}) {
         const Mask mask = make_mask(problem.x.shape(), varies, kind, random);
         std::string along;

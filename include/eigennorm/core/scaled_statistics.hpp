@@ -120,7 +120,7 @@ class ScaledStatistics {
   /// Looks at the values of those lanes.
   void look(const Tile& tile, Range lanes, unsigned out, Look<Scalar>* to) {
     Scalar largest[most_rows];
-    const Storage* x = x_ + tile.base.tensor[0] + lanes.first * tile.lane.stride[0];
+    const Storage* x = x_ + tile.base.tensor[0] + values_.offset(0, 0) + lanes.first * tile.lane.stride[0];
     for (std::int64_t k = 0; k < lanes.count; ++k) {
       first_[k] = static_cast<Scalar>(x[k * tile.lane.stride[0]]);
       largest[k] = (std::abs)(first_[k]);
