@@ -12,6 +12,7 @@
 #include "eigennorm/core/error.hpp"
 #include "eigennorm/core/partition.hpp"
 #include "eigennorm/core/spread_room.hpp"
+#include "eigennorm/core/valid_room.hpp"
 #include "eigennorm/core/view.hpp"
 #include "eigennorm/instruction_set.hpp"
 #include "eigennorm/moments.hpp"
@@ -456,6 +457,7 @@ class Normalization {
   Moments<Scalar> moments_;
   std::vector<Wide<Scalar>> scratch_;
   core::SpreadRoom<Scalar> spread_;
+  core::ValidRoom valid_room_;
 };
 
 }  // namespace eigennorm

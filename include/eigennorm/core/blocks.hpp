@@ -79,6 +79,19 @@ struct Input {
   std::size_t tensor;
 };
 
+/// The same of positions whose places are listed.
+template <typename Storage, typename Scalar>
+[[gnu::noinline]] kernels::Rows<const Storage> gathered_rows(const Input<Storage, Scalar>& from, const Places& places,
+                                                             const Tile& tile, Segment part, Storage* buffer) {
+  const std::int64_t n = part.last - part.first;
+  const Storage* x = from.data + tile.base.tensor[from.tensor] + places.runs[0].at.tensor[from.tensor];
+  const std::int32_t* offsets = places.offsets + part.first;
+  for (std::int64_t t = 0; t < tile.lanes; ++t, x += tile.lane.stride[from.tensor]) {
+    for (std::int64_t i = 0; i < n; ++i) buffer[t * n + i] = x[offsets[i]];
+  }
+  return {buffer, n};
+}
+
 /// Values [first, last) of the lanes of a tile as rows: copied to `buffer`. (Not inlined: most values are read where
 /// they are.)
 template <typename Storage, typename Scalar>
@@ -86,6 +99,8 @@ template <typename Storage, typename Scalar>
                                                            const Tile& tile, Segment part, Storage* buffer) {
   const std::int64_t n = part.last - part.first, stride = values.fastest().stride[from.tensor],
                      lane_stride = tile.lane.stride[from.tensor];
+  if (values.places != nullptr && values.places->offsets != nullptr)
+    return gathered_rows(from, *values.places, tile, part, buffer);
   // While one run is copied, the next but one comes from memory.
   const std::int64_t next =
       values.rank < 2 || values.places != nullptr ? 0 : 2 * values.axes[static_cast<std::size_t>(values.rank - 2)].stride[from.tensor];

@@ -96,10 +96,10 @@ void transform_given(const ForwardCall<Storage, Scalar>& of, const Given<Scalar>
   call.layout = &layout;
   const std::int64_t run = layout.run(), most = GivenStatistics<Storage, Scalar>::most;
   const std::int64_t positions = layout.by_column ? most : most_rows * most;
-  const bool alone = run > segment_size || (layout.has_places() && !layout.by_column);
-  const std::int64_t width = alone ? 1 : std::clamp(positions / run, std::int64_t{1}, most);
+  const bool alone = layout.has_places() ? !layout.by_column : run > segment_size;
+  const std::int64_t width = alone ? layout.lanes_of_runs() : std::clamp(positions / run, std::int64_t{1}, most);
   // Whole runs, of one lane also parts of them.
-  const std::int64_t unit = width == 1 ? 1 : run;
+  const std::int64_t unit = alone || width == 1 ? 1 : run;
   const std::int64_t in_task = (std::max)(segment_size / (width * unit), std::int64_t{1}) * unit;
   const std::int64_t count = features.reduced.size, bands = (count + in_task - 1) / in_task;
   const std::int64_t tiles = features.tiles(width);

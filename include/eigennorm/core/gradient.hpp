@@ -26,6 +26,7 @@ struct AffineGradients {
   Scalar* scale = nullptr;
   Scalar* shift = nullptr;
   Corrections<Scalar> corrections{};  ///< only where every feature is kept
+  GradientTotals<Scalar> totals{};    ///< where sums go instead, as they are; none: nowhere
 
   bool wanted() const { return scale != nullptr || shift != nullptr; }
 
@@ -41,11 +42,19 @@ struct AffineGradients {
 
   /// The same for features [first, first + n).
   void add_all(std::int64_t first, std::int64_t n, const GradientTotals<Scalar>& sums) const {
+    if (totals.sum != nullptr) return add_to_totals(first, n, sums);
     add_to(scale == nullptr ? nullptr : scale + first, n, sums.product, sums.product_lost);
     add_to(shift == nullptr ? nullptr : shift + first, n, sums.sum, sums.sum_lost);
   }
 
  private:
+  void add_to_totals(std::int64_t first, std::int64_t n, const GradientTotals<Scalar>& sums) const {
+    for (std::int64_t i = 0; i < n; ++i) {
+      GradientSums<Scalar> total = totals.get(first + i);
+      total.add(sums.get(i));
+      totals.put(first + i, total);
+    }
+  }
   static void add_to(Scalar* gradient, std::int64_t n, const Wide<Scalar>* sum, const Wide<Scalar>* lost) {
     for (std::int64_t i = 0; gradient != nullptr && i < n; ++i) {
       const Wide<Scalar> total = lost == nullptr ? sum[i] : sum[i] + lost[i];

@@ -61,6 +61,8 @@ struct Run {
 struct Places {
   const Run* runs;
   std::int64_t count;
+  /// Where runs are short: how far each position is from the first, alike in all tensors; null: they are not.
+  const std::int32_t* offsets = nullptr;
 
   /// The run that has a position.
   [[gnu::noinline]] const Run& run_of(std::int64_t position) const {

@@ -34,9 +34,6 @@ std::int64_t next_after(std::int64_t values, std::int64_t all, std::int64_t tens
   return values * bytes <= resident_bytes && all * bytes > near_bytes ? distance : 0;
 }
 
-/// Runs longer than this are transformed one by one; shorter ones side by side with their neighbours.
-constexpr std::int64_t longest_short_run = 256;
-
 /// Whether tasks are whole tiles: where there are enough of them for all threads to have as much to do, and where
 /// nothing else can be shared out, or is too little.
 inline bool takes_whole_tiles(const Partition& partition, std::int64_t tiles, int threads) {
@@ -60,6 +57,7 @@ std::int64_t tile_width(const Partition& partition, const Layout& layout, std::i
   const std::int64_t extent = layout.lane.extent;
   if (!partition.groups.interleaved) {
     if (extent == 1) return 1;
+    if (layout.has_places()) return layout.lanes_of_runs();
     if (partition.rows(layout.last))
       return partition.count > block_size ? 1
                                           : std::clamp(resident / partition.count, std::int64_t{1}, most_lanes<Scalar>);

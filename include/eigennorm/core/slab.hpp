@@ -23,6 +23,7 @@ using kernels::Rows;
 struct Slab {
   Offsets at;
   Axis row, column;
+  const std::int32_t* places = nullptr;  ///< of the columns, in every tensor; null: they are a step apart
 
   Extent size() const { return {row.extent, column.extent}; }
 };
@@ -41,6 +42,9 @@ inline bool has_features(const Loop& loop) {
   }
   return false;
 }
+
+/// Runs longer than this are transformed one by one; shorter ones side by side with their neighbours.
+constexpr std::int64_t longest_short_run = 256;
 
 /// How the lanes of a reduction lie in tensors [first, last): runs of values of one lane, a run of each lane side by
 /// side, and so again on each of `rows`.
@@ -67,6 +71,9 @@ struct Layout {
   }
 
   std::int64_t run() const { return inside.extent; }
+  /// How many lanes are taken together where positions are left out, and lanes are no columns: one for each slab's row,
+  /// unless runs are so long that nothing is gained.
+  std::int64_t lanes_of_runs() const { return run() > longest_short_run ? 1 : most_rows; }
   /// Whether positions are left out: `rows` then are the runs of those that are there, each as long as it is.
   bool has_places() const { return rows.places != nullptr; }
 };
@@ -140,10 +147,13 @@ class Slabs {
   /// What is there of one run: rows of lanes, or a part of each lane.
   [[gnu::noinline]] const Slab* next_of_places() {
     const Axis step = layout_.rows.fastest();
-    const Run& run = layout_.rows.places->run_of(at_);
+    if (run_ == nullptr) run_ = &layout_.rows.places->run_of(at_);
+    while (at_ >= run_->position + run_->length) ++run_;
+    const Run& run = *run_;
     const std::int64_t within = at_ - run.position, length = (std::min)(run.length - within, last_ - at_);
     slab_.at = tile_.base;
     slab_.at.add(run.at);
+    if (layout_.rows.places->offsets != nullptr && !layout_.by_column) return next_of_short_runs(run, within);
     slab_.at.step(step, within);
     Axis& along = layout_.by_column ? slab_.row : slab_.column;
     along = step;
@@ -152,10 +162,28 @@ class Slabs {
     return &slab_;
   }
 
+  /// As many of them as follow each other with one feature.
+  const Slab* next_of_short_runs(const Run& first, std::int64_t within) {
+    const Places& places = *layout_.rows.places;
+    const Run* run = &first;
+    std::int64_t length = first.length - within;
+    while (++run < places.runs + places.count && run->at.feature == first.at.feature && length < block_size)
+      length += run->length;
+    length = (std::min)({length, last_ - at_, block_size});
+    for (std::size_t t = 0; t < max_tensors; ++t)
+      slab_.at.tensor[t] = tile_.base.tensor[t] + places.runs[0].at.tensor[t];
+    slab_.places = places.offsets + at_;
+    slab_.column = layout_.rows.fastest();
+    slab_.column.extent = length;
+    at_ += length;
+    return &slab_;
+  }
+
   const Layout& layout_;
   const Tile& tile_;
   std::int64_t at_, last_, left_ = 0;  ///< values, of lanes runs; rows of the present run that are to come
   bool by_lanes_;
+  const Run* run_ = nullptr;  ///< of places
   Slab slab_;
 };
 
@@ -214,6 +242,25 @@ class Visitor {
   void (*call_)(const void*, const Of&);
 };
 
+/// Copies of n values that are a step apart, or, where `places` is not null, there. (Loops that are all alike but for
+/// where they read or write.)
+template <typename Storage>
+void gather(const Storage* from, std::int64_t step, const std::int32_t* places, std::int64_t n, Storage* to) {
+  if (places != nullptr) {
+    for (std::int64_t i = 0; i < n; ++i) to[i] = from[places[i]];
+  } else {
+    for (std::int64_t i = 0; i < n; ++i) to[i] = from[i * step];
+  }
+}
+template <typename Storage>
+void scatter(const Storage* from, std::int64_t n, Storage* to, std::int64_t step, const std::int32_t* places) {
+  if (places != nullptr) {
+    for (std::int64_t i = 0; i < n; ++i) to[places[i]] = from[i];
+  } else {
+    for (std::int64_t i = 0; i < n; ++i) to[i * step] = from[i];
+  }
+}
+
 /// Copies, of 4 KB at most, of a part whose columns are scattered, and the results written back: see on_contiguous.
 /// (Not inlined, so that its buffers are on the stack only where they are needed.)
 template <typename Storage, typename Scalar>
@@ -229,13 +276,13 @@ template <typename Storage, typename Scalar>
   part.copied = true;
   for (std::int64_t r = 0; r < slab.row.extent; r += rows) {
     for (std::int64_t c = 0; c < slab.column.extent; c += columns) {
+      const std::int32_t* const places = slab.places == nullptr ? nullptr : slab.places + c;
+      const std::int64_t stepped = places == nullptr ? c : 0;
       part.size = {(std::min)(rows, slab.row.extent - r), (std::min)(columns, slab.column.extent - c)};
       for (std::size_t k = 0; k < pass.inputs; ++k) {
         const std::int64_t stride = slab.column.stride[pass.first + k];
-        for (std::int64_t i = 0; i < part.size.rows; ++i) {
-          const Storage* from = whole.in[k](r + i) + c * stride;
-          for (std::int64_t j = 0; j < part.size.columns; ++j) buffers[k][i * columns + j] = from[j * stride];
-        }
+        for (std::int64_t i = 0; i < part.size.rows; ++i)
+          gather(whole.in[k](r + i) + stepped * stride, stride, places, part.size.columns, buffers[k] + i * columns);
         part.in[k] = {buffers[k], columns};
       }
       part.out = {results, columns};
@@ -243,10 +290,8 @@ template <typename Storage, typename Scalar>
       part.row = whole.row + r;
       part.column = c;
       visit(part);
-      for (std::int64_t i = 0; i < part.size.rows; ++i) {
-        Storage* to = whole.out(r + i) + c * out_stride;
-        for (std::int64_t j = 0; j < part.size.columns; ++j) to[j * out_stride] = results[i * columns + j];
-      }
+      for (std::int64_t i = 0; i < part.size.rows; ++i)
+        scatter(results + i * columns, part.size.columns, whole.out(r + i) + stepped * out_stride, out_stride, places);
     }
   }
 }
@@ -261,7 +306,8 @@ void on_contiguous(const Pass<Storage>& pass, const Slab& slab, Part<Storage, Sc
   whole.out = {pass.out + slab.at.tensor[pass.written()], slab.row.stride[pass.written()]};
   whole.size = slab.size();
   whole.width = slab.column.extent;
-  if (Partition::steps_by(slab.column, 1, pass.first, pass.written() + 1)) return visit(whole);
+  if (slab.places == nullptr && Partition::steps_by(slab.column, 1, pass.first, pass.written() + 1))
+    return visit(whole);
   on_copies(pass, slab, whole, visit);
 }
 

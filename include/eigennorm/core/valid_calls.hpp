@@ -92,20 +92,29 @@ void add_values(const BackwardCall<Storage, Scalar>& part, const Offsets& base, 
   }
 }
 
-/// dscale and dshift where features vary within a group. `scratch`: for the sums of each feature, or part of it.
+/// dscale and dshift where features vary within a group. `scratch`: for the sums of one part of the call.
 template <typename Storage, typename Scalar>
 void sum_features(BackwardCall<Storage, Scalar> call, const ValidParts& parts,
-                  const AffineGradients<Scalar>& gradients, const Device& device) {
+                  const AffineGradients<Scalar>& gradients, Wide<Scalar>* scratch, const Device& device) {
   if (!parts.sums_by_feature()) {
     call.partition = &parts.positions();
     return sum_features(call, gradients, device);
   }
   const std::int64_t features = call.partition->features.kept.size;
-  call.sums.clear(0, features);
+  const GradientTotals<Scalar> totals = call.sums;
+  totals.clear(0, features);
+  if (parts.are_blocks()) {
+    parts.for_each({}, [&](const Partition& partition, const Offsets& base, const Device&) {
+      BackwardCall<Storage, Scalar> part = part_of(call, partition, base);
+      part.sums = GradientTotals<Scalar>(scratch, sums_in(partition));
+      sum_features(part, AffineGradients<Scalar>{nullptr, nullptr, {}, totals}, device);
+    });
+    return gradients.add_all(0, features, totals);
+  }
   parts.for_each({}, [&](const Partition& partition, const Offsets& base, const Device&) {
-    add_values(part_of(call, partition, base), base, call.sums);
+    add_values(part_of(call, partition, base), base, totals);
   });
-  gradients.add_all(0, features, call.sums);
+  gradients.add_all(0, features, totals);
 }
 
 /// Whether every feature is kept: the sums of groups are those of features.
@@ -125,8 +134,8 @@ template <typename Storage, typename Scalar>
                                                          const Context<Scalar>& context) {
   const core::Partition whole = check_forward(layer, x, y);
   check_valid_of(layer, whole, x.shape, context);
-  const ValidParts parts(layer.geometry_, x.shape, order_of(x, y), {x.strides, y.strides, Strides{}}, *context.valid,
-                         whole);
+  ValidParts parts(layer.geometry_, x.shape, order_of(x, y), {x.strides, y.strides, Strides{}}, *context.valid, whole,
+                   layer.valid_room_);
   if (parts.all()) return forward(layer, x, y, without_valid(context));
   if (parts.size() > 0) check_count(layer, parts.least_count(), x.shape, 1);
   const bool frozen = layer.running && layer.running->use_in_forward, corrected = renormalizes(layer);
@@ -141,6 +150,7 @@ template <typename Storage, typename Scalar>
   if (parts.size() > 0) {
     Forward call = forward_call(layer, whole, x.data, y.data, moments.view());
     if (frozen) {
+      parts.find_positions();
       keep_given(call, given_by(*layer.running));
       transform_given(call, given_by(*layer.running), parts, context.device);
     }
@@ -164,12 +174,15 @@ template <typename Storage, typename Scalar>
   check_no_moments(layer, context);
   const core::Partition whole = check_evaluation(layer, x, &y);
   check_valid_of(layer, whole, x.shape, context);
-  const ValidParts parts(layer.geometry_, x.shape, order_of(x, y), {x.strides, y.strides, Strides{}}, *context.valid,
-                         whole);
+  // (The layer is const, and others may use it at once.)
+  ThreadRoom room;
+  ValidParts parts(layer.geometry_, x.shape, order_of(x, y), {x.strides, y.strides, Strides{}}, *context.valid, whole,
+                   room.get());
   if (parts.all()) return evaluate(layer, x, y, without_valid(context));
   const Forward call = forward_call(layer, whole, x.data, y.data, {});
   if (parts.size() > 0) {
     if (layer.running) {
+      parts.find_positions();
       transform_given(call, given_by(*layer.running), parts, context.device);
     } else {
       core::forward(call, parts, context.device);
@@ -183,7 +196,8 @@ template <typename Storage, typename Scalar>
                                                          const Context<Scalar>& context, Moments<Scalar>& moments) {
   const core::Partition whole = core::partition(geometry, x.shape, x.order, {x.strides, x.strides, Strides{}});
   check_valid(geometry.name, geometry, whole, x.shape, *context.valid);
-  const ValidParts parts(geometry, x.shape, x.order, {x.strides, x.strides, Strides{}}, *context.valid, whole);
+  ThreadRoom room;
+  const ValidParts parts(geometry, x.shape, x.order, {x.strides, x.strides, Strides{}}, *context.valid, whole, room.get());
   if (parts.all()) return observe(x, geometry, statistic, without_valid(context), moments);
   moments.prepare_parts(whole, parts, x.shape, x.order, statistic, geometry.groups, {statistic == Statistic::mean_variance});
   moments.source_ = Moments<Scalar>::Source::none;
@@ -199,10 +213,11 @@ template <typename Storage, typename Scalar>
                                                           const Context<Scalar>& context) {
   const core::Partition whole = check_backward(layer, x, dy, dx, context);
   check_valid_of(layer, whole, x.shape, context);
-  const ValidParts parts(layer.geometry_, x.shape, order_of(x, dy, dx), {x.strides, dy.strides, dx.strides},
-                         *context.valid, whole);
+  ValidParts parts(layer.geometry_, x.shape, order_of(x, dy, dx), {x.strides, dy.strides, dx.strides}, *context.valid,
+                   whole, layer.valid_room_);
   check_valid_count(layer, context, parts.size());
   if (parts.all()) return backward(layer, x, dy, dx, without_valid(context));
+  parts.find_positions();
   if (parts.size() > 0) {
     const Backward call = backward_call(layer, whole, x, dy, dx, context);
     if (parts.is_one_call()) {
@@ -237,7 +252,8 @@ template <typename Storage, typename Scalar>
                             : parts.sums_by_feature() ? features
                                                       : sums_in(parts.positions());
   const std::int64_t room = GradientTotals<Scalar>::room(sums);
-  layer.make_room(room + features);
+  constexpr std::int64_t most_parts = 64;
+  layer.make_room(room + (whole.features_kept ? features : GradientTotals<Scalar>::room(most_parts * features)));
   call.sums = GradientTotals<Scalar>(layer.scratch_.data(), sums);
   call.wants_parameters = gradients.wanted();
   if (whole.features_kept) {
@@ -245,7 +261,7 @@ template <typename Storage, typename Scalar>
     return backward_of_kept(call, parts, gradients, rstd, context.device);
   }
   // Before dx is written, because it may be written over dy.
-  if (gradients.wanted()) sum_features(call, parts, gradients, context.device);
+  if (gradients.wanted()) sum_features(call, parts, gradients, layer.scratch_.data() + room, context.device);
   call.wants_parameters = false;
   input_gradient(call, parts, context.device);
 }

@@ -4,10 +4,12 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "eigennorm/core/device.hpp"
 #include "eigennorm/core/partition.hpp"
+#include "eigennorm/core/valid_room.hpp"
 #include "eigennorm/valid.hpp"
 
 /// \file
@@ -115,17 +117,15 @@ class RunFinder {
 ///   share a place on the kept axes along which it varies are a part.
 class ValidParts {
  public:
-  struct Part {
-    Offsets base;         ///< what its offsets, groups and features begin with
-    std::int64_t groups;  ///< that the axis has along which runs of groups step
-    std::int64_t count;   ///< of values in each group
-    Places values, featured;
-  };
+  using Part = ValidPart;
 
-  /// `valid` goes with the shape. `whole`: the partition of the call without it.
+  /// `valid` goes with the shape. `room` has to stay. `whole`: the partition of the call without it.
   ValidParts(const Geometry& geometry, const Shape& shape, Order order,
-             const std::array<Strides, max_tensors>& strides, const Valid& valid, const Partition& whole)
-      : whole_(whole), mask_(valid.data) {
+             const std::array<Strides, max_tensors>& strides, const Valid& valid, const Partition& whole,
+             ValidRoom& room)
+      : whole_(whole), mask_(valid.data), room_(room) {
+    room.clear();
+    alike_ = strides[0] == strides[1] && (strides[2] == strides[0] || strides[2] == Strides{});
     for_each_axis(geometry, Roles{whole.averaged_axes, whole.feature_axes}, shape, order, strides,
                   [&](const Axis& axis, bool averaged, bool is_feature, int number) {
                     const bool varies = valid.shape[number] > 1;
@@ -141,7 +141,6 @@ class ValidParts {
     // (Where nothing is left out nobody asks for parts.)
     if (invalid_ == 0) return;
     find_parts();
-    if (!features_vary_ && size_ > 0) find_positions();
   }
   ValidParts(const ValidParts&) = delete;
   ValidParts& operator=(const ValidParts&) = delete;
@@ -149,16 +148,16 @@ class ValidParts {
   bool all() const { return invalid_ == 0; }
   /// How many values are valid.
   std::int64_t size() const { return size_; }
-  const std::vector<Part>& parts() const { return parts_; }
+  const std::vector<Part>& parts() const { return room_.parts; }
   /// The smallest number of values that a group has, of those that have any.
   std::int64_t least_count() const {
     std::int64_t least = whole_.count;
-    for (const Part& part : parts_) least = (std::min)(least, part.count);
+    for (const Part& part : room_.parts) least = (std::min)(least, part.count);
     return least;
   }
   std::int64_t most_count() const {
     std::int64_t most = 0;
-    for (const Part& part : parts_) most = (std::max)(most, part.count);
+    for (const Part& part : room_.parts) most = (std::max)(most, part.count);
     return most;
   }
   /// Whether there are groups that have fewer values than others, or none.
@@ -167,20 +166,30 @@ class ValidParts {
   bool is_one_call() const { return !kept_varies_ && !features_vary_; }
   /// Whether no two groups need have as many values, or the same features.
   bool sums_by_feature() const { return features_vary_ || (kept_varies_ && reduced_varies_); }
+  /// Whether each part is a block of the tensor, with all features.
+  bool are_blocks() const {
+    bool blocks = !features_vary_;
+    for (const Part& part : room_.parts) blocks = blocks && part.dense;
+    return blocks;
+  }
 
   /// The loops of all valid positions: only `features`, `kept_features`, `size` and what sums of features are cut by.
   /// (Not where the mask varies along features.)
   const Partition& positions() const { return positions_; }
+  /// Before they, or parts, are asked for sums of features.
+  void find_positions() {
+    if (!features_vary_ && size_ > 0) find_all_positions();
+  }
 
   /// Calls `f(partition, base, device)` for each part, shared out among threads where that pays.
   template <typename F>
   void for_each(const Device& device, const F& f) const {
-    const auto number = static_cast<std::int64_t>(parts_.size());
+    const auto number = static_cast<std::int64_t>(room_.parts.size());
     if (number == 0) return;
     const auto run = [&](std::int64_t first, std::int64_t last, const Device& inner) {
-      Partition partition = partition_of(parts_[static_cast<std::size_t>(first)]);
+      Partition partition = partition_of(room_.parts[static_cast<std::size_t>(first)]);
       for (std::int64_t i = first; i < last; ++i) {
-        const Part& part = parts_[static_cast<std::size_t>(i)];
+        const Part& part = room_.parts[static_cast<std::size_t>(i)];
         take(part, partition);
         f(partition, part.base, inner);
       }
@@ -193,7 +202,7 @@ class ValidParts {
   /// Calls `f(group, count)` for each group that has valid values.
   template <typename F>
   void for_each_group(const F& f) const {
-    for (const Part& part : parts_) {
+    for (const Part& part : room_.parts) {
       const Loop kept = kept_of(part);
       for (std::int64_t i = 0; i < kept.size; ++i) f(part.base.group + kept.at(i).group, part.count);
     }
@@ -202,19 +211,23 @@ class ValidParts {
   /// Writes zeros to all that is not valid in tensor number `tensor`.
   template <typename Storage>
   void clear_gaps(Storage* data, std::size_t tensor, const Device& device) const {
-    const auto number = static_cast<std::int64_t>(gaps_.size());
+    const auto number = static_cast<std::int64_t>(room_.gaps.size());
     if (number == 0) return;
-    const Axis along = gap_step_, inner = others_.fastest();
+    const std::int64_t step = gap_step_.stride[tensor], other_step = others_.fastest().stride[tensor];
     device.parallel_for(number, invalid_ / number, [&](std::int64_t first, std::int64_t last) {
-      for (std::int64_t i = first; i < last; ++i) {
-        const Run& gap = gaps_[static_cast<std::size_t>(i)];
+      // Gaps of a few pages at a time, again for each of the others: in the order of memory where gaps step less.
+      constexpr std::int64_t together = 256;
+      for (std::int64_t begin = first; begin < last; begin += together) {
+        const std::int64_t end = (std::min)(begin + together, last);
         others_.for_each_run(0, others_.size, [&](const Offsets& at, std::int64_t, std::int64_t length) {
-          Axis row = along, column = inner;
-          row.extent = gap.length;
-          column.extent = length;
-          if (row.stride[tensor] < column.stride[tensor]) std::swap(row, column);
-          clear(data + gap.at.tensor[tensor] + at.tensor[tensor], row.extent, row.stride[tensor], column.extent,
-                column.stride[tensor]);
+          Storage* const row = data + at.tensor[tensor];
+          if (step > other_step) {
+            for_gaps(begin, end, [&](const Run& gap) {
+              clear(row + gap.at.tensor[tensor], gap.length, step, length, other_step);
+            });
+            return;
+          }
+          for (std::int64_t i = 0; i < length; ++i) clear_gaps_of(row + i * other_step, begin, end, tensor);
         });
       }
     });
@@ -226,6 +239,22 @@ class ValidParts {
     bool averaged, is_feature, varies;
     std::int64_t mask;
   };
+
+  template <typename Storage>
+  void clear_gaps_of(Storage* row, std::int64_t first, std::int64_t last, std::size_t tensor) const {
+    for_gaps(first, last, [&](const Run& gap) {
+      Storage* const at = row + gap.at.tensor[tensor];
+      const std::int64_t step = gap_step_.stride[tensor];
+      // (Most are of one or two values where they are many.)
+      if (gap.length > 4) return clear(at, 1, 0, gap.length, step);
+      for (std::int64_t i = 0; i < gap.length; ++i) at[i * step] = static_cast<Storage>(0.0F);
+    });
+  }
+
+  template <typename F>
+  void for_gaps(std::int64_t first, std::int64_t last, const F& f) const {
+    for (std::int64_t i = first; i < last; ++i) f(room_.gaps[static_cast<std::size_t>(i)]);
+  }
 
   template <typename Storage>
   static void clear(Storage* data, std::int64_t rows, std::int64_t row, std::int64_t columns, std::int64_t column) {
@@ -257,7 +286,7 @@ class ValidParts {
         if (chosen(of) && (feature ? features : others)) finder.add_axis(of.axis, of.mask);
       }
     };
-    if (last < 0) return add(0, rank_, true, true);
+    if (last < 0 || features_vary_) return add(0, rank_, true, true);
     add(0, first, true, true);
     add(first, last, true, false);
     add(first, last, false, true);
@@ -265,7 +294,7 @@ class ValidParts {
   }
 
   void find_gaps() {
-    RunFinder finder(false, false, gaps_);
+    RunFinder finder(false, false, room_.gaps);
     add_axes(finder, [](const RoledAxis& of) { return of.varies; });
     for (int i = 0; i < rank_; ++i) {
       const RoledAxis& of = axes_[static_cast<std::size_t>(i)];
@@ -276,20 +305,50 @@ class ValidParts {
     size_ = whole_.size - invalid_;
   }
 
+  /// The same where a part is a block: its valid positions follow each other on the one averaged axis on which there are
+  /// others. Returns whether it is.
+  bool add_block(Offsets base, const bool* mask) {
+    const RoledAxis* along = nullptr;
+    std::int64_t others = 1;
+    for (int i = 0; i < rank_; ++i) {
+      const RoledAxis& of = axes_[static_cast<std::size_t>(i)];
+      if (!of.averaged) continue;
+      if (!of.varies) {
+        others *= of.axis.extent;
+      } else if (along == nullptr) {
+        along = &of;
+      } else {
+        return false;
+      }
+    }
+    const std::int64_t extent = along->axis.extent;
+    std::int64_t first = 0, last = extent;
+    while (first < extent && !mask[first * along->mask]) ++first;
+    while (last > first && !mask[(last - 1) * along->mask]) --last;
+    for (std::int64_t i = first; i < last; ++i) {
+      if (!mask[i * along->mask]) return false;
+    }
+    if (first == last) return true;
+    base.step(along->axis, first);
+    room_.parts.push_back({base, 1, (last - first) * others, {}, {}, true});
+    return true;
+  }
+
   /// Reductions of the part whose kept positions begin at `base`.
   void add_part(RunFinder& plain, RunFinder& featured, const Offsets& base, const bool* mask) {
-    const auto first = static_cast<std::int64_t>(values_.size()), first_featured =
-                                                                      static_cast<std::int64_t>(featured_.size());
+    if (add_block(base, mask)) return;
+    const auto first = static_cast<std::int64_t>(room_.values.size()), first_featured =
+                                                                      static_cast<std::int64_t>(room_.featured.size());
     const std::int64_t count = plain.find({}, mask);
     if (count == 0) return;
-    for (auto i = static_cast<std::size_t>(first); i < values_.size(); ++i) values_[i].at.feature = 0;
+    for (auto i = static_cast<std::size_t>(first); i < room_.values.size(); ++i) room_.values[i].at.feature = 0;
     // (Where runs begin, until all are there and stay where they are.)
-    parts_.push_back({base, 1, count, {nullptr, first}, {nullptr, first_featured}});
+    room_.parts.push_back({base, 1, count, {nullptr, first}, {nullptr, first_featured}});
     if (whole_.features_kept) return;
     featured.find({}, mask);
     // Of one feature alone, which then is that of the group.
-    if (partition_of(parts_.back()).features_kept)
-      parts_.back().base.feature += featured_[static_cast<std::size_t>(first_featured)].at.feature;
+    if (partition_of(room_.parts.back()).features_kept)
+      room_.parts.back().base.feature += room_.featured[static_cast<std::size_t>(first_featured)].at.feature;
   }
 
   /// At each place on the kept axes along which the mask varies, from `level` on.
@@ -305,20 +364,23 @@ class ValidParts {
 
   void find_parts() {
     if (!reduced_varies_) {
-      std::vector<Run> runs;
-      RunFinder kept(true, true, runs);
+      RunFinder kept(true, true, room_.groups);
       add_axes(kept, [](const RoledAxis& of) { return !of.averaged && of.varies; });
       kept.find({}, mask_);
-      for (const Run& run : runs) parts_.push_back({run.at, run.length, whole_.count, {}, {}});
+      for (const Run& run : room_.groups) room_.parts.push_back({run.at, run.length, whole_.count, {}, {}});
       return;
     }
-    RunFinder plain(true, false, values_), featured(true, true, featured_);
+    RunFinder plain(true, false, room_.values), featured(true, true, room_.featured);
     const auto reduced = [](const RoledAxis& of) { return of.averaged; };
     add_axes(plain, reduced);
     add_axes(featured, reduced);
     walk_kept(0, {}, mask_, plain, featured);
-    settle(values_, &Part::values);
-    settle(featured_, &Part::featured);
+    settle(room_.values, &Part::values);
+    settle(room_.featured, &Part::featured);
+    if (!whole_.groups.interleaved) {
+      list_offsets(room_.values, plain.step(), &Part::values, room_.value_offsets);
+      list_offsets(room_.featured, featured.step(), &Part::featured, room_.featured_offsets);
+    }
     values_loop_ = plain.loop();
     featured_loop_ = featured.loop();
   }
@@ -326,24 +388,62 @@ class ValidParts {
   /// From the numbers of first runs to where these are.
   void settle(const std::vector<Run>& runs, Places Part::*places) {
     auto end = static_cast<std::int64_t>(runs.size());
-    for (std::size_t i = parts_.size(); i-- > 0;) {
-      Places& of = parts_[i].*places;
+    for (std::size_t i = room_.parts.size(); i-- > 0;) {
+      Places& of = room_.parts[i].*places;
+      if (room_.parts[i].dense) continue;
       const std::int64_t first = of.count;
       of = {runs.data() + first, end - first};
       end = first;
     }
   }
 
-  void find_positions() {
-    RunFinder finder(true, true, runs_);
+  /// Lists where positions are, if their runs are too short to be taken one by one.
+  static bool are_short(std::int64_t positions, std::int64_t runs) {
+    constexpr std::int64_t long_enough = 16;
+    return positions < long_enough * runs;
+  }
+  static bool append_offsets(const Places& places, const Axis& step, std::vector<std::int32_t>& to) {
+    const std::int64_t origin = places.runs[0].at.tensor[0];
+    for (std::int64_t r = 0; r < places.count; ++r) {
+      const Run& run = places.runs[r];
+      const std::int64_t first = run.at.tensor[0] - origin, last = first + (run.length - 1) * step.stride[0];
+      if (first < 0 || last > (std::numeric_limits<std::int32_t>::max)()) return false;
+      for (std::int64_t i = 0; i < run.length; ++i) to.push_back(static_cast<std::int32_t>(first + i * step.stride[0]));
+    }
+    return true;
+  }
+  void list_offsets(const std::vector<Run>& runs, const Axis& step, Places Part::*places,
+                    std::vector<std::int32_t>& to) {
+    if (runs.empty() || !alike_ || step.feature != 0) return;
+    std::int64_t positions = 0;
+    for (const Part& part : room_.parts) positions += part.dense ? 0 : part.count;
+    if (!are_short(positions, static_cast<std::int64_t>(runs.size()))) return;
+    to.reserve(static_cast<std::size_t>(positions));
+    for (const Part& part : room_.parts) {
+      if (!part.dense && !append_offsets(part.*places, step, to)) return;
+    }
+    const std::int32_t* next = to.data();
+    for (Part& part : room_.parts) {
+      if (part.dense) continue;
+      (part.*places).offsets = next;
+      next += part.count;
+    }
+  }
+
+  void find_all_positions() {
+    RunFinder finder(true, true, room_.positions);
     add_axes(finder, [](const RoledAxis& of) { return !of.is_feature; });
     const std::int64_t count = finder.find({}, mask_);
-    position_places_ = {runs_.data(), static_cast<std::int64_t>(runs_.size())};
+    position_places_ = {room_.positions.data(), static_cast<std::int64_t>(room_.positions.size())};
+    if (!whole_.features.interleaved && alike_ && are_short(count, position_places_.count) &&
+        append_offsets(position_places_, finder.step(), room_.position_offsets))
+      position_places_.offsets = room_.position_offsets.data();
     positions_ = packed(packed_extent(true), packed_extent(false));
     positions_.kept_features = whole_.kept_features;
     positions_.features.kept = whole_.features.kept;
     positions_.features.reduced = with(finder.loop(), position_places_, count);
-    positions_.size = positions_.whole = size_;
+    positions_.size = size_;
+    positions_.whole = size_ < position_places_.count * 256 ? 0 : size_;
   }
 
   /// How many positions there are on all kept, or averaged, axes along which the mask varies; 1 where there are none.
@@ -407,7 +507,7 @@ class ValidParts {
     }
     Partition partition = packed(part.groups, part.count / others);
     partition.features.kept = whole_.features.kept;
-    if (!kept_varies_ && !features_vary_) {
+    if (!kept_varies_ && !features_vary_ && !part.dense) {
       partition.kept_features = whole_.kept_features;
       partition.features.reduced = positions_.features.reduced;
     }
@@ -419,17 +519,21 @@ class ValidParts {
     if (!reduced_varies_) {
       partition.groups.kept = kept_of(part);
       partition.size = partition.groups.kept.size * partition.count;
+    } else if (part.dense) {
+      partition = partition_of(part);
     } else {
-      if (partition.count != part.count) partition = partition_of(part);
+      if (partition.groups.reduced.places == nullptr || partition.count != part.count) partition = partition_of(part);
       partition.values = with(values_loop_, part.values, part.count);
       partition.groups.reduced =
           partition.features_kept ? partition.values : with(featured_loop_, part.featured, part.count);
       if (partition.features_kept)
         partition.groups.reduced.axes[0].feature = partition.groups.reduced.axes[1].feature = 0;
     }
-    // Small parts stay in the caches, whatever they are parts of.
-    constexpr std::int64_t streamed = 4096;
-    partition.whole = partition.size < streamed ? partition.size : size_;
+    // What is written in short pieces stays in the caches, whatever it is a part of.
+    constexpr std::int64_t streamed = 256;
+    const std::int64_t pieces = (std::max)(part.values.count, std::int64_t{1}) *
+                                (partition.groups.interleaved ? 1 : partition.groups.kept.size);
+    partition.whole = partition.size < streamed * pieces ? std::int64_t{0} : size_;
   }
   /// The same loop over `places`, which have to stay.
   static Loop with(const Loop& loop, const Places& places, std::int64_t size) {
@@ -444,16 +548,15 @@ class ValidParts {
 
   const Partition& whole_;
   const bool* mask_;
+  ValidRoom& room_;
   int rank_ = 0;
   std::array<RoledAxis, max_rank + 1> axes_;
   bool kept_varies_ = false, reduced_varies_ = false, features_vary_ = false;
   std::int64_t invalid_ = 0, size_ = 0;
-  std::vector<Run> gaps_;
   Axis gap_step_ = no_axis();
   Loop others_;
-  std::vector<Run> values_, featured_, runs_;
+  bool alike_ = false;  // the strides of all tensors
   Loop values_loop_, featured_loop_;
-  std::vector<Part> parts_;
   Partition positions_;
   Places position_places_{};
 };

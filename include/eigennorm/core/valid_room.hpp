@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "eigennorm/core/loop.hpp"
+
+/// \file
+/// What a layer keeps for calls in which positions are left out.
+
+namespace eigennorm::core {
+
+/// Groups of such a call that have as many values each, in the same places.
+struct ValidPart {
+  Offsets base;         ///< what its offsets, groups and features begin with
+  std::int64_t groups;  ///< that the axis has along which runs of groups step
+  std::int64_t count;   ///< of values in each group
+  Places values, featured;
+  bool dense = false;  ///< what is valid is a block of the tensor
+};
+
+/// Runs of positions that are valid, and of those that are not. Kept, because fresh memory would cost more than to find
+/// them: after the first call nothing is allocated.
+struct ValidRoom {
+  std::vector<Run> gaps, values, featured, positions, groups;
+  std::vector<std::int32_t> value_offsets, featured_offsets, position_offsets;
+  std::vector<ValidPart> parts;
+
+  void clear() {
+    for (std::vector<Run>* each : {&gaps, &values, &featured, &positions, &groups}) each->clear();
+    for (std::vector<std::int32_t>* each : {&value_offsets, &featured_offsets, &position_offsets}) each->clear();
+    parts.clear();
+  }
+};
+
+/// The room of a call on a layer that is const: that of the thread. (Taken while it is in use, so that a call within
+/// the call has another.)
+class ThreadRoom {
+ public:
+  ThreadRoom() : room_(std::move(kept())) {}
+  ThreadRoom(const ThreadRoom&) = delete;
+  ThreadRoom& operator=(const ThreadRoom&) = delete;
+  ~ThreadRoom() { kept() = std::move(room_); }
+
+  ValidRoom& get() { return room_; }
+
+ private:
+  static ValidRoom& kept() {
+    static thread_local ValidRoom room;
+    return room;
+  }
+
+  ValidRoom room_;
+};
+
+}  // namespace eigennorm::core
