@@ -86,8 +86,8 @@ struct Packed {
   std::vector<std::size_t> elements;  // logical numbers
 };
 
-/// What a mask leaves of a tensor: the tensor, where that is all; one packed tensor; or, where it varies along kept and averaged axes, one of each
-/// place on those kept; or, where it varies along features, one of each group.
+/// What a mask leaves of a tensor: the tensor, where that is all; one packed tensor; or, where it varies along kept and
+/// averaged axes, one of each place on those kept; or, where it varies along features, one of each group.
 class Packing {
  public:
   bool by_group = false, by_sample = false;
@@ -117,7 +117,9 @@ class Packing {
     std::vector<Packed> all(by_group ? roles.groups : by_sample ? kept_size(formula, whole, mask) : 1);
     for (const std::size_t element : ordered) {
       if (!mask.at(element, whole)) continue;
-      all[by_group ? roles.group[element] : by_sample ? kept_place(formula, whole, mask, element) : 0]
+      all[by_group    ? roles.group[element]
+          : by_sample ? kept_place(formula, whole, mask, element)
+                      : 0]
           .elements.push_back(element);
     }
     for (Packed& part : all) {
@@ -151,8 +153,8 @@ class Packing {
     return place;
   }
 
-  /// Whether an axis is one with others in the packed tensor: where the mask varies along it, or along one of its kind on
-  /// either side of it.
+  /// Whether an axis is one with others in the packed tensor: where the mask varies along it, or along one of its kind
+  /// on either side of it.
   bool is_packed(const Formula& formula, const Mask& mask, std::size_t axis) const {
     const auto alike = [&](std::size_t other) {
       return !reference::contains(formula.features, other) &&

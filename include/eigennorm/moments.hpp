@@ -53,8 +53,9 @@ class Numbers {
 #include "eigennorm/kernels/strict_begin.inl"
 
 /// The statistics that one `forward` used, numbered logically over the kept axes (last one fastest): for each group
-/// the mean, to twice the precision of Scalar, and rstd = 1 / sigma; 0 where no value of a group is valid. No copy of x. A layer holds its own; pass
-/// another through Context::moments to use one layer several times before going back, as in a recurrent net:
+/// the mean, to twice the precision of Scalar, and rstd = 1 / sigma; 0 where no value of a group is valid. No copy of
+/// x. A layer holds its own; pass another through Context::moments to use one layer several times before going back, as
+/// in a recurrent net:
 ///
 /// \code
 /// #include <eigennorm/eigennorm.hpp>
@@ -235,7 +236,7 @@ class Moments {
   std::int64_t count_ = 0;
   std::int64_t valid_ = 0;              // of all values
   core::Numbers<std::int64_t> counts_;  // of each group, where positions were left out of some groups and not of others
-  int members_ = 1;  // that share the batch
+  int members_ = 1;                     // that share the batch
   bool features_kept_ = false;
   core::Loop kept_features_, kept_samples_;
   core::Numbers<Scalar> high_, low_, rstd_;

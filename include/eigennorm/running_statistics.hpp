@@ -281,8 +281,9 @@ class RunningUpdate {
       : running_(running),
         old_weight_(static_cast<W>(running.averaging.weight_of_old(running.batches))),
         new_weight_(static_cast<W>(running.averaging.weight_of_new(running.batches))),
-        correction_(running.estimator == Estimator::unbiased && count > 0 ? static_cast<W>(count) / static_cast<W>(count - 1)
-                                                             : W(1)) {}
+        correction_(running.estimator == Estimator::unbiased && count > 0
+                        ? static_cast<W>(count) / static_cast<W>(count - 1)
+                        : W(1)) {}
 
   /// From the means and biased variances of a batch to what the running values become.
   void move(W* mean, W* variance) const {

@@ -59,8 +59,8 @@ class Valid {
 /// }
 /// \endcode
 ///
-/// For channels that are last, sequences x positions x channels, its rank is `(mask.data(), 2, 5, 1)`. Lengths: an Eigen
-/// vector of whole numbers. Fails where one is below 0 or above `positions`.
+/// For channels that are last, sequences x positions x channels, its rank is `(mask.data(), 2, 5, 1)`. Lengths: an
+/// Eigen vector of whole numbers. Fails where one is below 0 or above `positions`.
 template <typename Lengths>
 Eigen::Array<bool, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> valid_lengths(
     const Eigen::DenseBase<Lengths>& lengths, core::Integer positions) {

@@ -190,9 +190,10 @@ TEST_CASE("one valid position cannot move a running variance, and otherwise is i
   const Bools mask = lengths({0, 1}, 4);
   BatchNorm<float> layer(3);
   const auto before = bits(layer);
-  CHECK(failure([&] { layer.forward(x, with(mask)); }) ==
-        "BatchNorm: expected more than one value for each of the channels, whose variance moves the running one, got an "
-        "input of shape [2, 3, 4]");
+  CHECK(
+      failure([&] { layer.forward(x, with(mask)); }) ==
+      "BatchNorm: expected more than one value for each of the channels, whose variance moves the running one, got an "
+      "input of shape [2, 3, 4]");
   CHECK(bits(layer) == before);
   layer.running->update = false;
   layer.shift.value << 1, 2, 3;

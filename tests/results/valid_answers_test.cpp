@@ -64,8 +64,8 @@ MaskedScales scales_of(const Formula& formula, const Sizes& shape, const Mask& m
                        bool fixed) {
   const reference::Roles whole(formula, shape);
   const Packing packing(formula, shape, mask, Eigen::RowMajor);
-  MaskedScales result{Numbers(x.size(), 0), Numbers(x.size(), 0), Numbers(whole.features, 0),
-                      Numbers(whole.features, 0), {}};
+  MaskedScales result{
+      Numbers(x.size(), 0), Numbers(x.size(), 0), Numbers(whole.features, 0), Numbers(whole.features, 0), {}};
   for (const Packed& part : packing.parts) {
     Formula own = formula;
     reference::Parameters parameters = by;
@@ -85,8 +85,8 @@ MaskedScales scales_of(const Formula& formula, const Sizes& shape, const Mask& m
     }
     const reference::Statistics given =
         fixed ? reference::from_running(own, roles, running) : reference::statistics(own, roles, own_x);
-    const reference::Scales scales = reference::natural_scales(own, roles, given, parameters, own_x, own_dy, fixed,
-                                                               reference::of_stored_answers);
+    const reference::Scales scales =
+        reference::natural_scales(own, roles, given, parameters, own_x, own_dy, fixed, reference::of_stored_answers);
     for (std::size_t k = 0; k < part.elements.size(); ++k) {
       result.y[part.elements[k]] = scales.y[k];
       result.dx[part.elements[k]] = scales.dx[k];
@@ -134,8 +134,8 @@ void check_stored(const vectors::Case& c) {
   const Numbers x_numbers = nets::numbers(c.in("x")), dy_numbers = nets::numbers(c.in("dy"));
   reference::Running before;
   if (layer.running) before = running(layer);
-  const MaskedScales scales = scales_of(formula, shape, mask, parameters(layer), before, x_numbers, dy_numbers,
-                                        c.number("momentum", 0), fixed);
+  const MaskedScales scales =
+      scales_of(formula, shape, mask, parameters(layer), before, x_numbers, dy_numbers, c.number("momentum", 0), fixed);
   const FieldType x(shape, x_numbers), dy(shape, dy_numbers);
   FieldType y(shape), dx(shape), evaluated(shape);
   if (fixed) evaluate(layer, x, evaluated, context);

@@ -14,8 +14,8 @@
 #include "same_bits.hpp"
 #include "watch.hpp"
 
-// A call with valid positions has the bits of calls on what is valid, packed by plain loops; everywhere else it looks at
-// nothing and gives zeros. Every geometry, type and order, masks of lengths and at random.
+// A call with valid positions has the bits of calls on what is valid, packed by plain loops; everywhere else it looks
+// at nothing and gives zeros. Every geometry, type and order, masks of lengths and at random.
 
 using namespace test;
 
@@ -54,7 +54,8 @@ eigennorm::Normalization<Scalar> layer_of(const eigennorm::Normalization<Scalar>
                                           const reference::Roles& roles, const Packed& part, const Packing& packing) {
   if (!packing.by_group) return layer;
   bool one = part.elements.size() == packing.together;
-  for (const std::size_t element : part.elements) one = one && roles.feature[element] == roles.feature[part.elements[0]];
+  for (const std::size_t element : part.elements)
+    one = one && roles.feature[element] == roles.feature[part.elements[0]];
   const std::size_t features = one ? 1 : part.elements.size();
   eigennorm::Normalization<Scalar> own(eigennorm::over(0), one ? eigennorm::no_axes : eigennorm::over(0), features,
                                        statistic_of(formula), layer.eps);
@@ -101,8 +102,7 @@ struct Masked {
         shift(static_cast<std::size_t>(problem.layer.shift.grad.size()));
     bool same = true, same_moments = true;
     for (const Packed& part : packing.parts) {
-      eigennorm::Normalization<Scalar> layer =
-          layer_of(before, problem.formula, problem.roles, part, packing);
+      eigennorm::Normalization<Scalar> layer = layer_of(before, problem.formula, problem.roles, part, packing);
       if (!in_one() && layer.running) layer.running->update = false;
       const FieldType x = pack(problem.x, part), dy = pack(problem.dy, part);
       FieldType y(part.shape), dx(part.shape);
@@ -121,7 +121,8 @@ struct Masked {
     CHECK(same_moments);
     for (std::size_t i = 0; i < seen.size(); ++i) {
       const Data zero = rounded<Data>(0);
-      if (seen[i] == 0) same = same && same_bits(problem.y.data()[place[i]], zero) && same_bits(problem.dx.data()[place[i]], zero);
+      if (seen[i] == 0)
+        same = same && same_bits(problem.y.data()[place[i]], zero) && same_bits(problem.dx.data()[place[i]], zero);
     }
     CHECK(same);
     if (!in_one()) check_gradients(scale, shift);
@@ -179,14 +180,16 @@ struct Masked {
     for (std::size_t i = 0; i < problem.roles.size(); ++i) {
       if (!mask.at(i, problem.x.shape())) continue;
       const auto group = static_cast<Eigen::Index>(problem.roles.group[i]);
-      const Real dy = std::abs(problem.dy_numbers[i]), distance = std::abs(problem.x_numbers[i] - static_cast<Real>(mean[group]));
+      const Real dy = std::abs(problem.dy_numbers[i]),
+                 distance = std::abs(problem.x_numbers[i] - static_cast<Real>(mean[group]));
       of_scale[problem.roles.feature[i]] += dy * (distance * static_cast<Real>(rstd[group]) + 1);
       of_shift[problem.roles.feature[i]] += dy;
     }
     const auto near = [&](const auto& grad, const Numbers& truth, const Numbers& size) {
       const Real unit = tolerance<Scalar>().unit * 8;
       for (std::size_t i = 0; i < truth.size(); ++i) {
-        if (!(std::abs(static_cast<Real>(grad[static_cast<Eigen::Index>(i)]) - truth[i]) <= unit * size[i])) return false;
+        if (!(std::abs(static_cast<Real>(grad[static_cast<Eigen::Index>(i)]) - truth[i]) <= unit * size[i]))
+          return false;
       }
       return true;
     };
@@ -196,7 +199,8 @@ struct Masked {
 };
 
 /// Masks that a layer takes: along every axis that may vary, each alone and some together.
-std::vector<std::vector<bool>> choices(const std::string& name, const Formula& formula, const Sizes& shape, Random& random) {
+std::vector<std::vector<bool>> choices(const std::string& name, const Formula& formula, const Sizes& shape,
+                                       Random& random) {
   std::vector<std::size_t> axes;
   bool kept = true;
   for (const int axis : formula.features) kept = kept && !reference::contains(formula.averaged, axis);

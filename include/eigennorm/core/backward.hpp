@@ -187,8 +187,7 @@ class BackwardTask {
   bool runs_are_rows() const {
     const Axis run = call_.partition->groups.reduced.fastest();
     return cut_.by_runs && !call_.layout->by_column && !call_.layout->has_places() && tile_->lanes == 1 &&
-           run.extent == cut_.run &&
-           Partition::steps_by(run, 1, 0, 2);
+           run.extent == cut_.run && Partition::steps_by(run, 1, 0, 2);
   }
   /// Whether values have their own scales in sums.
   bool scaled() const { return call_.scale != nullptr && !call_.partition->features_kept && !cut_.by_runs; }

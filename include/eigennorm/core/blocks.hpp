@@ -102,8 +102,9 @@ template <typename Storage, typename Scalar>
   if (values.places != nullptr && values.places->offsets != nullptr)
     return gathered_rows(from, *values.places, tile, part, buffer);
   // While one run is copied, the next but one comes from memory.
-  const std::int64_t next =
-      values.rank < 2 || values.places != nullptr ? 0 : 2 * values.axes[static_cast<std::size_t>(values.rank - 2)].stride[from.tensor];
+  const std::int64_t next = values.rank < 2 || values.places != nullptr
+                                ? 0
+                                : 2 * values.axes[static_cast<std::size_t>(values.rank - 2)].stride[from.tensor];
   // Lane by lane where a block's cache lines are still near for the next lane.
   constexpr std::int64_t longest_near_step = 16;
   const bool lane_by_lane = stride <= longest_near_step;

@@ -78,8 +78,8 @@ struct Loop {
   int rank;
   std::array<Axis, max_rank + 1> axes;  ///< the first `rank` of them
   std::int64_t size;
-  /// Null: all positions are there. Otherwise the last of two axes is the one along which runs step, and the first, which
-  /// does not move, says by its group and feature whether those change from run to run.
+  /// Null: all positions are there. Otherwise the last of two axes is the one along which runs step, and the first,
+  /// which does not move, says by its group and feature whether those change from run to run.
   const Places* places = nullptr;
 
   Loop() : rank(0), size(1) {}

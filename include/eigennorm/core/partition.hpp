@@ -222,8 +222,9 @@ inline Partition partition(const Geometry& geometry, const Shape& shape, Order o
   Partition result;
   result.averaged_axes = roles.averaged;
   result.feature_axes = roles.features;
-  for_each_axis(geometry, roles, shape, order, strides,
-                [&](const Axis& axis, bool averaged, bool is_feature, int) { result.append(axis, averaged, is_feature); });
+  for_each_axis(geometry, roles, shape, order, strides, [&](const Axis& axis, bool averaged, bool is_feature, int) {
+    result.append(axis, averaged, is_feature);
+  });
   result.count = result.groups.reduced.size;
   result.whole = result.size;
   return result;

@@ -94,8 +94,8 @@ void add_values(const BackwardCall<Storage, Scalar>& part, const Offsets& base, 
 
 /// dscale and dshift where features vary within a group. `scratch`: for the sums of one part of the call.
 template <typename Storage, typename Scalar>
-void sum_features(BackwardCall<Storage, Scalar> call, const ValidParts& parts,
-                  const AffineGradients<Scalar>& gradients, Wide<Scalar>* scratch, const Device& device) {
+void sum_features(BackwardCall<Storage, Scalar> call, const ValidParts& parts, const AffineGradients<Scalar>& gradients,
+                  Wide<Scalar>* scratch, const Device& device) {
   if (!parts.sums_by_feature()) {
     call.partition = &parts.positions();
     return sum_features(call, gradients, device);
@@ -145,7 +145,7 @@ template <typename Storage, typename Scalar>
   make_forward_room(layer, moves);
   Moments<Scalar>& moments = context.moments == nullptr ? layer.moments_ : *context.moments;
   moments.prepare_parts(whole, parts, x.shape, order_of(x, y), layer.statistic_, layer.geometry_.groups,
-                  kept_of(layer, whole));
+                        kept_of(layer, whole));
   moments.source_ = layer.moments_.source_ = Moments<Scalar>::Source::none;
   if (parts.size() > 0) {
     Forward call = forward_call(layer, whole, x.data, y.data, moments.view());
@@ -197,12 +197,14 @@ template <typename Storage, typename Scalar>
   const core::Partition whole = core::partition(geometry, x.shape, x.order, {x.strides, x.strides, Strides{}});
   check_valid(geometry.name, geometry, whole, x.shape, *context.valid);
   ThreadRoom room;
-  const ValidParts parts(geometry, x.shape, x.order, {x.strides, x.strides, Strides{}}, *context.valid, whole, room.get());
+  const ValidParts parts(geometry, x.shape, x.order, {x.strides, x.strides, Strides{}}, *context.valid, whole,
+                         room.get());
   if (parts.all()) return observe(x, geometry, statistic, without_valid(context), moments);
-  moments.prepare_parts(whole, parts, x.shape, x.order, statistic, geometry.groups, {statistic == Statistic::mean_variance});
+  moments.prepare_parts(whole, parts, x.shape, x.order, statistic, geometry.groups,
+                        {statistic == Statistic::mean_variance});
   moments.source_ = Moments<Scalar>::Source::none;
-  Forward call{&whole, statistic,      0,
-               x.data, nullptr,        nullptr,
+  Forward call{&whole,  statistic,      0,
+               x.data,  nullptr,        nullptr,
                nullptr, moments.view(), &kernels::block_kernels<Storage, Scalar>()};
   if (parts.size() > 0) core::forward(call, parts, context.device);
   moments.source_ = Moments<Scalar>::Source::batch;

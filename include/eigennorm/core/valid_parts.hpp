@@ -120,9 +120,8 @@ class ValidParts {
   using Part = ValidPart;
 
   /// `valid` goes with the shape. `room` has to stay. `whole`: the partition of the call without it.
-  ValidParts(const Geometry& geometry, const Shape& shape, Order order,
-             const std::array<Strides, max_tensors>& strides, const Valid& valid, const Partition& whole,
-             ValidRoom& room)
+  ValidParts(const Geometry& geometry, const Shape& shape, Order order, const std::array<Strides, max_tensors>& strides,
+             const Valid& valid, const Partition& whole, ValidRoom& room)
       : whole_(whole), mask_(valid.data), room_(room) {
     room.clear();
     alike_ = strides[0] == strides[1] && (strides[2] == strides[0] || strides[2] == Strides{});
@@ -222,9 +221,8 @@ class ValidParts {
         others_.for_each_run(0, others_.size, [&](const Offsets& at, std::int64_t, std::int64_t length) {
           Storage* const row = data + at.tensor[tensor];
           if (step > other_step) {
-            for_gaps(begin, end, [&](const Run& gap) {
-              clear(row + gap.at.tensor[tensor], gap.length, step, length, other_step);
-            });
+            for_gaps(begin, end,
+                     [&](const Run& gap) { clear(row + gap.at.tensor[tensor], gap.length, step, length, other_step); });
             return;
           }
           for (std::int64_t i = 0; i < length; ++i) clear_gaps_of(row + i * other_step, begin, end, tensor);
@@ -305,8 +303,8 @@ class ValidParts {
     size_ = whole_.size - invalid_;
   }
 
-  /// The same where a part is a block: its valid positions follow each other on the one averaged axis on which there are
-  /// others. Returns whether it is.
+  /// The same where a part is a block: its valid positions follow each other on the one averaged axis on which there
+  /// are others. Returns whether it is.
   bool add_block(Offsets base, const bool* mask) {
     const RoledAxis* along = nullptr;
     std::int64_t others = 1;
@@ -337,8 +335,8 @@ class ValidParts {
   /// Reductions of the part whose kept positions begin at `base`.
   void add_part(RunFinder& plain, RunFinder& featured, const Offsets& base, const bool* mask) {
     if (add_block(base, mask)) return;
-    const auto first = static_cast<std::int64_t>(room_.values.size()), first_featured =
-                                                                      static_cast<std::int64_t>(room_.featured.size());
+    const auto first = static_cast<std::int64_t>(room_.values.size()),
+               first_featured = static_cast<std::int64_t>(room_.featured.size());
     const std::int64_t count = plain.find({}, mask);
     if (count == 0) return;
     for (auto i = static_cast<std::size_t>(first); i < room_.values.size(); ++i) room_.values[i].at.feature = 0;
@@ -353,8 +351,8 @@ class ValidParts {
 
   /// At each place on the kept axes along which the mask varies, from `level` on.
   void walk_kept(int level, Offsets base, const bool* mask, RunFinder& plain, RunFinder& featured) {
-    while (level < rank_ && (axes_[static_cast<std::size_t>(level)].averaged ||
-                             !axes_[static_cast<std::size_t>(level)].varies))
+    while (level < rank_ &&
+           (axes_[static_cast<std::size_t>(level)].averaged || !axes_[static_cast<std::size_t>(level)].varies))
       ++level;
     if (level == rank_) return add_part(plain, featured, base, mask);
     const RoledAxis& of = axes_[static_cast<std::size_t>(level)];
