@@ -31,8 +31,8 @@ struct NetShape {
 
 class Network {
  public:
-  /// Weights are normal with variance 1 / inputs, before a ReLU 2 / inputs (He et al. 2015); equal generators give equal
-  /// weights whatever the method.
+  /// Weights are normal with variance 1 / inputs, before a ReLU 2 / inputs (He et al. 2015); equal generators give
+  /// equal weights whatever the method.
   Network(Method method, Eigen::Index inputs, Generator& generator, const NetShape& shape = {}) {
     const float gain = shape.nonlinearity == Nonlinearity::relu ? std::sqrt(2.0F) : 1.0F;
     for (int layer = 0; layer < shape.layers; ++layer) {

@@ -1,4 +1,5 @@
-/// What learning rates a net of ReLUs bears, without and with BatchNorm: figures 1 and 2 of Bjorck et al. 2018 in small.
+/// What learning rates a net of ReLUs bears, without and with BatchNorm: figures 1 and 2 of Bjorck et al. 2018 in
+/// small.
 #pragma once
 
 #include <algorithm>
