@@ -48,7 +48,8 @@ inline void write_panel(std::ostream& out, const Panel& panel, const std::string
                  colour + "' notitle";
   }
   out << "set title '" << panel.title << "'\nset xlabel '" << panel.x_label << "' offset 0,0.6\nset ylabel '"
-      << panel.y_label << "'\nunset logscale\nset format '%g'\nset xrange [*:*]\nset yrange [*:*]\nset xtics autofreq\n"
+      << panel.y_label << "'\n"
+      << "unset logscale\nset format '%g'\nset xrange [*:*]\nset yrange [*:*]\nset xtics autofreq\nset key width -3\n"
       << panel.settings << "\nplot " << bands << lines << crosses << '\n';
 }
 
@@ -58,7 +59,7 @@ inline void write_script(std::ostream& out, const Figure& figure, const std::str
   const std::string size =
       std::to_string(figure.columns == 1 ? 560 : 460 * figure.columns) + ',' + std::to_string(60 + 440 * rows);
   begin_plot(out, picture, figure.title, size, std::to_string(rows) + ',' + std::to_string(figure.columns), 18);
-  out << "set key below Left reverse samplen 1.5 width -3 maxcols 2 font ',16'\nset rmargin 3\n";
+  out << "set key below Left reverse samplen 1.5 maxcols 2 font ',16'\nset rmargin 3\n";
   for (std::size_t i = 0; i < figure.panels.size(); ++i)
     write_panel(out, figure.panels[i], "$panel" + std::to_string(i) + "_");
   out << "unset multiplot\n";

@@ -160,9 +160,10 @@ inline Result moments(const Options& options, const Data& data) {
     figure.panels.push_back(panel);
   }
   for (std::size_t method = 0; method < 2; ++method) {
-    Panel panel{"Saturated " + titles[method], "training steps", "% of outputs", {}, "set yrange [0:15]\n"};
+    Panel panel{
+        "Saturated " + titles[method], "training steps", "% of outputs", {}, "set yrange [0:15]\nset key width 0\n"};
     for (std::size_t layer = 0; layer < 3; ++layer)
-      panel.curves.push_back(look_curve("layer " + std::to_string(layer + 1), looks[method],
+      panel.curves.push_back(look_curve("hidden layer " + std::to_string(layer + 1), looks[method],
                                         [layer](const Look& look) { return 100 * look.saturated[layer]; }));
     figure.panels.push_back(panel);
   }
