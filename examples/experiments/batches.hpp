@@ -152,8 +152,8 @@ inline Result batches(const Options& options, const Data& data) {
   run_cases("batches", cases, options.seed_numbers(), options, {data.training, data.test});
   const auto loss = [](const Point& point) { return point.training_loss; };
   const auto error = [](const Point& point) { return 100 * (1 - point.score.accuracy); };
-  const std::string losses = "set logscale y\nset yrange [0.0003:3]\nset format y '10^{%L}'\n";
-  const std::string errors = "set logscale y\nset yrange [1:100]\n";
+  const std::string losses = "set logscale y\nset yrange [0.0003:3]\nset format y '10^{%L}'\nset key width 0\n";
+  const std::string errors = "set logscale y\nset yrange [1:100]\nset key width 0\n";
   Figure figure{with_seeds("Batch sizes", options), 2, {}};
   for (const Method method : batch_methods)
     figure.panels.push_back({std::string(name(method)) + ": training loss", "epochs", "cross-entropy",
