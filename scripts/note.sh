@@ -20,7 +20,10 @@ if [ $# -gt 0 ]; then exit; fi
 
 for page in "$results"/*.md; do
   name=$(basename "$page" .md)
-  { echo; sed '/./,$!d' "$page"; echo; } > "$results/$name.page"
+  # The verdicts of all sections stand together, in the last one.
+  if [ "$name" != claims ]; then sed -i '/^| claim .*verdict/,$d' "$page"; fi
+  { echo; sed '/./,$!d' "$page"; } > "$results/$name.page"
+  if [ "$name" = claims ]; then echo >> "$results/$name.page"; fi
   sed -i -e "/<!-- $name -->/,/<!-- end -->/{/<!-- $name -->/{p;r $results/$name.page
 };/<!-- end -->/p;d}" docs/note.md
   if [ -e "$results/$name.svg" ]; then cp "$results/$name.svg" docs/images/; fi
