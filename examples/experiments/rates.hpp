@@ -74,11 +74,12 @@ inline Fastest fastest(const Sweep& sweep, std::size_t variant) {
 inline Claim gain_claim(const Sweep& sweep) {
   const Fastest plain = fastest(sweep, 0), normalized = fastest(sweep, 1);
   const double same_rate = median_steps(sweep, 1, plain.rate);
-  const auto text = [](double steps) { return std::isinf(steps) ? std::string("never") : fixed_text(steps, 0); };
-  const auto at = [&](std::size_t rate) { return " at rate " + short_text(sweep.rates()[rate]); };
+  const auto text = [&](double steps, std::size_t rate) {
+    return std::isinf(steps) ? "never" : fixed_text(steps, 0) + " at rate " + short_text(sweep.rates()[rate]);
+  };
   return {"BatchNorm's gain in speed comes from the larger rate",
-          "steps to 95 %: without " + text(plain.steps) + at(plain.rate) + ", with " + text(same_rate) +
-              " at the same, at best " + text(normalized.steps) + at(normalized.rate),
+          "steps to 95 %: without " + text(plain.steps, plain.rate) + ", with " + text(same_rate, plain.rate) +
+              ", at best " + text(normalized.steps, normalized.rate),
           same_rate - normalized.steps > plain.steps - same_rate ? Verdict::reproduced : Verdict::not_reproduced};
 }
 
