@@ -16,3 +16,4 @@ quietly "Compiling the digits example (about 25 seconds, where it is new)" \
 
 mkdir -p "$build/results"
 "$build/examples/digits/digits" --data "$PWD/examples/digits/data" --out "$build/results" "$@"
+echo "What next: docs/note.md goes through the claims about normalization one by one; scripts/note.sh makes its pictures."

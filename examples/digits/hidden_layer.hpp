@@ -1,5 +1,5 @@
-/// One hidden layer of a hundred sigmoid units, normalized in one of four ways. Here is all that the library
-/// is used for in training; `network.hpp` has the rest: population statistics.
+/// One hidden layer, normalized in one of several ways. Here is all that the library is used for in training;
+/// `network.hpp` has the rest: population statistics.
 #pragma once
 
 #include <Eigen/Core>
@@ -15,7 +15,9 @@
 
 namespace digits {
 
-enum class Method { none, batch_norm, layer_norm, weight_norm };
+enum class Method { none, batch_norm, layer_norm, weight_norm, weight_norm_centred };
+
+enum class Nonlinearity { sigmoid, relu };
 
 inline const char* name(Method method) {
   switch (method) {
@@ -25,6 +27,8 @@ inline const char* name(Method method) {
       return "LayerNorm";
     case Method::weight_norm:
       return "WeightNorm";
+    case Method::weight_norm_centred:
+      return "WeightNorm, mean-only BatchNorm";
     case Method::none:
       break;
   }
@@ -62,15 +66,17 @@ class Stopwatch {
   double seconds_ = 0;
 };
 
-/// activation = sigmoid(sums), where the sums are
+/// activation = sigmoid(sums), or relu(sums), where the sums are
 ///     none         inputs * weight^T + bias
 ///     WeightNorm   inputs * normalized(weight)^T + bias
 ///     BatchNorm    normalized(inputs * weight^T)          its shift is the bias
 ///     LayerNorm    normalized(inputs * weight^T)          its shift is the bias
+/// With a mean-only BatchNorm after WeightNorm (Salimans & Kingma 2016, section 4) the shift is the bias, too.
 class HiddenLayer {
  public:
   /// One row of `weight` for each unit.
-  HiddenLayer(Method method, Matrix weight) : weight_(std::move(weight)) {
+  HiddenLayer(Method method, Matrix weight, Nonlinearity nonlinearity = Nonlinearity::sigmoid)
+      : weight_(std::move(weight)), nonlinearity_(nonlinearity) {
     const Eigen::Index units = weight_.rows();
     bias_.setZero(units);
     switch (method) {
@@ -82,6 +88,9 @@ class HiddenLayer {
       case Method::layer_norm:
         on_sums_ = eigennorm::LayerNorm<float>(units);
         break;
+      case Method::weight_norm_centred:
+        on_sums_ = eigennorm::MeanOnlyBatchNorm<float>(units);
+        [[fallthrough]];
       case Method::weight_norm: {
         eigennorm::WeightNorm<float> norm(units);
         norm.scale_from(weight_);  // the normalized weight starts as the weight itself
@@ -89,6 +98,18 @@ class HiddenLayer {
         break;
       }
     }
+  }
+
+  /// The start of the WeightNorm paper, where there is a WeightNorm: scale and bias such that each unit's sums have
+  /// mean 0 and variance 1 on these inputs. Gives the activation.
+  const Matrix& initialize(const Matrix& inputs, Stopwatch& watch) {
+    if (on_weight_) {
+      eigennorm::WeightNorm<float> norm(weight_.rows());
+      const Matrix sums = inputs * norm.evaluate(weight_).transpose();
+      norm.initialize(sums, bias_);
+      on_weight_ = norm;
+    }
+    return forward(inputs, watch);
   }
 
   /// From now on every batch is a part of one that is spread over these members.
@@ -106,7 +127,7 @@ class HiddenLayer {
     } else {
       normalized_sums_ = sums_.rowwise() + bias_;
     }
-    activation_ = normalized_sums_.array().logistic();
+    activation_ = activated(normalized_sums_);
     return activation_;
   }
 
@@ -119,13 +140,17 @@ class HiddenLayer {
     } else {
       sums.rowwise() += bias_;
     }
-    return sums.array().logistic();
+    return activated(sums);
   }
 
   /// Takes the loss's derivative by the activation of the last `forward`, and leaves those by sums and
   /// parameters.
   void backward(const Matrix& inputs, const Matrix& by_activation, Stopwatch& watch) {
-    by_sums_ = by_activation.array() * activation_.array() * (1.0F - activation_.array());
+    if (nonlinearity_ == Nonlinearity::relu) {
+      by_sums_ = (activation_.array() > 0).select(by_activation, 0.0F);
+    } else {
+      by_sums_ = by_activation.array() * activation_.array() * (1.0F - activation_.array());
+    }
     if (on_sums_) {
       watch.time([&] { on_sums_->backward(sums_, by_sums_, by_sums_, spread_); });
     } else {
@@ -151,6 +176,13 @@ class HiddenLayer {
       (*norm)->zero_grad();
     }
   }
+
+  /// Of the last `forward`: what the nonlinearity was given, and what it made of it.
+  const Matrix& normalized_sums() const { return normalized_sums_; }
+  const Matrix& activation() const { return activation_; }
+  /// WeightNorm's v, or the weight itself; and what the last `backward` left for it.
+  const Matrix& weight() const { return weight_; }
+  const Matrix& weight_gradient() const { return weight_gradient_; }
 
   /// Calls `f(values, count)` with each gradient that the last `backward` left.
   template <typename F>
@@ -198,8 +230,14 @@ class HiddenLayer {
  private:
   const Matrix& effective_weight() const { return on_weight_ ? normalized_weight_ : weight_; }
 
-  std::optional<eigennorm::Normalization<float>> on_sums_, on_weight_;  // at most one of the two
+  Matrix activated(const Matrix& sums) const {
+    if (nonlinearity_ == Nonlinearity::relu) return sums.cwiseMax(0.0F);
+    return sums.array().logistic();
+  }
+
+  std::optional<eigennorm::Normalization<float>> on_sums_, on_weight_;
   Matrix weight_, normalized_weight_, weight_gradient_;
+  Nonlinearity nonlinearity_;
   Eigen::RowVectorXf bias_, bias_gradient_;
   eigennorm::Context<float> spread_;                      // for `on_sums_`
   Matrix sums_, normalized_sums_, activation_, by_sums_;  // of the last forward and backward

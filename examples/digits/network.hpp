@@ -1,5 +1,5 @@
-/// The net of the BatchNorm paper (Ioffe & Szegedy 2015, section 4.1): three hidden layers of 100 sigmoid
-/// units and a softmax of ten classes.
+/// The net of the BatchNorm paper (Ioffe & Szegedy 2015, section 4.1), three hidden layers of 100 sigmoid units and a
+/// softmax of ten classes; or one alike.
 #pragma once
 
 #include <Eigen/Core>
@@ -22,16 +22,40 @@ struct Score {
   double accuracy = 0;  // share of the samples
 };
 
+/// The hidden layers. What is not said is the paper's net.
+struct NetShape {
+  int layers = 3;
+  Eigen::Index units = 100;
+  Nonlinearity nonlinearity = Nonlinearity::sigmoid;
+};
+
 class Network {
  public:
-  /// Weights are normal with variance 1 / inputs; equal generators give equal weights whatever the method.
-  Network(Method method, Eigen::Index inputs, Generator& generator) {
-    for (int layer = 0; layer < 3; ++layer) {
-      hidden_.emplace_back(method, random_weight(units, inputs, generator));
-      inputs = units;
+  /// Weights are normal with variance 1 / inputs, before a ReLU 2 / inputs (He et al. 2015); equal generators give
+  /// equal weights whatever the method.
+  Network(Method method, Eigen::Index inputs, Generator& generator, const NetShape& shape = {}) {
+    const float gain = shape.nonlinearity == Nonlinearity::relu ? std::sqrt(2.0F) : 1.0F;
+    for (int layer = 0; layer < shape.layers; ++layer) {
+      hidden_.emplace_back(method, gain * random_weight(shape.units, inputs, generator), shape.nonlinearity);
+      inputs = shape.units;
     }
     weight_ = random_weight(classes, inputs, generator);
     bias_.setZero(classes);
+  }
+
+  /// The start of the WeightNorm paper from a first batch, layer by layer.
+  void initialize(const Dataset& batch) {
+    const Matrix* inputs = &batch.inputs;
+    for (HiddenLayer& layer : hidden_) inputs = &layer.initialize(*inputs, normalization_);
+  }
+
+  const std::vector<HiddenLayer>& hidden() const { return hidden_; }
+
+  /// Forward alone, as in training.
+  const Matrix& forward(const Matrix& inputs) {
+    const Matrix* last = &inputs;
+    for (HiddenLayer& layer : hidden_) last = &layer.forward(*last, normalization_);
+    return *last;
   }
 
   /// One step of plain gradient descent; gives the batch's loss before it.
@@ -145,8 +169,6 @@ class Network {
   double normalization_seconds() const { return normalization_.seconds(); }
 
  private:
-  static constexpr Eigen::Index units = 100;
-
   static Matrix random_weight(Eigen::Index outputs, Eigen::Index inputs, Generator& generator) {
     std::normal_distribution<float> normal(0.0F, 1.0F / std::sqrt(static_cast<float>(inputs)));
     return Matrix::NullaryExpr(outputs, inputs, [&] { return normal(generator); });

@@ -15,10 +15,10 @@
 
 namespace digits {
 
-/// How all pictures begin: `size` in pixels, `layout` in rows and columns.
+/// How all pictures begin: `size` in pixels, `layout` in rows and columns, `font` in points.
 inline void begin_plot(std::ostream& out, const std::string& picture, const std::string& title, const std::string& size,
-                       const std::string& layout) {
-  out << "set terminal svg size " << size << " font 'Helvetica,14' background '#ffffff'\n"
+                       const std::string& layout, int font = 14) {
+  out << "set terminal svg size " << size << " font 'Helvetica," << font << "' background '#ffffff'\n"
       << "set output '" << picture << "'\n"
       << "set multiplot layout " << layout << " title '" << title << "'\n"
       << "set grid ytics linecolor rgb '#dddddd'\n"
@@ -31,8 +31,9 @@ inline std::string band(const std::string& block, const std::string& colour) {
   return block + " using 1:3:4 with filledcurves fillcolor rgb '" + colour +
          "' fillstyle transparent solid 0.2 noborder notitle";
 }
-inline std::string line(const std::string& block, const std::string& colour, const std::string& title) {
-  return block + " using 1:2 with lines linewidth 2 linecolor rgb '" + colour + "' title '" + title + "'";
+inline std::string line(const std::string& block, const std::string& colour, const std::string& title, int dashes = 1) {
+  return block + " using 1:2 with lines linewidth 2 dashtype " + std::to_string(dashes) + " linecolor rgb '" + colour +
+         "' title '" + title + "'";
 }
 
 /// A gnuplot script that holds its data: median and range of the test accuracy, a panel for each experiment.

@@ -53,14 +53,23 @@ class Progress {
   }
 
  private:
+  /// As if what is left took as long as what is done.
+  std::string remaining() const {
+    if (finished_ == 0 || finished_ == total_) return "";
+    const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start_;
+    const double left = passed.count() / static_cast<double>(finished_) * static_cast<double>(total_ - finished_);
+    return ", about " + fixed_text(left, 0) + " s left";
+  }
+
   void write(const std::string& text) {
-    std::cerr << (on_terminal_ ? "\r" : "") << title_ << " [" << finished_ << '/' << total_ << "] " << std::left
-              << std::setw(on_terminal_ ? 55 : 0) << text << (on_terminal_ ? "" : "\n") << std::flush;
+    std::cerr << (on_terminal_ ? "\r" : "") << title_ << " [" << finished_ << '/' << total_ << remaining() << "] "
+              << std::left << std::setw(on_terminal_ ? 55 : 0) << text << (on_terminal_ ? "" : "\n") << std::flush;
   }
 
   std::string title_;
   std::size_t total_;
   std::size_t finished_ = 0;
+  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
   const bool on_terminal_ = isatty(STDERR_FILENO) != 0;
   std::mutex mutex_;

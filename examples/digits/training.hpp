@@ -2,10 +2,8 @@
 #pragma once
 
 #include <Eigen/Core>
-#include <atomic>
 #include <cmath>
 #include <cstddef>
-#include <future>
 #include <limits>
 #include <optional>
 #include <string>
@@ -14,6 +12,7 @@
 #include "data.hpp"
 #include "network.hpp"
 #include "progress.hpp"
+#include "side_by_side.hpp"
 
 namespace digits {
 
@@ -22,12 +21,15 @@ struct Settings {
   int steps = 1200;
   int evaluate_every = 20;
   int threads = 1;
+  bool with_population = true;  // after the last step, once more with population statistics
 };
 
 struct Job {
   Method method = Method::none;
   float rate = 0;
   unsigned seed = 0;
+  NetShape shape{};
+  bool initialize = false;  // WeightNorm's start from a first batch
 };
 
 struct Point {
@@ -52,13 +54,20 @@ struct Run {
   }
 };
 
+/// What `train` learns from, and what it is tested on.
+struct Sets {
+  const Dataset& training;
+  const Dataset& evaluated;
+};
+
 /// The seed alone decides initial weights and batches: runs that differ in method or rate start and proceed
-/// alike.
-inline Run train(const Job& job, const Dataset& training, const Dataset& evaluated, const Settings& settings,
-                 Progress& progress) {
+/// alike. Calls `after_step(network, batch, step)`.
+template <typename AfterStep>
+Run train(const Job& job, const Sets& sets, const Settings& settings, Progress& progress, AfterStep&& after_step) {
   Generator generator(job.seed);
-  Network network(job.method, training.inputs.cols(), generator);
-  Batches batches(training, settings.batch_size, generator);
+  Network network(job.method, sets.training.inputs.cols(), generator, job.shape);
+  Batches batches(sets.training, settings.batch_size, generator);
+  if (job.initialize) network.initialize(Batches(sets.training, settings.batch_size, generator).next());
   Stopwatch watch;
   Run run{job, {}, {}, 0, 0};
   double loss = 0;
@@ -67,8 +76,9 @@ inline Run train(const Job& job, const Dataset& training, const Dataset& evaluat
     const Dataset batch = batches.next();
     watch.time([&] { loss += network.train(batch, job.rate); });
     ++summed;
+    after_step(network, batch, step);
     if (step % settings.evaluate_every != 0 && step != settings.steps) continue;
-    run.curve.push_back({step, loss / summed, network.evaluate(evaluated)});
+    run.curve.push_back({step, loss / summed, network.evaluate(sets.evaluated)});
     progress.show(std::string(name(job.method)) + ", rate " + short_text(job.rate) + ", seed " +
                   std::to_string(job.seed) + ", step " + std::to_string(step) + ": " +
                   fixed_text(100 * run.curve.back().score.accuracy, 1) + " %");
@@ -78,8 +88,9 @@ inline Run train(const Job& job, const Dataset& training, const Dataset& evaluat
   run.seconds = watch.seconds();
   run.normalization_seconds = network.normalization_seconds();
   // A net that was lost to NaN has no population statistics: there the library refuses.
-  if (std::isfinite(run.curve.back().score.loss) && network.take_population_statistics(training, settings.batch_size)) {
-    run.with_population = network.evaluate(evaluated);
+  if (settings.with_population && std::isfinite(run.curve.back().score.loss) &&
+      network.take_population_statistics(sets.training, settings.batch_size)) {
+    run.with_population = network.evaluate(sets.evaluated);
   }
   return run;
 }
@@ -89,16 +100,9 @@ inline std::vector<Run> train_all(const std::string& title, const std::vector<Jo
                                   const Dataset& evaluated, const Settings& settings) {
   Progress progress(title, jobs.size());
   std::vector<Run> runs(jobs.size());
-  std::atomic<std::size_t> next{0};
-  const auto work = [&] {
-    for (std::size_t i = next++; i < jobs.size(); i = next++) {
-      runs[i] = train(jobs[i], training, evaluated, settings, progress);
-      progress.finish_one();
-    }
-  };
-  std::vector<std::future<void>> workers;
-  for (int i = 0; i < settings.threads; ++i) workers.push_back(std::async(std::launch::async, work));
-  for (std::future<void>& worker : workers) worker.get();  // rethrows what the worker threw
+  side_by_side(jobs.size(), settings.threads, progress, [&](std::size_t i) {
+    runs[i] = train(jobs[i], {training, evaluated}, settings, progress, [](const Network&, const Dataset&, int) {});
+  });
   return runs;
 }
 

@@ -1,0 +1,51 @@
+# Runs one subcommand with few steps, twice where it trains: on one thread and on two, which must not change a number.
+# Its CSV file must have as many fields in each line as in the first, and its picture must be a whole SVG file.
+
+function(run threads folder)
+  file(REMOVE_RECURSE ${folder})
+  execute_process(COMMAND ${program} ${name} --quick --seeds 2 --threads ${threads} --out ${folder}
+    RESULT_VARIABLE status OUTPUT_VARIABLE text ERROR_VARIABLE text)
+  if(NOT status EQUAL 0)
+    message(FATAL_ERROR "experiments ${name} failed: ${text}")
+  endif()
+endfunction()
+
+run(1 ${out}/${name})
+file(STRINGS ${out}/${name}/${name}.csv lines)
+list(LENGTH lines count)
+if(count LESS 10)
+  message(FATAL_ERROR "${name}.csv: expected at least ten lines, got ${count}")
+endif()
+set(expected "")
+foreach(line IN LISTS lines)
+  string(REGEX REPLACE "\"[^\"]*\"" "quoted" fields "${line}")
+  string(REGEX MATCHALL "," commas "${fields}")
+  list(LENGTH commas commas)
+  if(expected STREQUAL "")
+    set(expected ${commas})
+  endif()
+  if(NOT commas EQUAL expected)
+    message(FATAL_ERROR "${name}.csv: expected ${expected} commas as in its first line, got '${line}'")
+  endif()
+endforeach()
+
+file(READ ${out}/${name}/${name}.md table)
+if(NOT table MATCHES "verdict")
+  message(FATAL_ERROR "${name}.md: expected a table of claims, got '${table}'")
+endif()
+
+if(gnuplot OR NOT needs_gnuplot)
+  file(READ ${out}/${name}/${name}.svg picture)
+  if(NOT picture MATCHES "^<\\?xml.*<svg.*</svg>[ \n]*$")
+    message(FATAL_ERROR "${name}.svg is not a whole SVG file")
+  endif()
+endif()
+
+if(needs_gnuplot)
+  run(2 ${out}/${name}_two)
+  execute_process(COMMAND ${CMAKE_COMMAND} -E compare_files ${out}/${name}/${name}.csv ${out}/${name}_two/${name}.csv
+    RESULT_VARIABLE status)
+  if(NOT status EQUAL 0)
+    message(FATAL_ERROR "${name}: one thread and two gave different numbers")
+  endif()
+endif()
