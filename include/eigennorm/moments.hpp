@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "eigennorm/activation.hpp"
 #include "eigennorm/core/moments_view.hpp"
 #include "eigennorm/core/partition.hpp"
 #include "eigennorm/kernels/wide.hpp"
@@ -130,6 +131,8 @@ class Moments {
     channel_groups_ = cut;
     count_ = partition.count;
     members_ = 1;
+    activation_ = Activation::none;
+    residual_ = added_ = false;
     features_kept_ = partition.features_kept;
     kept_features_ = partition.kept_features;
     kept_samples_ = partition.kept_samples;
@@ -203,6 +206,8 @@ class Moments {
   std::int64_t channel_groups_ = 0;  // the geometry's number of groups
   std::int64_t count_ = 0;
   int members_ = 1;  // that share the batch
+  Activation activation_ = Activation::none;
+  bool residual_ = false, added_ = false;  // whether there was one behind the norm, or a sum before it
   bool features_kept_ = false;
   core::Loop kept_features_, kept_samples_;
   core::Numbers<Scalar> high_, low_, rstd_;

@@ -6,6 +6,7 @@
 
 #include "eigennorm/core/blocks.hpp"
 #include "eigennorm/core/device.hpp"
+#include "eigennorm/core/fused.hpp"
 #include "eigennorm/core/scaled_statistics.hpp"
 #include "eigennorm/core/schedule.hpp"
 #include "eigennorm/core/slab.hpp"
@@ -23,7 +24,7 @@ namespace eigennorm::core {
 using kernels::Normalizers;
 using kernels::Traffic;
 
-/// One forward call. Tensor 0 is x, tensor 1 is y.
+/// One forward call. Tensor 0 is x, tensor 1 is y, unless something is fused with it.
 template <typename Storage, typename Scalar>
 struct ForwardCall {
   const Partition* partition;
@@ -39,6 +40,11 @@ struct ForwardCall {
   bool stream = false;  ///< y goes past the caches
   Half half = Half::both;
   SummariesView<Scalar> summaries{};  ///< where Half::sums leaves them
+  const Fusion<Storage>* fused = nullptr;
+  bool adds = false;  ///< x is a sum that is still to be made
+
+  std::size_t inputs() const { return fused == nullptr ? 1 : fused->inputs(); }
+  std::size_t tensors() const { return fused == nullptr ? 2 : fused->tensors(); }
 };
 
 /// A parameter that is read again for each of many rows, copied to where no vector crosses a cache line (a transform in
@@ -77,10 +83,9 @@ inline std::int64_t rows_ahead(std::int64_t width) { return (std::max)(block_siz
 template <typename Storage, typename Scalar>
 void transform_rows(const ForwardCall<Storage, Scalar>& call, ScaleAndShift<Scalar> affine, const Tile& tile,
                     Segment part, const Normalizers<Scalar>& by, std::int64_t next) {
-  const Pass<Storage> pass{{call.x, nullptr}, call.y, call.layout->first, 1};
-  for_rows(pass, *call.layout, tile, part, affine, Visitor<Storage, Scalar>([&](const Part<Storage, Scalar>& at) {
-             call.kernels->transform(at.in[0], at.out, at.size, by.from(at.row), at.affine,
-                                     at.traffic(call.stream, next));
+  for_rows(pass_of(call, call.layout->first), *call.layout, tile, part, affine,
+           Visitor<Storage, Scalar>([&](const Part<Storage, Scalar>& at) {
+             write_part(call, at, by.from(at.row), at.traffic(call.stream, next));
            }));
 }
 
@@ -89,7 +94,7 @@ template <typename Storage, typename Scalar>
 [[gnu::noinline]] void transform_columns(const ForwardCall<Storage, Scalar>& call, ScaleAndShift<Scalar> affine,
                                          const Tile& tile, Segment part, const Normalizers<Scalar>& by,
                                          std::int64_t next) {
-  const Pass<Storage> pass{{call.x, nullptr}, call.y, call.layout->first, 1};
+  const Pass<Storage> pass = pass_of(call, call.layout->first);
   Columns<Scalar> columns(*call.layout, tile.lanes, call.stream ? most_positions<Scalar> : 256);
   const Normalizers<Scalar> of{columns.fill(Columns<Scalar>::high, by.high, 1),
                                columns.fill(Columns<Scalar>::low, by.low, 1),
@@ -97,7 +102,7 @@ template <typename Storage, typename Scalar>
   for_columns(
       pass, *call.layout, tile, part, affine, columns, Visitor<Storage, Scalar>([&](const Part<Storage, Scalar>& at) {
         const Traffic traffic = at.traffic(call.stream, next != 0 ? next : rows_ahead(at.width) * at.in[0].step);
-        call.kernels->transform(at.in[0], at.out, at.size, of.from(at.column), at.affine, traffic);
+        write_part(call, at, of.from(at.column), traffic);
       }));
 }
 
@@ -178,6 +183,7 @@ class ForwardSums {
     const bool rows = Partition::steps_by(partition.values.fastest(), 1, 0, 1);
     for (std::int64_t block = part.first; block < part.last; ++block) {
       const std::int64_t first = block * block_size, n = values_in_block(block, partition.count);
+      if (call_.adds) add_terms(call_, *tile_, {first, first + n});
       if (lanes) {
         append_lanes(first, n, sums.of);
       } else if (rows && is_one_run(partition.values, first, n)) {
@@ -246,11 +252,13 @@ class ForwardTask : public ForwardSums<Storage, Scalar> {
     const Layout& layout = *call_.layout;
     const Partition& partition = *call_.partition;
     const std::int64_t values = tile_->lanes * partition.count;
+    const auto inputs = static_cast<std::int64_t>(call_.inputs());
     if (layout.by_column) {
-      const std::int64_t next = next_after<Storage>(values, partition.size, 1, tile_->lanes * layout.run());
+      const std::int64_t next = next_after<Storage>(values, partition.size, inputs, tile_->lanes * layout.run());
       transform_columns(call_, {scale_.get(), shift_.get()}, *tile_, {first, last}, statistics_.by(), next);
     } else {
-      const std::int64_t next = next_after<Storage>(values, partition.size, 1, tile_->lanes * tile_->lane.stride[0]);
+      const std::int64_t next =
+          next_after<Storage>(values, partition.size, inputs, tile_->lanes * tile_->lane.stride[0]);
       transform_rows(call_, {scale_.get(), shift_.get()}, *tile_, {first, last},
                      statistics_.by(tile_->lanes == 1 ? 0 : 1), next);
     }
@@ -266,10 +274,10 @@ class ForwardTask : public ForwardSums<Storage, Scalar> {
 
 /// Whether all groups are rows of one tile, of a block at most each: a frame, or a small batch.
 template <typename Scalar>
-bool is_one_tile_of_rows(const Partition& partition) {
+bool is_one_tile_of_rows(const Partition& partition, std::size_t tensors) {
   return partition.count <= block_size && partition.size <= 12 * block_size && partition.groups.kept.rank <= 1 &&
-         partition.groups.kept.size <= most_lanes<Scalar> && partition.groups.reduced.rank <= 1 && partition.rows(2) &&
-         partition.groups.reduced.fastest().feature <= 1;
+         partition.groups.kept.size <= most_lanes<Scalar> && partition.groups.reduced.rank <= 1 &&
+         partition.rows(tensors) && partition.groups.reduced.fastest().feature <= 1;
 }
 
 /// Such a call: nothing has to be cut. (What a task costs is more than what a frame of 64 values takes.)
@@ -288,6 +296,8 @@ void forward_one_tile(const ForwardCall<Storage, Scalar>& call) {
   if (call.y == nullptr) return;
   const kernels::Affine<Scalar> affine{call.scale, call.shift, tile.lane.feature,
                                        partition.groups.reduced.fastest().feature};
+  if (call.fused != nullptr)
+    return write_slab(call, 0, {base, tile.lane, partition.groups.reduced.fastest()}, affine, statistics.by());
   call.kernels->transform(x, {call.y + base.tensor[1], tile.lane.stride[1]}, {tile.lanes, partition.count},
                           statistics.by(), affine, {});
 }
@@ -297,11 +307,19 @@ template <typename Storage, typename Scalar>
 void forward(ForwardCall<Storage, Scalar>& call, const Device& device) {
   const Partition& partition = *call.partition;
   call.stream = call.y != nullptr && kernels::streams<Storage>(partition.size);
-  if (!call.stream && call.half == Half::both && is_one_tile_of_rows<Scalar>(partition)) return forward_one_tile(call);
-  const Layout layout(partition.groups, 0, 2);
+  if (!call.stream && call.half == Half::both && !call.adds && is_one_tile_of_rows<Scalar>(partition, call.tensors()))
+    return forward_one_tile(call);
+  const Layout layout(partition.groups, 0, call.tensors());
   call.layout = &layout;
-  const std::int64_t width = tile_width<Scalar>(partition, layout, 12 * block_size, device.threads_for(partition.size));
-  run_tiles<ForwardTask<Storage, Scalar>>(call, {0, partition.groups.tiles(width), width}, device);
+  const int threads = device.threads_for(partition.size);
+  const std::int64_t width = tile_width<Scalar>(partition, layout, 12 * block_size, threads);
+  const std::int64_t tiles = partition.groups.tiles(width);
+  if (call.adds && !takes_whole_tiles(partition, tiles, threads)) {
+    add_all_terms(call, partition.groups, width, device);
+    call.adds = false;
+  }
+  run_tiles<ForwardTask<Storage, Scalar>>(call, {0, tiles, width}, device);
+  call.adds = false;
   // It is gone. (The call is not copied: a few values would wait for it.)
   call.layout = nullptr;
 }
