@@ -183,7 +183,7 @@ class ForwardSums {
     const bool rows = Partition::steps_by(partition.values.fastest(), 1, 0, 1);
     for (std::int64_t block = part.first; block < part.last; ++block) {
       const std::int64_t first = block * block_size, n = values_in_block(block, partition.count);
-      if (call_.adds) add_terms(call_, *tile_, {first, first + n});
+      if (call_.adds) add_ahead(block, part);
       if (lanes) {
         append_lanes(first, n, sums.of);
       } else if (rows && is_one_run(partition.values, first, n)) {
@@ -200,6 +200,14 @@ class ForwardSums {
   using Copies = Buffer<Storage, (sizeof(Scalar) > 4 ? 24 : 32) * 1024>;
 
   bool centred() const { return is_centred(call_.statistic); }
+
+  /// Makes x from block `block` on where it is a sum: as much as stays in L2, of one long run several blocks.
+  void add_ahead(std::int64_t block, Segment part) const {
+    const std::int64_t together = (std::max)(32 / tile_->lanes, std::int64_t{1});
+    if ((block - part.first) % together != 0) return;
+    const std::int64_t last = (std::min)(block + together, part.last) * block_size;
+    add_terms(call_, *tile_, {block * block_size, (std::min)(last, call_.partition->count)});
+  }
 
   void append_rows(const Tile& tile, std::int64_t first, std::int64_t n, std::int64_t at, Storage* buffer,
                    Summaries<Scalar>& to) const {
@@ -252,13 +260,12 @@ class ForwardTask : public ForwardSums<Storage, Scalar> {
     const Layout& layout = *call_.layout;
     const Partition& partition = *call_.partition;
     const std::int64_t values = tile_->lanes * partition.count;
-    const auto inputs = static_cast<std::int64_t>(call_.inputs());
     if (layout.by_column) {
-      const std::int64_t next = next_after<Storage>(values, partition.size, inputs, tile_->lanes * layout.run());
+      const std::int64_t next = next_after<Storage>(values, partition.size, 1, tile_->lanes * layout.run());
       transform_columns(call_, {scale_.get(), shift_.get()}, *tile_, {first, last}, statistics_.by(), next);
     } else {
       const std::int64_t next =
-          next_after<Storage>(values, partition.size, inputs, tile_->lanes * tile_->lane.stride[0]);
+          next_after<Storage>(values, partition.size, 1, tile_->lanes * tile_->lane.stride[0]);
       transform_rows(call_, {scale_.get(), shift_.get()}, *tile_, {first, last},
                      statistics_.by(tile_->lanes == 1 ? 0 : 1), next);
     }

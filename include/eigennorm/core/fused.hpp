@@ -52,9 +52,10 @@ Pass<Storage> pass_of(const ForwardCall<Storage, Scalar>& call, std::size_t firs
 template <typename Storage, typename Scalar>
 [[gnu::noinline]] void write_gated(const ForwardCall<Storage, Scalar>& call, const Part<Storage, Scalar>& at,
                                    const kernels::Fused<Storage, Scalar>& by, kernels::Traffic traffic) {
-  alignas(64) Storage y[block_size];
+  constexpr std::int64_t room = (std::min)(block_size, 4096 / static_cast<std::int64_t>(sizeof(Storage)));
+  alignas(64) Storage y[room];
   const Rows<const Storage> x = at.in[0], dy = at.in[call.fused->inputs() - 1];
-  const std::int64_t columns = (std::min)(at.size.columns, block_size), rows = block_size / columns;
+  const std::int64_t columns = (std::min)(at.size.columns, room), rows = room / columns;
   for (std::int64_t r = 0; r < at.size.rows; r += rows) {
     for (std::int64_t c = 0; c < at.size.columns; c += columns) {
       const Extent size{(std::min)(rows, at.size.rows - r), (std::min)(columns, at.size.columns - c)};
@@ -99,12 +100,11 @@ template <typename Storage, typename Scalar>
 /// those go before that begin there. (Not inlined: what it needs of the stack.)
 template <typename Storage, typename Scalar>
 [[gnu::noinline]] void add_terms(const ForwardCall<Storage, Scalar>& call, const Tile& tile, Segment part) {
-  constexpr std::int64_t next = 512;
   const Fusion<Storage>& of = *call.fused;
   const Layout& layout = *call.layout;
   const Pass<Storage> pass{{of.terms[0], of.terms[1], nullptr}, of.sum, 2, 2, 0};
   const auto add = [&](const Part<Storage, Scalar>& at) {
-    call.kernels->add(at.in[0], at.in[1], at.out, at.size, at.traffic(false, layout.by_column ? 0 : next));
+    call.kernels->add(at.in[0], at.in[1], at.out, at.size, {});
   };
   const Visitor<Storage, Scalar> visit(add);
   if (!layout.by_column) return for_rows(pass, layout, tile, part, ScaleAndShift<Scalar>{nullptr, nullptr}, visit);

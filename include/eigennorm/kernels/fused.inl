@@ -1,6 +1,9 @@
 // Inside Functions (functions.inl), behind results.inl: y with a residual or an activation, where plain y cannot lose
 // time by it, and what backward needs to go back through them.
 
+// What lies `next` values behind is asked for of x alone, which is near already for it was summed. A residual comes from
+// memory: a little ahead of where it is needed.
+
 /// What is done behind shift. What is missing changes nothing: -0 is added, and no bit is dropped. (No branch is in the
 /// loop, and there is no further copy of it.)
 struct Behind {
@@ -55,7 +58,7 @@ static EIGENNORM_OUTLINE void fused_rows(In x, Out y, Extent size, const Fused<S
             },
             [=](std::int64_t i) __attribute__((always_inline)) {
               prefetch<16, 2>(from + i + next);
-              prefetch<16, 2>(residual + ((i + next) & mask));
+              prefetch<16, 2>(residual + ((i + 4 * ahead) & mask));
             });
       });
 }
@@ -69,6 +72,7 @@ static EIGENNORM_OUTLINE void fused_columns(In x, Out y, Extent size, const Fuse
   const Storage* const residual = behind.values;
   const std::int64_t step = behind.step, mask = behind.mask, next = traffic.next;
   const auto rectified = behind.rectified;
+  const std::int64_t rows_ahead = (std::max)(block_size / size.columns, std::int64_t{4});
   for_each_column(
       y, size, traffic.stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
         const V high = access.template load<L>(access, from.high + i);
@@ -78,7 +82,7 @@ static EIGENNORM_OUTLINE void fused_columns(In x, Out y, Extent size, const Fuse
         const V shift = fixed_of(access, own.shift, own, i, Scalar(-0.0));
         return [=](std::int64_t r) __attribute__((always_inline)) {
           prefetch<16, 2>(x(r) + i + next);
-          prefetch<16, 2>(residual + r * step + ((i + next) & mask));
+          prefetch<16, 2>(residual + (r + rows_ahead) * step + (i & mask));
           const V value = access.template load<L>(access, x(r) + i);
           const V xhat = L::multiply(L::subtract(L::subtract(value, high), low), rstd);
           return finished(access, L::add(L::multiply(xhat, scale), shift), residual + r * step + (i & mask), rectified);
@@ -98,19 +102,18 @@ static void transform_fused(In x, Out y, Extent size, const Fused<Storage, Scala
 /// result = value(access, a, b, i) of the values of two tensors.
 template <typename Value>
 EIGENNORM_INLINE void for_each_two(In a, In b, Out result, Extent size, Traffic traffic, const Value& value) {
-  const std::int64_t next = traffic.next;
   for_each_row(
       result, size, allowed(traffic, result.data).stream,
       [&](std::int64_t r, Storage * to, Store store) __attribute__((always_inline)) {
         const Storage *first = a(r), *second = b(r);
         for_each<false>(
-            to, size.columns, store, next,
+            to, size.columns, store, ahead,
             [=](auto access, std::int64_t i) __attribute__((always_inline)) {
               return value(access.template load<L>(access, first + i), access.template load<L>(access, second + i));
             },
             [=](std::int64_t i) __attribute__((always_inline)) {
-              prefetch<16, 2>(first + i + next);
-              prefetch<16, 2>(second + i + next);
+              prefetch<16, 2>(first + i + ahead);
+              prefetch<16, 2>(second + i + ahead);
             });
       });
 }
