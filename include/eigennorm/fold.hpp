@@ -148,7 +148,8 @@ void fold_weight(const ChannelMap<Scalar>& map, const WeightChannels& channels, 
 /// Eigen object in memory will do, of Scalar, or of 16 bits where that is float; the results are plain objects of the
 /// same types.
 ///
-/// **Errors.** A layer without running statistics or with an activation (fold a copy without it), sizes that do not fit, groups that do not divide.
+/// **Errors.** A layer without running statistics or with an activation (fold a copy without it), sizes that do not
+/// fit, groups that do not divide.
 ///
 /// \code
 /// #include <eigennorm/eigennorm.hpp>

@@ -264,8 +264,7 @@ class ForwardTask : public ForwardSums<Storage, Scalar> {
       const std::int64_t next = next_after<Storage>(values, partition.size, 1, tile_->lanes * layout.run());
       transform_columns(call_, {scale_.get(), shift_.get()}, *tile_, {first, last}, statistics_.by(), next);
     } else {
-      const std::int64_t next =
-          next_after<Storage>(values, partition.size, 1, tile_->lanes * tile_->lane.stride[0]);
+      const std::int64_t next = next_after<Storage>(values, partition.size, 1, tile_->lanes * tile_->lane.stride[0]);
       transform_rows(call_, {scale_.get(), shift_.get()}, *tile_, {first, last},
                      statistics_.by(tile_->lanes == 1 ? 0 : 1), next);
     }

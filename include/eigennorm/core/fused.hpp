@@ -103,9 +103,7 @@ template <typename Storage, typename Scalar>
   const Fusion<Storage>& of = *call.fused;
   const Layout& layout = *call.layout;
   const Pass<Storage> pass{{of.terms[0], of.terms[1], nullptr}, of.sum, 2, 2, 0};
-  const auto add = [&](const Part<Storage, Scalar>& at) {
-    call.kernels->add(at.in[0], at.in[1], at.out, at.size, {});
-  };
+  const auto add = [&](const Part<Storage, Scalar>& at) { call.kernels->add(at.in[0], at.in[1], at.out, at.size, {}); };
   const Visitor<Storage, Scalar> visit(add);
   if (!layout.by_column) return for_rows(pass, layout, tile, part, ScaleAndShift<Scalar>{nullptr, nullptr}, visit);
   Columns<Scalar> columns(layout, tile.lanes, 256);
