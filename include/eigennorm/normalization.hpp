@@ -106,6 +106,9 @@ struct Calls {
                               const Context<Scalar>& context);
   static void check_gradients(const char* name, const In& x, const In& dy, const Out& dx,
                               const Context<Scalar>& context, bool again);
+  static bool fuses(const Layer& layer, const Context<Scalar>& context) {
+    return layer.activation != Activation::none || context.residual;
+  }
   static void fuse(const Layer& layer, const Context<Scalar>& context, Fusion<Storage>& fused, Forward& call);
   static void remember_fused(const Layer& layer, const Context<Scalar>& context, Moments<Scalar>& moments);
   static In passed_on(const Layer& layer, const In& dy, const Out& dx, const Context<Scalar>& context);

@@ -29,15 +29,18 @@ const Scalar* data_or_null(const Vector<Scalar>& values) {
 template <typename Storage, typename Scalar>
 auto Calls<Storage, Scalar>::forward_call(const Layer& layer, const core::Partition& partition, const Storage* x,
                                           Storage* y, const MomentsView<Scalar>& moments) -> Forward {
-  return {&partition,
-          layer.statistic_,
-          static_cast<Wide<Scalar>>(layer.eps),
-          x,
-          y,
-          data_or_null(layer.scale.value),
-          data_or_null(layer.shift.value),
-          moments,
-          &kernels::block_kernels<Storage, Scalar>()};
+  // (One by one: a list would clear all of it first, which takes as long as a short row.)
+  Forward call;
+  call.partition = &partition;
+  call.statistic = layer.statistic_;
+  call.eps = static_cast<Wide<Scalar>>(layer.eps);
+  call.x = x;
+  call.y = y;
+  call.scale = data_or_null(layer.scale.value);
+  call.shift = data_or_null(layer.shift.value);
+  call.moments = moments;
+  call.kernels = &kernels::block_kernels<Storage, Scalar>();
+  return call;
 }
 
 template <typename Scalar>
@@ -71,8 +74,8 @@ void Calls<Storage, Scalar>::forward(Layer& layer, const In& x, const Out& y, co
     moments.clear();
   } else {
     Forward call = forward_call(layer, partition, x.data, y.data, moments.view());
-    Fusion<Storage> fused;
-    fuse(layer, context, fused, call);
+    std::optional<Fusion<Storage>> fused;
+    if (fuses(layer, context)) fuse(layer, context, fused.emplace(), call);
     if (frozen) forward_given(call, given_by(*layer.running), context.device);
     call.adds = call.adds && !frozen;
     // y is made, and what follows are the batch's own statistics, to move the running ones; or y has to wait for them.
@@ -98,8 +101,8 @@ void Calls<Storage, Scalar>::evaluate(const Layer& layer, const In& x, const Out
   const core::Partition partition = check_evaluation(layer, x, &y, context);
   if (partition.size == 0) return;
   Forward call = forward_call(layer, partition, x.data, y.data, {});
-  Fusion<Storage> fused;
-  fuse(layer, context, fused, call);
+  std::optional<Fusion<Storage>> fused;
+  if (fuses(layer, context)) fuse(layer, context, fused.emplace(), call);
   if (layer.running) {
     forward_given(call, given_by(*layer.running), context.device);
   } else {
@@ -140,18 +143,17 @@ template <typename Storage, typename Scalar>
 void Calls<Storage, Scalar>::evaluate(const Prepared<Storage, Scalar>& prepared, const Storage* x,
                                       Storage* y) noexcept {
   if (prepared.partition_.size == 0) return;
-  ForwardCall<Storage, Scalar> call{&prepared.partition_,
-                                    prepared.statistic_,
-                                    static_cast<Wide<Scalar>>(prepared.eps_),
-                                    x,
-                                    y,
-                                    data_or_null(prepared.scale_),
-                                    data_or_null(prepared.shift_),
-                                    {},
-                                    &kernels::block_kernels<Storage, Scalar>()};
-  Fusion<Storage> fused;
-  fused.relu = prepared.activation_ == Activation::relu;
-  if (fused.relu) call.fused = &fused;
+  static constexpr Fusion<Storage> rectified{true};
+  Forward call;
+  call.partition = &prepared.partition_;
+  call.statistic = prepared.statistic_;
+  call.eps = static_cast<Wide<Scalar>>(prepared.eps_);
+  call.x = x;
+  call.y = y;
+  call.scale = data_or_null(prepared.scale_);
+  call.shift = data_or_null(prepared.shift_);
+  call.kernels = &kernels::block_kernels<Storage, Scalar>();
+  if (prepared.activation_ == Activation::relu) call.fused = &rectified;
   if (prepared.running_) {
     transform_given(call, Given<Scalar>{data_or_null(prepared.mean_), nullptr, data_or_null(prepared.rstd_)}, 0,
                     Device());

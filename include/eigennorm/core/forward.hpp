@@ -280,10 +280,10 @@ class ForwardTask : public ForwardSums<Storage, Scalar> {
 
 /// Whether all groups are rows of one tile, of a block at most each: a frame, or a small batch.
 template <typename Scalar>
-bool is_one_tile_of_rows(const Partition& partition, std::size_t tensors) {
+bool is_one_tile_of_rows(const Partition& partition) {
   return partition.count <= block_size && partition.size <= 12 * block_size && partition.groups.kept.rank <= 1 &&
-         partition.groups.kept.size <= most_lanes<Scalar> && partition.groups.reduced.rank <= 1 &&
-         partition.rows(tensors) && partition.groups.reduced.fastest().feature <= 1;
+         partition.groups.kept.size <= most_lanes<Scalar> && partition.groups.reduced.rank <= 1 && partition.rows(2) &&
+         partition.groups.reduced.fastest().feature <= 1;
 }
 
 /// Such a call: nothing has to be cut. (What a task costs is more than what a frame of 64 values takes.)
@@ -302,8 +302,6 @@ void forward_one_tile(const ForwardCall<Storage, Scalar>& call) {
   if (call.y == nullptr) return;
   const kernels::Affine<Scalar> affine{call.scale, call.shift, tile.lane.feature,
                                        partition.groups.reduced.fastest().feature};
-  if (call.fused != nullptr)
-    return write_slab(call, 0, {base, tile.lane, partition.groups.reduced.fastest()}, affine, statistics.by());
   call.kernels->transform(x, {call.y + base.tensor[1], tile.lane.stride[1]}, {tile.lanes, partition.count},
                           statistics.by(), affine, {});
 }
@@ -313,7 +311,7 @@ template <typename Storage, typename Scalar>
 void forward(ForwardCall<Storage, Scalar>& call, const Device& device) {
   const Partition& partition = *call.partition;
   call.stream = call.y != nullptr && kernels::streams<Storage>(partition.size);
-  if (!call.stream && call.half == Half::both && !call.adds && is_one_tile_of_rows<Scalar>(partition, call.tensors()))
+  if (!call.stream && call.half == Half::both && is_one_tile_of_rows<Scalar>(partition) && call.fused == nullptr)
     return forward_one_tile(call);
   const Layout layout(partition.groups, 0, call.tensors());
   call.layout = &layout;

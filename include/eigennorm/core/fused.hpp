@@ -30,7 +30,6 @@ struct Fusion {
   const Storage* terms[2] = {nullptr, nullptr};
   Storage* sum = nullptr;  ///< x itself: terms[0] + terms[1]
 
-  bool any() const { return relu || residual != nullptr || sum != nullptr; }
   /// How many tensors are read for y.
   std::size_t inputs() const { return std::size_t{1} + (residual != nullptr ? 1U : 0U) + (dy != nullptr ? 1U : 0U); }
   std::size_t tensors() const { return sum != nullptr ? std::size_t{4} : inputs() + 1; }
@@ -85,15 +84,6 @@ void write_part(const ForwardCall<Storage, Scalar>& call, const Part<Storage, Sc
                 const kernels::Normalizers<Scalar>& by, kernels::Traffic traffic) {
   if (call.fused != nullptr) return write_fused(call, at, by, traffic);
   call.kernels->transform(at.in[0], at.out, at.size, by, at.affine, traffic);
-}
-
-/// The results of one slab, which lies in rows of contiguous columns.
-template <typename Storage, typename Scalar>
-[[gnu::noinline]] void write_slab(const ForwardCall<Storage, Scalar>& call, std::size_t first, const Slab& slab,
-                                  const kernels::Affine<Scalar>& affine, const kernels::Normalizers<Scalar>& by) {
-  const auto visit = [&](const Part<Storage, Scalar>& at) { write_fused(call, at, by, {}); };
-  on_contiguous(pass_of(call, first), slab, Part<Storage, Scalar>{{}, {}, {}, affine, 0, 0, 0, false},
-                Visitor<Storage, Scalar>(visit));
 }
 
 /// Makes values [part.first, part.last) of the lanes of a tile of x, which is a sum. Where that are not whole runs,

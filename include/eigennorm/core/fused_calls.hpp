@@ -63,7 +63,6 @@ template <typename Storage, typename Scalar>
 void Calls<Storage, Scalar>::fuse(const Layer& layer, const Context<Scalar>& context, Fusion<Storage>& fused,
                                   Forward& call) {
   fused.relu = layer.activation == Activation::relu;
-  if (!fused.relu && !context.residual) return;
   call.fused = &fused;
   if (!context.residual) return;
   const Storage* residual = context.residual.template as<const Storage>().data;

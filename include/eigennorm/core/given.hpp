@@ -53,12 +53,12 @@ class GivenStatistics {
 
 /// Whether all values are one slab of contiguous columns, one for each feature, and few: a frame, or a small batch.
 template <typename Scalar>
-bool is_one_slab(const Partition& partition, std::size_t first, std::size_t last) {
+bool is_one_slab(const Partition& partition, std::size_t first) {
   const Reduction& features = partition.features;
   const Axis feature = features.kept.fastest();
   return features.interleaved && features.kept.rank <= 1 && features.reduced.rank <= 1 && feature.feature == 1 &&
          features.kept.size <= most_positions<Scalar> && partition.size <= 32 * block_size &&
-         Partition::steps_by(feature, 1, first, last);
+         Partition::steps_by(feature, 1, first, first + 2);
 }
 
 /// Such a call: nothing has to be cut, and parameters are read where they are.
@@ -78,8 +78,6 @@ template <typename Storage, typename Scalar>
     rstd = found;
   }
   const Normalizers<Scalar> by{given.mean == nullptr ? zeros : given.mean, zeros, rstd, 1, true};
-  if (call.fused != nullptr)
-    return write_slab(call, first, {{}, row, partition.features.kept.fastest()}, {call.scale, call.shift, 0, 1}, by);
   call.kernels->transform({call.x, row.stride[first]}, {call.y, row.stride[first + 1]}, {row.extent, features}, by,
                           {call.scale, call.shift, 0, 1}, {});
 }
@@ -91,12 +89,11 @@ void transform_given(const ForwardCall<Storage, Scalar>& of, const Given<Scalar>
   const Partition& partition = *of.partition;
   const Reduction& features = partition.features;
   const bool stream = kernels::streams<Storage>(partition.size);
-  const std::size_t tensors = first + of.tensors();
-  if (!stream && !of.adds && is_one_slab<Scalar>(partition, first, tensors))
+  if (!stream && is_one_slab<Scalar>(partition, first) && of.fused == nullptr)
     return transform_one_slab(of, given, first);
   ForwardCall<Storage, Scalar> call = of;
   call.stream = stream;
-  const Layout layout(features, first, tensors);
+  const Layout layout(features, first, first + of.tensors());
   call.layout = &layout;
   const std::int64_t run = layout.run(), most = GivenStatistics<Storage, Scalar>::most;
   const std::int64_t positions = layout.by_column ? most : most_rows * most;

@@ -83,8 +83,8 @@ template <typename Storage, typename Scalar>
     set_kept(partition, x.shape, spread.call);
     return call = forward_call(layer, partition, x.data, y.data, {});
   });
-  Fusion<Storage> fused;
-  fuse(layer, context, fused, call);
+  std::optional<Fusion<Storage>> fused;
+  if (fuses(layer, context)) fuse(layer, context, fused.emplace(), call);
   check_count(layer, count, x.shape, context.peers->members());
   const bool frozen = layer.running && layer.running->use_in_forward;
   const bool moves = layer.running && layer.running->update && count > 0;
@@ -129,8 +129,8 @@ template <typename Storage, typename Scalar>
     set_kept(partition, x.shape, spread.call);
     return call = forward_call(layer, partition, x.data, y.data, {});
   });
-  Fusion<Storage> fused;
-  fuse(layer, context, fused, call);
+  std::optional<Fusion<Storage>> fused;
+  if (fuses(layer, context)) fuse(layer, context, fused.emplace(), call);
   if (partition.size == 0) return;
   const std::int64_t groups = partition.groups.kept.size;
   std::vector<Scalar> kept(static_cast<std::size_t>(3 * groups));
