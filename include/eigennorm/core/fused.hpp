@@ -51,7 +51,8 @@ Pass<Storage> pass_of(const ForwardCall<Storage, Scalar>& call, std::size_t firs
 template <typename Storage, typename Scalar>
 [[gnu::noinline]] void write_gated(const ForwardCall<Storage, Scalar>& call, const Part<Storage, Scalar>& at,
                                    const kernels::Fused<Storage, Scalar>& by, kernels::Traffic traffic) {
-  constexpr std::int64_t room = (std::min)(block_size, 4096 / static_cast<std::int64_t>(sizeof(Storage)));
+  constexpr std::int64_t bytes = sizeof(Storage) > 8 ? 1024 : 4096;  // (What else is on the stack grows with it.)
+  constexpr std::int64_t room = (std::min)(block_size, bytes / static_cast<std::int64_t>(sizeof(Storage)));
   alignas(64) Storage y[room];
   const Rows<const Storage> x = at.in[0], dy = at.in[call.fused->inputs() - 1];
   const std::int64_t columns = (std::min)(at.size.columns, room), rows = room / columns;

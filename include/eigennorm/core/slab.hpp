@@ -199,8 +199,11 @@ class Visitor {
 template <typename Storage, typename Scalar>
 [[gnu::noinline]] void on_copies(const Pass<Storage>& pass, const Slab& slab, const Part<Storage, Scalar>& whole,
                                  const Visitor<Storage, Scalar>& visit) {
-  constexpr std::int64_t room = (std::min)(block_size, 4096 / static_cast<std::int64_t>(sizeof(Storage)));
-  alignas(64) Storage buffers[3][room];
+  constexpr std::int64_t most = (std::min)(block_size, 4096 / static_cast<std::int64_t>(sizeof(Storage)));
+  alignas(64) Storage memory[2 * most];
+  // (Of three tensors a little over half as much each.)
+  const std::int64_t room = pass.inputs <= 2 ? most : most / 2 + most / 8;
+  Storage* const buffers[3] = {memory, memory + room, memory + 2 * room};
   const std::int64_t columns = (std::min)(slab.column.extent, room), rows = room / columns;
   const std::int64_t out_stride = slab.column.stride[pass.written()];
   // Results take the place of what was read last.
