@@ -147,10 +147,10 @@ auto Calls<Storage, Scalar>::passed_on(const Layer& layer, const In& dy, const O
 }
 
 /// Passes dy through the activation, and on to the residual. (A pass of its own: gates belong to values, of which
-/// sums and dx are made in several walks.)
+/// sums and dx are made in several walks. Not inlined, so that what it needs of the stack is there only then.)
 template <typename Storage, typename Scalar>
-void Calls<Storage, Scalar>::pass_on(Layer& layer, const In& x, const In& dy, const Out& dx,
-                                     const Context<Scalar>& context) {
+[[gnu::noinline]] void Calls<Storage, Scalar>::pass_on(Layer& layer, const In& x, const In& dy, const Out& dx,
+                                                       const Context<Scalar>& context) {
   const bool relu = layer.activation == Activation::relu;
   if (!relu && !context.residual_gradient) return;
   const Out to = context.residual_gradient ? context.residual_gradient.template as<Storage>() : dx;
