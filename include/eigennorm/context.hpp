@@ -3,6 +3,7 @@
 #include <optional>
 #include <type_traits>
 
+#include "eigennorm/core/any_view.hpp"
 #include "eigennorm/core/device.hpp"
 #include "eigennorm/core/peers.hpp"
 #include "eigennorm/moments.hpp"
@@ -21,6 +22,32 @@ namespace eigennorm {
 /// `backward`. Gradients of scale and shift are those of the member's own part: their sum over the members is yours to
 /// make, with those of all other parameters. What is wrong on one member is an error on all, which names it. All
 /// happens on the calling thread.
+///
+/// **A residual** is a tensor of yours, of x's shape, element type and storage order, that is added in the same pass:
+///
+///     y = activation(norm(x) + residual)                  residual alone
+///     added = x + residual,  y = activation(norm(added))  with `added`, where the sum is written for you to keep
+///
+/// `backward` takes the residual again, after a forward with `added` the sum as its x. It writes the gradient of the
+/// residual into `residual_gradient`; with `added` that of both terms is dx, to which it adds `added_gradient`, the
+/// gradient that reaches the sum itself. The views are of tensors of yours, which have to be there at the call.
+///
+/// \code
+/// #include <eigennorm/eigennorm.hpp>
+///
+/// int main() {
+///   eigennorm::BatchNorm<float> layer(3);
+///   layer.activation = eigennorm::Activation::relu;
+///   const Eigen::MatrixXf x = Eigen::MatrixXf::Random(4, 3), shortcut = Eigen::MatrixXf::Random(4, 3), dy = x;
+///   Eigen::MatrixXf y(4, 3), dx(4, 3), dshortcut(4, 3);
+///   eigennorm::Context<float> context;
+///   context.residual = shortcut;
+///   layer.forward(x, y, context);        // max(norm(x) + shortcut, 0)
+///   context.residual_gradient = dshortcut;
+///   layer.backward(x, dy, dx, context);
+///   return (y.array() >= 0).all() ? 0 : 1;
+/// }
+/// \endcode
 template <typename Scalar>
 struct Context {
   Context() = default;
@@ -34,6 +61,11 @@ struct Context {
   Moments<Scalar>* moments = nullptr;  ///< null: the layer's own
   Peers* peers = nullptr;              ///< null: the whole batch is here
   std::optional<Valid> valid;          ///< none: all positions are
+
+  core::AnyInput residual;            ///< none: nothing is added
+  core::AnyOutput residual_gradient;  ///< none: nobody wants it
+  core::AnyOutput added;              ///< where the sum of x and the residual goes, if that is normalized
+  core::AnyInput added_gradient;      ///< none: the sum is used by the norm alone
 };
 
 }  // namespace eigennorm

@@ -48,6 +48,8 @@ class ChannelMap {
                  LayerFacts::geometry(layer).extents.text()});
     }
     layer.check();
+    if (layer.activation != Activation::none)
+      fail_with({"fold: expected a layer without an activation, which no weight can hold, got relu"});
   }
 
   std::int64_t channels() const { return layer_.features(); }
@@ -146,7 +148,8 @@ void fold_weight(const ChannelMap<Scalar>& map, const WeightChannels& channels, 
 /// Eigen object in memory will do, of Scalar, or of 16 bits where that is float; the results are plain objects of the
 /// same types.
 ///
-/// **Errors.** A layer without running statistics, sizes that do not fit, groups that do not divide.
+/// **Errors.** A layer without running statistics or with an activation (fold a copy without it), sizes that do not
+/// fit, groups that do not divide.
 ///
 /// \code
 /// #include <eigennorm/eigennorm.hpp>

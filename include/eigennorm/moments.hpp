@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "eigennorm/activation.hpp"
 #include "eigennorm/core/moments_view.hpp"
 #include "eigennorm/core/partition.hpp"
 #include "eigennorm/kernels/wide.hpp"
@@ -134,6 +135,8 @@ class Moments {
     count_ = partition.count;
     valid_ = partition.size;
     members_ = 1;
+    activation_ = Activation::none;
+    residual_ = added_ = false;
     features_kept_ = partition.features_kept;
     kept_features_ = partition.kept_features;
     kept_samples_ = partition.kept_samples;
@@ -237,6 +240,8 @@ class Moments {
   std::int64_t valid_ = 0;              // of all values
   core::Numbers<std::int64_t> counts_;  // of each group, where positions were left out of some groups and not of others
   int members_ = 1;                     // that share the batch
+  Activation activation_ = Activation::none;
+  bool residual_ = false, added_ = false;  // whether there was one behind the norm, or a sum before it
   bool features_kept_ = false;
   core::Loop kept_features_, kept_samples_;
   core::Numbers<Scalar> high_, low_, rstd_;

@@ -4,12 +4,13 @@
 #include <optional>
 #include <string_view>
 #include <type_traits>
-#include <utility>
 #include <vector>
 
+#include "eigennorm/activation.hpp"
 #include "eigennorm/context.hpp"
 #include "eigennorm/core/axes.hpp"
 #include "eigennorm/core/error.hpp"
+#include "eigennorm/core/moved_from.hpp"
 #include "eigennorm/core/partition.hpp"
 #include "eigennorm/core/spread_room.hpp"
 #include "eigennorm/core/valid_room.hpp"
@@ -35,31 +36,12 @@ namespace core {
 template <typename T, typename Scalar>
 using IfTensor = std::enable_if_t<!std::is_convertible_v<const std::decay_t<T>&, Context<Scalar>>>;
 
-/// Whether its owner was moved from. What is left of a layer then has no parameters, so it would compute without them.
-class MovedFrom {
- public:
-  MovedFrom() = default;
-  MovedFrom(const MovedFrom&) = default;
-  MovedFrom& operator=(const MovedFrom&) = default;
-  MovedFrom(MovedFrom&& other) noexcept : yes_(std::exchange(other.yes_, true)) {}
-  MovedFrom& operator=(MovedFrom&& other) noexcept {
-    const bool yes = other.yes_;
-    other.yes_ = true;  // first: a layer may be moved to itself
-    yes_ = yes;
-    return *this;
-  }
-  ~MovedFrom() = default;
-
-  explicit operator bool() const { return yes_; }
-
- private:
-  bool yes_ = false;
-};
-
 template <typename Storage, typename Scalar>
 struct ForwardCall;
 template <typename Storage, typename Scalar>
 struct BackwardCall;
+template <typename Storage>
+struct Fusion;
 template <typename Scalar>
 struct AffineGradients;
 struct LayerFacts;
@@ -106,17 +88,34 @@ struct Calls {
   }
   // Batch Renormalization: r and d by the running statistics as they are, and the parameters that they make.
   static void correct(Layer& layer, Moments<Scalar>& moments, Forward& call);
+  static void use_corrected(Layer& layer, const Corrections<Scalar>& by, Forward& call);
   static void correct(Layer& layer, const Context<Scalar>& context, std::int64_t scratch_before, Backward& call);
   /// Whether this batch moves running statistics.
   static bool moves_running(const Layer& layer, const core::Partition& partition);
   // All checks of a call (core/call_checks.hpp).
-  static core::Partition check_forward(const Layer& layer, const In& x, const Out& y);
-  static core::Partition check_evaluation(const Layer& layer, const In& x, const Out* y);
+  static core::Partition check_forward(const Layer& layer, const In& x, const Out& y, const Context<Scalar>& context);
+  static core::Partition check_evaluation(const Layer& layer, const In& x, const Out* y,
+                                          const Context<Scalar>& context);
   static core::Partition check_backward(const Layer& layer, const In& x, const In& dy, const Out& dx,
                                         const Context<Scalar>& context);
   static void check_renormalization(const Layer& layer, const core::Partition& partition, const Shape& shape);
   static void check_no_moments(const Layer& layer, const Context<Scalar>& context);
   static void check_count(const Layer& layer, std::int64_t count, const Shape& shape, int members);
+  // What is fused with a call (core/fused_calls.hpp).
+  static void check_residual(const Layer& layer, const In& x, const Out& y, const Context<Scalar>& context,
+                             bool evaluates);
+  static void check_passed_on(const Layer& layer, const In& x, const In& dy, const Out& dx,
+                              const Context<Scalar>& context);
+  static void check_gradients(const char* name, const In& x, const In& dy, const Out& dx,
+                              const Context<Scalar>& context, bool again);
+  static bool fuses(const Layer& layer, const Context<Scalar>& context) {
+    return layer.activation != Activation::none || context.residual;
+  }
+  static void fuse(const Layer& layer, const Context<Scalar>& context, Fusion<Storage>& fused, Forward& call);
+  static void remember_fused(const Layer& layer, const Context<Scalar>& context, Moments<Scalar>& moments);
+  static In passed_on(const Layer& layer, const In& dy, const Out& dx, const Context<Scalar>& context);
+  static void pass_on(Layer& layer, const In& x, const In& dy, const Out& dx, const Context<Scalar>& context);
+  static void add_gradient(const Layer& layer, const In& x, const Out& dx, const Context<Scalar>& context);
   // The same calls where the batch is spread over the members of context.peers (core/spread_calls.hpp).
   static bool is_spread(const Layer& layer, int rank, const Context<Scalar>& context);
   static bool is_spread_backward(const Layer& layer, int rank, const Context<Scalar>& context);
@@ -131,12 +130,14 @@ struct Calls {
                              const Context<Scalar>& context);
   static void check_valid_count(const Layer& layer, const Context<Scalar>& context, std::int64_t values);
   static void check_no_valid(const Layer& layer, const Context<Scalar>& context);
+  static void check_no_residual(const Layer& layer, const Context<Scalar>& context);
   static Context<Scalar> without_valid(Context<Scalar> context) {
     context.valid.reset();
     return context;
   }
   static void valid_forward(Layer& layer, const In& x, const Out& y, const Context<Scalar>& context);
   static void valid_evaluate(const Layer& layer, const In& x, const Out& y, const Context<Scalar>& context);
+  static void pass_on_valid(Layer& layer, const In& x, const In& dy, const Out& dx, const Context<Scalar>& context);
   static void valid_backward(Layer& layer, const In& x, const In& dy, const Out& dx, const Context<Scalar>& context);
   static void backward_of_one(Layer& layer, const Backward& call, const ValidParts& parts,
                               const Context<Scalar>& context);
@@ -172,7 +173,7 @@ struct Calls {
 /// **Aliasing.** In `evaluate` y may be x; in `backward` dx may be dy. Any other shared element is an error.
 ///
 /// **Settings** are public members and are checked at each call: `scale`, `shift`, `eps` (>= 0, finite),
-/// `running`.
+/// `running`, `activation`. A residual that is added in the same pass: see Context.
 ///
 /// **Errors.** `fail()` (std::invalid_argument) names the layer, what was expected and what came; everything
 /// is as it was.
@@ -213,7 +214,8 @@ class Normalization {
   Parameter<Scalar> shift;  ///< per feature; empty: 0
   double eps;               ///< inside the square root
   std::optional<RunningStatistics<Scalar>>
-      running;  ///< where no averaged axis is a feature axis; none: evaluate uses x's own
+      running;                               ///< where no averaged axis is a feature axis; none: evaluate uses x's own
+  Activation activation = Activation::none;  ///< of y; not of WeightNorm
 
   /// Sizes `scale` (value 1, grad 0), or empties it. Asking for what is there already changes nothing.
   void use_scale(bool use) { use_parameter(scale, use, Scalar(1)); }
@@ -413,6 +415,7 @@ class Normalization {
   void set_frozen(bool frozen, const char* verb);
   void check_not_moved_from() const;
   void check_settings() const;
+  void check_activation() const;
   void check_parameter(const Parameter<Scalar>& parameter, const char* role) const;
   void check_running(bool features_averaged) const;
   void check_moments(const Moments<Scalar>& moments, const Shape& shape, Order order, const core::Partition& partition,

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "eigennorm/activation.hpp"
 #include "eigennorm/core/partition.hpp"
 #include "eigennorm/core/view.hpp"
 #include "eigennorm/statistic.hpp"
@@ -54,6 +55,7 @@ class Prepared {
   core::Partition partition_;
   Statistic statistic_ = Statistic::mean_variance;
   double eps_ = 0;
+  Activation activation_ = Activation::none;
   bool running_ = false;  ///< by running statistics
   std::vector<Scalar> scale_, shift_, mean_, rstd_;
 };

@@ -311,6 +311,19 @@ TEST_CASE("backward needs the valid positions of its forward") {
   CHECK(same_bits(layer.backward(x, dy, with(all)), dx));
 }
 
+TEST_CASE("a residual is not taken together with valid positions") {
+  const Tensor x = tensor(3, 2, 4, 13);
+  const Bools mask = lengths({4, 2, 3}, 4);
+  BatchNorm<float> layer(2);
+  Context<float> context = with(mask);
+  context.residual = x;
+  const std::string text =
+      "BatchNorm: expected no residual or sum (Context::residual, Context::added) together with valid positions, got "
+      "one";
+  CHECK(failure([&] { layer.forward(x, context); }) == text);
+  CHECK(failure([&] { layer.evaluate(x, context); }) == text);
+}
+
 TEST_CASE("a batch that is spread takes no mask, and no member waits") {
   test::Post post(2);
   const Tensor x = tensor(3, 2, 4, 15);

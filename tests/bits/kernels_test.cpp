@@ -103,6 +103,7 @@ class Comparison {
                 k.transform(x, Out{y, step}, size, by, affine, traffic);
               }))
             return "transform";
+          if (fused_differs(x, dy, size, by, affine, traffic)) return "transform_fused";
           if (affine.shift != nullptr) continue;
           for (const bool scale_first : {true, false}) {
             // What varies within a group comes first.
@@ -129,6 +130,10 @@ class Comparison {
     for (const kernels::Traffic traffic : traffics) {
       if (results_differ([&](const Kernels& k, Storage* y, Sums) { k.copy(x, Out{y, step}, size, traffic); }))
         return "copy";
+      if (results_differ([&](const Kernels& k, Storage* y, Sums) { k.gate(dy, x, Out{y, step}, size, traffic); }))
+        return "gate";
+      if (results_differ([&](const Kernels& k, Storage* y, Sums) { k.add(x, dy, Out{y, step}, size, traffic); }))
+        return "add";
     }
     return wide_sums_differ(n) ? "flush or merge" : "";
   }
@@ -149,6 +154,7 @@ class Comparison {
               k.transform(x, Out{y, step}, size, by, affine, traffic);
             }))
           return "transform by column";
+        if (fused_differs(x, dy, size, by, affine, traffic)) return "transform_fused by column";
         for (const bool scale_first : {true, false}) {
           // What changes from row to row is scaled first.
           if (affine.shift != nullptr || (!scale_first && affine.row != 0)) continue;
@@ -164,6 +170,21 @@ class Comparison {
   }
 
  private:
+  /// With a residual, an activation, and both.
+  bool fused_differs(In x, In residual, kernels::Extent size, const Normalizers& by, const Affine& affine,
+                     kernels::Traffic traffic) const {
+    using Fused = kernels::Fused<Storage, Scalar>;
+    const In none{nullptr, 0};
+    for (const Fused& fused :
+         {Fused{by, affine, residual, true}, Fused{by, affine, none, true}, Fused{by, affine, residual, false}}) {
+      if (results_differ([&](const Kernels& k, Storage* y, Sums) {
+            k.transform_fused(x, Out{y, x.step}, size, fused, traffic);
+          }))
+        return true;
+    }
+    return false;
+  }
+
   /// Scale, shift, both and none: fixed, by row, by column, and by both, rows `step` apart.
   static std::vector<Affine> affines_of(const Scalar* scale, const Scalar* shift, std::int64_t step) {
     std::vector<Affine> all;
@@ -347,6 +368,40 @@ TEST_CASE("Any float becomes the nearest number of 16 bits, and NaN stays NaN, w
   };
   check(Eigen::half());
   check(Eigen::bfloat16());
+}
+
+TEST_CASE("max(y, 0) is +0 for all that is not above 0 and keeps NaN; a gradient passes where y is above 0") {
+  const auto check = [](auto storage, auto scalar) {
+    using Storage = decltype(storage);
+    using Scalar = decltype(scalar);
+    constexpr Scalar inf = std::numeric_limits<Scalar>::infinity(), nan = std::numeric_limits<Scalar>::quiet_NaN();
+    const Scalar least = static_cast<Scalar>(std::numeric_limits<Storage>::denorm_min());
+    // Half of the smallest number becomes 0 in 16 bits, and what is a little more becomes that number.
+    const std::vector<Scalar> values{
+        0, Scalar(-0.0), 1, -1, least, -least, least / 2, least * Scalar(0.51), inf, -inf, nan, -nan, 3, -3, 2, -2, 5};
+    const auto n = static_cast<std::int64_t>(values.size());
+    for (const auto& [name, table] : tables<Storage, Scalar>()) {
+      INFO(name);
+      const std::vector<Storage> x(values.size()), dy(values.size(), Storage(Scalar(7)));
+      std::vector<Storage> y(values.size()), dx(values.size());
+      const Scalar zero = 0, one = 1;
+      const kernels::Affine<Scalar> affine{nullptr, values.data(), 0, 1};
+      table.transform_fused({x.data(), 0}, {y.data(), 0}, {1, n}, {{&zero, &zero, &one}, affine, {nullptr, 0}, true},
+                            {});
+      table.gate({y.data(), 0}, {dy.data(), 0}, {dx.data(), 0}, {1, n}, {});
+      int wrong = 0;
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        const Storage truth = static_cast<Storage>(values[i] > 0 ? values[i] : Scalar(0));
+        wrong += std::isnan(values[i]) ? !std::isnan(static_cast<Scalar>(y[i])) : !same_bits(y[i], truth);
+        wrong += !same_bits(dx[i], static_cast<Scalar>(y[i]) > 0 ? dy[i] : Storage(Scalar(0)));
+      }
+      CHECK(wrong == 0);
+    }
+  };
+  check(0.0F, 0.0F);
+  check(0.0, 0.0);
+  check(Eigen::half(), 0.0F);
+  check(Eigen::bfloat16(), 0.0F);
 }
 
 }  // namespace

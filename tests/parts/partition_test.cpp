@@ -120,7 +120,7 @@ Partition partition_of(const Case& c, const std::array<Strides, core::max_tensor
   return core::partition(geometry_of(c), shape_of(c.shape), c.order, strides);
 }
 
-std::array<Strides, core::max_tensors> same(const Strides& strides) { return {strides, strides, strides}; }
+std::array<Strides, core::max_tensors> same(const Strides& strides) { return {strides, strides, strides, strides}; }
 
 std::string text(const Loop& loop) {
   std::string result;

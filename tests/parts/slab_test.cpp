@@ -73,7 +73,8 @@ Partition partition_of(const Case& c, const std::vector<Memory>& memory) {
   for (const int axis : c.features) extents.push_back(c.shape[static_cast<std::size_t>(axis)]);
   geometry.extents = extents;
   geometry.groups = c.groups;
-  return core::partition(geometry, shape, c.order, {memory[0].strides, memory[1].strides, memory[2].strides});
+  return core::partition(geometry, shape, c.order,
+                         {memory[0].strides, memory[1].strides, memory[2].strides, memory[3].strides});
 }
 
 std::vector<Memory> dense(const Case& c) {
@@ -120,7 +121,7 @@ Case random_case(Random& random) {
   return c;
 }
 
-/// The three tensors of a call: alike or not, dense or with gaps, in the order of their axes or in any other.
+/// The four tensors of a call: alike or not, dense or with gaps, in the order of their axes or in any other.
 std::vector<Memory> random_memory(Random& random, const Case& c) {
   std::vector<std::size_t> axes(c.shape.size());
   for (std::size_t i = 0; i < axes.size(); ++i) axes[i] = c.order == columns ? i : axes.size() - 1 - i;

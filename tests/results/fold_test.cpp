@@ -224,6 +224,10 @@ TEST_CASE("what cannot be folded is refused") {
   CHECK_THROWS_WITH(fold(layer, odd, bias, outputs_on(1), 2),
                     ContainsSubstring("inputs on axis 0 that 2 groups divide"));
   CHECK_THROWS_WITH(fold(layer, weight, bias, outputs_on(2)), ContainsSubstring("expected an input with axis 2"));
+  BatchNorm<float> rectified = layer;
+  rectified.activation = Activation::relu;
+  CHECK_THROWS_WITH(fold(rectified, weight),
+                    "fold: expected a layer without an activation, which no weight can hold, got relu");
   BatchNorm<float> broken = layer;
   broken.running->variance[1] = -1;
   CHECK_THROWS_WITH(fold(broken, weight), ContainsSubstring("running variance of at least 0"));

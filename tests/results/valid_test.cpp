@@ -59,6 +59,7 @@ eigennorm::Normalization<Scalar> layer_of(const eigennorm::Normalization<Scalar>
   const std::size_t features = one ? 1 : part.elements.size();
   eigennorm::Normalization<Scalar> own(eigennorm::over(0), one ? eigennorm::no_axes : eigennorm::over(0), features,
                                        statistic_of(formula), layer.eps);
+  own.activation = layer.activation;
   own.use_scale(layer.scale.value.size() > 0);
   own.use_shift(layer.shift.value.size() > 0);
   for (std::size_t k = 0; k < features; ++k) {
@@ -243,8 +244,10 @@ int for_every_mask(const Check& check) {
 }  // namespace
 
 TEMPLATE_LIST_TEST_CASE("a call on valid positions has the bits of the call on them, packed", "", AllFields) {
-  const int checked = for_every_mask<TestType>([](const Problem<TestType>& problem, const Mask& mask) {
+  int number = 0;
+  const int checked = for_every_mask<TestType>([&](const Problem<TestType>& problem, const Mask& mask) {
     Masked<TestType> masked(problem, mask);
+    if (++number % 3 == 0) masked.problem.layer.activation = eigennorm::Activation::relu;
     const auto before = masked.problem.layer;
     masked.step();
     masked.check(before);

@@ -12,7 +12,10 @@
 #include <utility>
 #include <vector>
 
+#include <eigennorm/core/layer_facts.hpp>
+
 #include "catch.hpp"
+#include "fused.hpp"
 #include "large_layers.hpp"
 #include "pool.hpp"
 #include "support.hpp"
@@ -139,6 +142,27 @@ TEMPLATE_LIST_TEST_CASE("nothing is allocated after the first call of a shape, a
     step();
     CHECK(allocations_of(step) == 0);
     CHECK(allocations_of(evaluate_once) == 0);
+    // With all that can be fused, too.
+    if (core::LayerFacts::statistic(layer) != Statistic::sum_square) {
+      layer.activation = Activation::relu;
+      TestType sum(shape), dsum(shape);
+      Context<Scalar> behind, before;
+      view(behind.residual, dy);
+      before = behind;
+      view(behind.residual_gradient, dsum);
+      view(before.added, sum);
+      view(before.added_gradient, dy);
+      const auto fused_step = [&] {
+        forward(layer, x, y, behind);
+        backward(layer, x, dy, dx, behind);
+        evaluate(layer, x, y, behind);
+        forward(layer, x, y, before);
+        backward(layer, sum, dy, dx, before);
+        evaluate(layer, x, y, before);
+      };
+      fused_step();
+      CHECK(allocations_of(fused_step) == 0);
+    }
     with_rank(shape.size(), [&](auto rank) {
       const auto prepared = layer.prepare(x.template map<rank>(), y.template map<rank>());
       CHECK(allocations_of([&] { prepared(x.data(), y.data()); }) == 0);

@@ -21,8 +21,11 @@
 #include <utility>
 #include <vector>
 
+#include <eigennorm/core/layer_facts.hpp>
+
 #include "cases.hpp"
 #include "catch.hpp"
+#include "fused.hpp"
 #include "members.hpp"
 #include "support.hpp"
 
@@ -183,17 +186,31 @@ Numbers numbers(std::size_t size, double spread) {
   return result;
 }
 
+template <typename Scalar>
+bool is_weight_norm(const Normalization<Scalar>& layer) {
+  return core::LayerFacts::statistic(layer) == Statistic::sum_square;
+}
+
 template <typename FieldType, typename Scalar>
 void check_layer(const std::string& name, const Normalization<Scalar>& layer, const Sizes& shape, double size) {
   const std::size_t values = reference::size_of(shape);
   const FieldType x(shape, numbers(values, size)), dy(shape, numbers(values, 1));
-  FieldType y(shape), dx(shape);
-  check_verbs(name_of<typename FieldType::Data>(), name, layer,
-              [&](Normalization<Scalar>& mine, std::size_t verb, const Context<Scalar>& context) {
-                if (verb == 0) forward(mine, x, y, context);
-                if (verb == 1) backward(mine, x, dy, dx, context);
-                if (verb == 2) evaluate(mine, x, y, context);
-              });
+  FieldType y(shape), dx(shape), sum(shape);
+  // Alone, with what is fused behind the norm, and before it.
+  for (const int fused : {0, 1, 2}) {
+    if (fused != 0 && is_weight_norm(layer)) continue;
+    check_verbs(name_of<typename FieldType::Data>(), name, layer,
+                [&](Normalization<Scalar>& mine, std::size_t verb, Context<Scalar> context) {
+                  if (fused != 0) {
+                    mine.activation = Activation::relu;
+                    view(context.residual, dy);
+                  }
+                  if (fused == 2) view(context.added, sum);
+                  if (verb == 0) forward(mine, x, y, context);
+                  if (verb == 1) backward(mine, fused == 2 ? sum : x, dy, dx, context);
+                  if (verb == 2) evaluate(mine, x, y, context);
+                });
+  }
 }
 
 template <typename Scalar>
@@ -296,15 +313,23 @@ TEMPLATE_TEST_CASE("no verb takes 64 KB of stack, on memory of any strides", "",
                         Eigen::Index columns) {
     for (const bool dense_inside : {false, true}) {
       const Eigen::Index inner = dense_inside ? 1 : 2, outer = columns * inner + 3;
-      std::array<Matrix, 4> memory;
+      std::array<Matrix, 5> memory;
       for (Matrix& each : memory) each = Matrix::Random(rows, outer);
       const auto map = [&](std::size_t i) { return Strided(memory[i].data(), rows, columns, {outer, inner}); };
-      check_verbs(name_of<TestType>(), name + ", strided", layer,
-                  [&](Normalization<Scalar>& mine, std::size_t verb, const Context<Scalar>& context) {
-                    if (verb == 0) mine.forward(map(0), map(1), context);
-                    if (verb == 1) mine.backward(map(0), map(2), map(3), context);
-                    if (verb == 2) mine.evaluate(map(0), map(1), context);
-                  });
+      for (const int fused : {0, 1, 2}) {
+        if (fused != 0 && is_weight_norm(layer)) continue;
+        check_verbs(name_of<TestType>(), name + ", strided", layer,
+                    [&](Normalization<Scalar>& mine, std::size_t verb, Context<Scalar> context) {
+                      if (fused != 0) {
+                        mine.activation = Activation::relu;
+                        context.residual = map(2);
+                      }
+                      if (fused == 2) context.added = map(4);
+                      if (verb == 0) mine.forward(map(0), map(1), context);
+                      if (verb == 1) mine.backward(map(fused == 2 ? 4 : 0), map(2), map(3), context);
+                      if (verb == 2) mine.evaluate(map(0), map(1), context);
+                    });
+      }
     }
   };
   for (const Eigen::Index columns : {5, 40, 1000, 3000, 9000})

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <type_traits>
 
 #include "eigennorm/core/overlap.hpp"
 #include "eigennorm/core/partition.hpp"
@@ -32,9 +34,18 @@ void Normalization<Scalar>::check_settings() const {
     core::fail_with({name(), ": expected a finite eps of at least 0, got ", eps});
   check_parameter(scale, "scale");
   check_parameter(shift, "shift");
+  if (activation != Activation::none) check_activation();
   if (!running) return;
   running->averaging.check(name());
   if (running->renormalize) running->renormalize->check(name());
+}
+
+template <typename Scalar>
+void Normalization<Scalar>::check_activation() const {
+  if (activation != Activation::relu)
+    core::fail_with({name(), ": expected an activation of none or relu, got number ", static_cast<int>(activation)});
+  if (statistic_ == Statistic::sum_square)
+    core::fail_with({name(), ": expected no activation of a parameter that is normalized, got relu"});
 }
 
 template <typename Scalar>
@@ -116,16 +127,27 @@ Order order_of(const Views&... views) {
   return order;
 }
 
+/// Of the tensors of a forward or evaluation, as core/fused.hpp numbers them.
+template <typename T, typename Scalar>
+std::array<Strides, max_tensors> strides_of(const View<T>& x, const Strides& y, const Context<Scalar>& context) {
+  if (!context.residual) return {x.strides, y};
+  const Strides residual = context.residual.template as<T>().strides;
+  if (context.added) return {context.added.template as<std::remove_const_t<T>>().strides, y, x.strides, residual};
+  return {x.strides, residual, y};
+}
+
 template <typename Storage, typename Scalar>
-core::Partition Calls<Storage, Scalar>::check_forward(const Layer& layer, const In& x, const Out& y) {
+core::Partition Calls<Storage, Scalar>::check_forward(const Layer& layer, const In& x, const Out& y,
+                                                      const Context<Scalar>& context) {
   const char* name = layer.name();
   layer.check_settings();
   check_shape(name, x.shape, y.shape, "y");
   check_strides(x.shape, x.strides, name, "x");
   check_distinct(y.shape, y.strides, name, "y");
   check_overlap(name, y, x, "x and y of forward", false);
+  if (context.residual || context.added) check_residual(layer, x, y, context, false);
   const core::Partition partition =
-      core::partition(layer.geometry_, x.shape, order_of(x, y), {x.strides, y.strides, Strides{}});
+      core::partition(layer.geometry_, x.shape, order_of(x, y), strides_of(x, y.strides, context));
   layer.check_running((partition.averaged_axes & partition.feature_axes) != 0);
   if (renormalizes(layer)) check_renormalization(layer, partition, x.shape);
   return partition;
@@ -156,7 +178,8 @@ void Calls<Storage, Scalar>::check_no_moments(const Layer& layer, const Context<
 }
 
 template <typename Storage, typename Scalar>
-core::Partition Calls<Storage, Scalar>::check_evaluation(const Layer& layer, const In& x, const Out* y) {
+core::Partition Calls<Storage, Scalar>::check_evaluation(const Layer& layer, const In& x, const Out* y,
+                                                         const Context<Scalar>& context) {
   const char* name = layer.name();
   layer.check_settings();
   check_strides(x.shape, x.strides, name, "x");
@@ -164,16 +187,17 @@ core::Partition Calls<Storage, Scalar>::check_evaluation(const Layer& layer, con
     check_shape(name, x.shape, y->shape, "y");
     check_distinct(y->shape, y->strides, name, "y");
     check_overlap(name, *y, x, "x and y of evaluate", true);
+    if (context.residual || context.added) check_residual(layer, x, *y, context, true);
   }
   const core::Partition partition = core::partition(layer.geometry_, x.shape, y == nullptr ? x.order : order_of(x, *y),
-                                                    {x.strides, y == nullptr ? Strides{} : y->strides, Strides{}});
+                                                    strides_of(x, y == nullptr ? Strides{} : y->strides, context));
   layer.check_running((partition.averaged_axes & partition.feature_axes) != 0);
   return partition;
 }
 
 template <typename Storage, typename Scalar>
 void Calls<Storage, Scalar>::check(const Layer& layer, const In& x, const Out* y) {
-  check_evaluation(layer, x, y);
+  check_evaluation(layer, x, y, Context<Scalar>());
 }
 
 template <typename Storage, typename Scalar>
@@ -195,11 +219,12 @@ core::Partition Calls<Storage, Scalar>::check_backward(const Layer& layer, const
   check_overlap(name, dx, x, "x and dx of backward", false);
   check_overlap(name, dx, dy, "dy and dx of backward", true);
   const Order order = order_of(x, dy, dx);
-  const core::Partition partition =
-      core::partition(layer.geometry_, x.shape, order, {x.strides, dy.strides, dx.strides});
+  const core::Partition partition = core::partition(layer.geometry_, x.shape, order,
+                                                    {x.strides, passed_on(layer, dy, dx, context).strides, dx.strides});
   layer.check_moments(moments, x.shape, order, partition,
                       is_spread_backward(layer, x.shape.rank, context) ? context.peers->members() : 1);
   if (!context.valid) check_valid_count(layer, context, partition.size);
+  check_passed_on(layer, x, dy, dx, context);
   return partition;
 }
 
@@ -237,6 +262,15 @@ void Calls<Storage, Scalar>::check_valid_count(const Layer& layer, const Context
   if (moments.valid_ == values) return;
   fail_with({layer.name(), ": expected the valid positions of its forward in backward, which are ", moments.valid_,
              " values, got ", context.valid ? "" : "none, for ", values, " values"});
+}
+
+/// What is not there yet: a residual of which positions are left out.
+template <typename Storage, typename Scalar>
+void Calls<Storage, Scalar>::check_no_residual(const Layer& layer, const Context<Scalar>& context) {
+  if (!context.residual && !context.residual_gradient && !context.added && !context.added_gradient) return;
+  fail_with({layer.name(),
+             ": expected no residual or sum (Context::residual, Context::added) together with valid "
+             "positions, got one"});
 }
 
 /// What neither a layer on a parameter nor a spread batch takes.

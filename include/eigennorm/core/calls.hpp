@@ -6,6 +6,7 @@
 
 #include "eigennorm/core/call_checks.hpp"
 #include "eigennorm/core/forward.hpp"
+#include "eigennorm/core/fused.hpp"
 #include "eigennorm/core/given.hpp"
 #include "eigennorm/core/gradient.hpp"
 #include "eigennorm/core/layer.hpp"
@@ -28,15 +29,18 @@ const Scalar* data_or_null(const Vector<Scalar>& values) {
 template <typename Storage, typename Scalar>
 auto Calls<Storage, Scalar>::forward_call(const Layer& layer, const core::Partition& partition, const Storage* x,
                                           Storage* y, const MomentsView<Scalar>& moments) -> Forward {
-  return {&partition,
-          layer.statistic_,
-          static_cast<Wide<Scalar>>(layer.eps),
-          x,
-          y,
-          data_or_null(layer.scale.value),
-          data_or_null(layer.shift.value),
-          moments,
-          &kernels::block_kernels<Storage, Scalar>()};
+  // (One by one: a list would clear all of it first, which takes as long as a short row.)
+  Forward call;
+  call.partition = &partition;
+  call.statistic = layer.statistic_;
+  call.eps = static_cast<Wide<Scalar>>(layer.eps);
+  call.x = x;
+  call.y = y;
+  call.scale = data_or_null(layer.scale.value);
+  call.shift = data_or_null(layer.shift.value);
+  call.moments = moments;
+  call.kernels = &kernels::block_kernels<Storage, Scalar>();
+  return call;
 }
 
 template <typename Scalar>
@@ -53,7 +57,7 @@ template <typename Storage, typename Scalar>
 void Calls<Storage, Scalar>::forward(Layer& layer, const In& x, const Out& y, const Context<Scalar>& context) {
   if (context.peers != nullptr && is_spread(layer, x.shape.rank, context)) return spread_forward(layer, x, y, context);
   if (context.valid) return valid_forward(layer, x, y, context);
-  const core::Partition partition = check_forward(layer, x, y);
+  const core::Partition partition = check_forward(layer, x, y, context);
   if (partition.size > 0) check_count(layer, partition.count, x.shape, 1);
   const bool frozen = layer.running && layer.running->use_in_forward, moves = moves_running(layer, partition);
   const bool corrected = renormalizes(layer);
@@ -64,13 +68,17 @@ void Calls<Storage, Scalar>::forward(Layer& layer, const In& x, const Out& y, co
   Moments<Scalar>& moments = context.moments == nullptr ? layer.moments_ : *context.moments;
   moments.prepare(partition, x.shape, order_of(x, y), layer.statistic_, layer.geometry_.groups,
                   kept_of(layer, partition));
+  remember_fused(layer, context, moments);
   // Until all is done there are none: a device may throw.
   moments.source_ = layer.moments_.source_ = Moments<Scalar>::Source::none;
   if (partition.size == 0) {
     moments.clear();
   } else {
     Forward call = forward_call(layer, partition, x.data, y.data, moments.view());
+    std::optional<Fusion<Storage>> fused;
+    if (fuses(layer, context)) fuse(layer, context, fused.emplace(), call);
     if (frozen) forward_given(call, given_by(*layer.running), context.device);
+    call.adds = call.adds && !frozen;
     // y is made, and what follows are the batch's own statistics, to move the running ones; or y has to wait for them.
     if (frozen || corrected) call.y = nullptr;
     if (moves || !frozen) core::forward(call, context.device);
@@ -92,9 +100,11 @@ void Calls<Storage, Scalar>::evaluate(const Layer& layer, const In& x, const Out
     return spread_evaluate(layer, x, y, context);
   if (context.valid) return valid_evaluate(layer, x, y, context);
   check_no_moments(layer, context);
-  const core::Partition partition = check_evaluation(layer, x, &y);
+  const core::Partition partition = check_evaluation(layer, x, &y, context);
   if (partition.size == 0) return;
   Forward call = forward_call(layer, partition, x.data, y.data, {});
+  std::optional<Fusion<Storage>> fused;
+  if (fuses(layer, context)) fuse(layer, context, fused.emplace(), call);
   if (layer.running) {
     forward_given(call, given_by(*layer.running), context.device);
   } else {
@@ -116,7 +126,8 @@ Prepared<Storage, Scalar> Calls<Storage, Scalar>::prepare(const Layer& layer, co
   Prepared<Storage, Scalar> prepared;
   // Chosen now: the first choice of a program takes a lock.
   const auto& kernels = kernels::block_kernels<Storage, Scalar>();
-  prepared.partition_ = check_evaluation(layer, x, &y);
+  prepared.partition_ = check_evaluation(layer, x, &y, Context<Scalar>());
+  prepared.activation_ = layer.activation;
   prepared.statistic_ = layer.statistic_;
   prepared.eps_ = layer.eps;
   prepared.scale_ = copy_of(layer.scale.value);
@@ -134,15 +145,17 @@ template <typename Storage, typename Scalar>
 void Calls<Storage, Scalar>::evaluate(const Prepared<Storage, Scalar>& prepared, const Storage* x,
                                       Storage* y) noexcept {
   if (prepared.partition_.size == 0) return;
-  ForwardCall<Storage, Scalar> call{&prepared.partition_,
-                                    prepared.statistic_,
-                                    static_cast<Wide<Scalar>>(prepared.eps_),
-                                    x,
-                                    y,
-                                    data_or_null(prepared.scale_),
-                                    data_or_null(prepared.shift_),
-                                    {},
-                                    &kernels::block_kernels<Storage, Scalar>()};
+  static constexpr Fusion<Storage> rectified{true};
+  Forward call;
+  call.partition = &prepared.partition_;
+  call.statistic = prepared.statistic_;
+  call.eps = static_cast<Wide<Scalar>>(prepared.eps_);
+  call.x = x;
+  call.y = y;
+  call.scale = data_or_null(prepared.scale_);
+  call.shift = data_or_null(prepared.shift_);
+  call.kernels = &kernels::block_kernels<Storage, Scalar>();
+  if (prepared.activation_ == Activation::relu) call.fused = &rectified;
   if (prepared.running_) {
     transform_given(call, Given<Scalar>{data_or_null(prepared.mean_), nullptr, data_or_null(prepared.rstd_)}, 0,
                     Device());
@@ -177,7 +190,7 @@ auto Calls<Storage, Scalar>::backward_call(Layer& layer, const core::Partition& 
           layer.statistic_,
           moments.frozen(),
           x.data,
-          dy.data,
+          passed_on(layer, dy, dx, context).data,
           dx.data,
           data_or_null(layer.scale.value),
           moments.view(),
@@ -194,11 +207,16 @@ AffineGradients<Scalar> Calls<Storage, Scalar>::gradients_of(Layer& layer, const
 template <typename Storage, typename Scalar>
 void Calls<Storage, Scalar>::correct(Layer& layer, Moments<Scalar>& moments, Forward& call) {
   const Corrections<Scalar> by = moments.corrections();
-  const std::int64_t features = layer.features();
   const RunningStatistics<Scalar>& running = *layer.running;
   find_corrections(*call.partition, call.moments, given_by(running), call.eps, *running.renormalize, by);
   call.half = Half::results;
-  if (by.neutral(features)) return;
+  if (!by.neutral(layer.features())) use_corrected(layer, by, call);
+}
+
+/// In room for two of each feature.
+template <typename Storage, typename Scalar>
+void Calls<Storage, Scalar>::use_corrected(Layer& layer, const Corrections<Scalar>& by, Forward& call) {
+  const std::int64_t features = layer.features();
   auto* const room = reinterpret_cast<Scalar*>(layer.scratch_.data());
   call.shift = corrected_shift(call.scale, call.shift, by, features, room);
   call.scale = corrected_scale(call.scale, by, features, room + features);
@@ -224,14 +242,17 @@ void Calls<Storage, Scalar>::backward(Layer& layer, const In& x, const In& dy, c
   if (context.valid) return valid_backward(layer, x, dy, dx, context);
   const core::Partition partition = check_backward(layer, x, dy, dx, context);
   if (partition.size == 0) return;
+  pass_on(layer, x, dy, dx, context);
   BackwardCall<Storage, Scalar> call = backward_call(layer, partition, x, dy, dx, context);
   const std::int64_t scratch = gradient_scratch<Scalar>(partition, call.scale != nullptr, call.frozen);
   layer.make_room(scratch);
   correct(layer, context, scratch, call);
   core::backward(call, gradients_of(layer, context), layer.scratch_.data(), context.device);
+  if (context.added_gradient) add_gradient(layer, x, dx, context);
 }
 
 }  // namespace eigennorm::core
 
+#include "eigennorm/core/fused_calls.hpp"
 #include "eigennorm/core/spread_calls.hpp"
 #include "eigennorm/core/valid_calls.hpp"

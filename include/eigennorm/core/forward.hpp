@@ -6,6 +6,7 @@
 
 #include "eigennorm/core/blocks.hpp"
 #include "eigennorm/core/device.hpp"
+#include "eigennorm/core/fused.hpp"
 #include "eigennorm/core/scaled_statistics.hpp"
 #include "eigennorm/core/schedule.hpp"
 #include "eigennorm/core/slab.hpp"
@@ -23,7 +24,7 @@ namespace eigennorm::core {
 using kernels::Normalizers;
 using kernels::Traffic;
 
-/// One forward call. Tensor 0 is x, tensor 1 is y.
+/// One forward call. Tensor 0 is x, tensor 1 is y, unless something is fused with it.
 template <typename Storage, typename Scalar>
 struct ForwardCall {
   const Partition* partition;
@@ -39,6 +40,11 @@ struct ForwardCall {
   bool stream = false;  ///< y goes past the caches
   Half half = Half::both;
   SummariesView<Scalar> summaries{};  ///< where Half::sums leaves them
+  const Fusion<Storage>* fused = nullptr;
+  bool adds = false;  ///< x is a sum that is still to be made
+
+  std::size_t inputs() const { return fused == nullptr ? 1 : fused->inputs(); }
+  std::size_t tensors() const { return fused == nullptr ? 2 : fused->tensors(); }
 };
 
 /// A parameter that is read again for each of many rows, copied to where no vector crosses a cache line (a transform in
@@ -77,10 +83,9 @@ inline std::int64_t rows_ahead(std::int64_t width) { return (std::max)(block_siz
 template <typename Storage, typename Scalar>
 void transform_rows(const ForwardCall<Storage, Scalar>& call, ScaleAndShift<Scalar> affine, const Tile& tile,
                     Segment part, const Normalizers<Scalar>& by, std::int64_t next) {
-  const Pass<Storage> pass{{call.x, nullptr}, call.y, call.layout->first, 1};
-  for_rows(pass, *call.layout, tile, part, affine, Visitor<Storage, Scalar>([&](const Part<Storage, Scalar>& at) {
-             call.kernels->transform(at.in[0], at.out, at.size, by.from(at.row), at.affine,
-                                     at.traffic(call.stream, next));
+  for_rows(pass_of(call, call.layout->first), *call.layout, tile, part, affine,
+           Visitor<Storage, Scalar>([&](const Part<Storage, Scalar>& at) {
+             write_part(call, at, by.from(at.row), at.traffic(call.stream, next));
            }));
 }
 
@@ -89,7 +94,7 @@ template <typename Storage, typename Scalar>
 [[gnu::noinline]] void transform_columns(const ForwardCall<Storage, Scalar>& call, ScaleAndShift<Scalar> affine,
                                          const Tile& tile, Segment part, const Normalizers<Scalar>& by,
                                          std::int64_t next) {
-  const Pass<Storage> pass{{call.x, nullptr}, call.y, call.layout->first, 1};
+  const Pass<Storage> pass = pass_of(call, call.layout->first);
   Columns<Scalar> columns(*call.layout, tile.lanes, call.stream ? most_positions<Scalar> : 256);
   const Normalizers<Scalar> of{columns.fill(Columns<Scalar>::high, by.high, 1),
                                columns.fill(Columns<Scalar>::low, by.low, 1),
@@ -97,7 +102,7 @@ template <typename Storage, typename Scalar>
   for_columns(
       pass, *call.layout, tile, part, affine, columns, Visitor<Storage, Scalar>([&](const Part<Storage, Scalar>& at) {
         const Traffic traffic = at.traffic(call.stream, next != 0 ? next : rows_ahead(at.width) * at.in[0].step);
-        call.kernels->transform(at.in[0], at.out, at.size, of.from(at.column), at.affine, traffic);
+        write_part(call, at, of.from(at.column), traffic);
       }));
 }
 
@@ -178,6 +183,7 @@ class ForwardSums {
     const bool rows = Partition::steps_by(partition.values.fastest(), 1, 0, 1);
     for (std::int64_t block = part.first; block < part.last; ++block) {
       const std::int64_t first = block * block_size, n = values_in_block(block, partition.count);
+      if (call_.adds) add_ahead(block, part);
       if (lanes) {
         append_lanes(first, n, sums.of);
       } else if (rows && is_one_run(partition.values, first, n)) {
@@ -194,6 +200,14 @@ class ForwardSums {
   using Copies = Buffer<Storage, (sizeof(Scalar) > 4 ? 24 : 32) * 1024>;
 
   bool centred() const { return is_centred(call_.statistic); }
+
+  /// Makes x from block `block` on where it is a sum: as much as stays in L2, of one long run several blocks.
+  void add_ahead(std::int64_t block, Segment part) const {
+    const std::int64_t together = (std::max)(32 / tile_->lanes, std::int64_t{1});
+    if ((block - part.first) % together != 0) return;
+    const std::int64_t last = (std::min)(block + together, part.last) * block_size;
+    add_terms(call_, *tile_, {block * block_size, (std::min)(last, call_.partition->count)});
+  }
 
   void append_rows(const Tile& tile, std::int64_t first, std::int64_t n, std::int64_t at, Storage* buffer,
                    Summaries<Scalar>& to) const {
@@ -297,11 +311,19 @@ template <typename Storage, typename Scalar>
 void forward(ForwardCall<Storage, Scalar>& call, const Device& device) {
   const Partition& partition = *call.partition;
   call.stream = call.y != nullptr && kernels::streams<Storage>(partition.whole);
-  if (!call.stream && call.half == Half::both && is_one_tile_of_rows<Scalar>(partition)) return forward_one_tile(call);
-  const Layout layout(partition.groups, 0, 2);
+  if (!call.stream && call.half == Half::both && is_one_tile_of_rows<Scalar>(partition) && call.fused == nullptr)
+    return forward_one_tile(call);
+  const Layout layout(partition.groups, 0, call.tensors());
   call.layout = &layout;
-  const std::int64_t width = tile_width<Scalar>(partition, layout, 12 * block_size, device.threads_for(partition.size));
-  run_tiles<ForwardTask<Storage, Scalar>>(call, {0, partition.groups.tiles(width), width}, device);
+  const int threads = device.threads_for(partition.size);
+  const std::int64_t width = tile_width<Scalar>(partition, layout, 12 * block_size, threads);
+  const std::int64_t tiles = partition.groups.tiles(width);
+  if (call.adds && !takes_whole_tiles(partition, tiles, threads)) {
+    add_all_terms(call, partition.groups, width, device);
+    call.adds = false;
+  }
+  run_tiles<ForwardTask<Storage, Scalar>>(call, {0, tiles, width}, device);
+  call.adds = false;
   // It is gone. (The call is not copied: a few values would wait for it.)
   call.layout = nullptr;
 }

@@ -82,17 +82,18 @@ template <typename Storage, typename Scalar>
                           {call.scale, call.shift, 0, 1}, {});
 }
 
-/// y by given statistics of each feature. `first`: the number of the tensor that is x; y is the next.
+/// y by given statistics of each feature. `first`: the number of the tensor that is x.
 template <typename Storage, typename Scalar>
 void transform_given(const ForwardCall<Storage, Scalar>& of, const Given<Scalar>& given, std::size_t first,
                      const Device& device) {
   const Partition& partition = *of.partition;
   const Reduction& features = partition.features;
   const bool stream = kernels::streams<Storage>(partition.whole);
-  if (!stream && is_one_slab<Scalar>(partition, first)) return transform_one_slab(of, given, first);
+  if (!stream && is_one_slab<Scalar>(partition, first) && of.fused == nullptr)
+    return transform_one_slab(of, given, first);
   ForwardCall<Storage, Scalar> call = of;
   call.stream = stream;
-  const Layout layout(features, first, first + 2);
+  const Layout layout(features, first, first + of.tensors());
   call.layout = &layout;
   const std::int64_t run = layout.run(), most = GivenStatistics<Storage, Scalar>::most;
   const std::int64_t positions = layout.by_column ? most : most_rows * most;
@@ -110,6 +111,7 @@ void transform_given(const ForwardCall<Storage, Scalar>& of, const Given<Scalar>
       const std::int64_t id = task / bands, end = (std::min)(last, (id + 1) * bands);
       const Tile tile = features.tile(id, width);
       const Segment part{(task - id * bands) * in_task, (std::min)((end - id * bands) * in_task, count)};
+      if (call.adds) add_terms(call, tile, part);
       GivenStatistics<Storage, Scalar> statistics;
       statistics.find(call, given, tile);
       if (layout.by_column) {

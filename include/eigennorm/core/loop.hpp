@@ -15,8 +15,8 @@ constexpr int max_rank = 8;
 
 namespace core {
 
-/// The tensors of one call: x and y, or x, dy and dx.
-constexpr int max_tensors = 3;
+/// The tensors of one walk: x and y; x, dy and dx; with a residual one more.
+constexpr int max_tensors = 4;
 
 /// One axis of a loop, with what a step along it adds to the offset in each tensor, the number of the group
 /// and the number of the feature. A grouped channel axis is two of these. Not initialized: a call makes dozens, and

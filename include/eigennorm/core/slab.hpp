@@ -198,20 +198,21 @@ void for_each_slab(const Layout& layout, const Tile& tile, std::int64_t first, s
   while (const Slab* slab = slabs.next()) f(*slab);
 }
 
-/// The tensors that a pass reads, one or two, and the one that it writes; `first` is the number of the first.
+/// The tensors that a pass reads, up to three, and the one that it writes; `first` is the number of the first.
 template <typename Storage>
 struct Pass {
-  const Storage* in[2];
+  const Storage* in[3];
   Storage* out;
   std::size_t first, inputs;
+  std::size_t result = max_tensors;  ///< the number of the one that is written, where it is not the next
 
-  std::size_t written() const { return first + inputs; }
+  std::size_t written() const { return result < max_tensors ? result : first + inputs; }
 };
 
 /// A contiguous part of a slab: what one call of a kernel works on.
 template <typename Storage, typename Scalar>
 struct Part {
-  Rows<const Storage> in[2];
+  Rows<const Storage> in[3];
   Rows<Storage> out;
   Extent size;
   Affine<Scalar> affine;
@@ -266,8 +267,11 @@ void scatter(const Storage* from, std::int64_t n, Storage* to, std::int64_t step
 template <typename Storage, typename Scalar>
 [[gnu::noinline]] void on_copies(const Pass<Storage>& pass, const Slab& slab, const Part<Storage, Scalar>& whole,
                                  const Visitor<Storage, Scalar>& visit) {
-  constexpr std::int64_t room = (std::min)(block_size, 4096 / static_cast<std::int64_t>(sizeof(Storage)));
-  alignas(64) Storage buffers[2][room];
+  constexpr std::int64_t most = (std::min)(block_size, 4096 / static_cast<std::int64_t>(sizeof(Storage)));
+  alignas(64) Storage memory[2 * most];
+  // (Of three tensors a little over half as much each.)
+  const std::int64_t room = pass.inputs <= 2 ? most : most / 2 + most / 8;
+  Storage* const buffers[3] = {memory, memory + room, memory + 2 * room};
   const std::int64_t columns = (std::min)(slab.column.extent, room), rows = room / columns;
   const std::int64_t out_stride = slab.column.stride[pass.written()];
   // Results take the place of what was read last.
@@ -306,7 +310,9 @@ void on_contiguous(const Pass<Storage>& pass, const Slab& slab, Part<Storage, Sc
   whole.out = {pass.out + slab.at.tensor[pass.written()], slab.row.stride[pass.written()]};
   whole.size = slab.size();
   whole.width = slab.column.extent;
-  if (slab.places == nullptr && Partition::steps_by(slab.column, 1, pass.first, pass.written() + 1))
+  const std::size_t out = pass.written();
+  if (slab.places == nullptr && Partition::steps_by(slab.column, 1, pass.first, pass.first + pass.inputs) &&
+      Partition::steps_by(slab.column, 1, out, out + 1))
     return visit(whole);
   on_copies(pass, slab, whole, visit);
 }

@@ -23,12 +23,13 @@ struct SpreadCall {
   enum Verb : std::int64_t { forward, evaluate, backward, gather };
 
   std::int64_t verb, merge, statistic, storage, scalar, features, groups, update, use_in_forward;
-  std::int64_t biased;          ///< variances move running ones as they are
+  std::int64_t biased;  ///< variances move running ones as they are
+  std::int64_t activation;
   std::int64_t kept[max_rank];  ///< extents of the axes that are not averaged, in logical order
   double eps;
   double r_max, d_max;  ///< of Batch Renormalization; r_max 0: none
   double weight;        ///< of the batch in running statistics that move
-  char name[40];
+  char name[48];
 
   /// Whether another's is the same. Who knows no features (of a population, before the first batch) takes the other's.
   bool join(SpreadCall other) {
@@ -56,6 +57,7 @@ struct SpreadCall {
                                word(statistics, statistic), " of ", TextPart(kept, axes), ", ", features,
                                " features, eps ", eps, ", ", type(storage), " in a layer of ", type(scalar)});
     if (update != 0) all += text_of({", running statistics move by ", weight, biased != 0 ? ", biased" : ""});
+    if (activation != 0) all += ", relu";
     if (use_in_forward != 0) all += ", by running statistics";
     if (r_max != 0) all += text_of({", renormalized by r_max ", r_max, " and d_max ", d_max});
     return all;

@@ -54,6 +54,7 @@ SpreadMerge Calls<Storage, Scalar>::spread_of(const Layer& layer, std::int64_t v
     call.biased = layer.statistic_ == Statistic::mean_variance && layer.running->estimator == Estimator::biased ? 1 : 0;
   }
   call.eps = layer.eps;
+  call.activation = static_cast<std::int64_t>(layer.activation);
   if (verb == SpreadCall::forward && renormalizes(layer)) {
     call.r_max = layer.running->renormalize->r_max;
     call.d_max = layer.running->renormalize->d_max;
@@ -78,11 +79,13 @@ template <typename Storage, typename Scalar>
   core::Partition partition;
   Forward call;
   const std::int64_t count = statistics.find([&] {
-    partition = check_forward(layer, x, y);
+    partition = check_forward(layer, x, y, context);
     check_no_valid(layer, context);
     set_kept(partition, x.shape, spread.call);
     return call = forward_call(layer, partition, x.data, y.data, {});
   });
+  std::optional<Fusion<Storage>> fused;
+  if (fuses(layer, context)) fuse(layer, context, fused.emplace(), call);
   check_count(layer, count, x.shape, context.peers->members());
   const bool frozen = layer.running && layer.running->use_in_forward;
   const bool moves = layer.running && layer.running->update && count > 0;
@@ -92,6 +95,7 @@ template <typename Storage, typename Scalar>
   Moments<Scalar>& moments = context.moments == nullptr ? layer.moments_ : *context.moments;
   moments.prepare(partition, x.shape, order_of(x, y), layer.statistic_, layer.geometry_.groups,
                   kept_of(layer, partition));
+  remember_fused(layer, context, moments);
   moments.count_ = count;
   if (!frozen) moments.members_ = context.peers->members();
   moments.source_ = layer.moments_.source_ = Moments<Scalar>::Source::none;
@@ -122,11 +126,13 @@ template <typename Storage, typename Scalar>
   Forward call;
   statistics.find([&] {
     check_no_moments(layer, context);
-    partition = check_evaluation(layer, x, &y);
+    partition = check_evaluation(layer, x, &y, context);
     check_no_valid(layer, context);
     set_kept(partition, x.shape, spread.call);
     return call = forward_call(layer, partition, x.data, y.data, {});
   });
+  std::optional<Fusion<Storage>> fused;
+  if (fuses(layer, context)) fuse(layer, context, fused.emplace(), call);
   if (partition.size == 0) return;
   const std::int64_t groups = partition.groups.kept.size;
   std::vector<Scalar> kept(static_cast<std::size_t>(3 * groups));
@@ -144,10 +150,22 @@ template <typename Storage, typename Scalar>
   BackwardCall<Storage, Scalar> call{};
   AffineGradients<Scalar> gradients;
   SpreadRoom<Scalar>& room = layer.spread_;
-  call.count = spread.merge(room.sums, room.next, append_gradients<Scalar>, [&] {
+  const auto check = [&] {
     partition = check_backward(layer, x, dy, dx, context);
     check_no_valid(layer, context);
     set_kept(partition, x.shape, spread.call);
+  };
+  // To go back through an activation writes before it sums: so all members have to be right first.
+  if (layer.activation != Activation::none) {
+    spread.merge(room.sums, room.next, append_gradients<Scalar>, [&] {
+      check();
+      make_record(room.sums, 0);
+      return std::int64_t{0};
+    });
+  }
+  call.count = spread.merge(room.sums, room.next, append_gradients<Scalar>, [&] {
+    check();
+    if (partition.size > 0) pass_on(layer, x, dy, dx, context);
     call = backward_call(layer, partition, x, dy, dx, context);
     gradients = gradients_of(layer, context);
     const std::int64_t sums = partition.size == 0 ? 0 : sums_in(partition);
@@ -158,7 +176,8 @@ template <typename Storage, typename Scalar>
     call.stream = kernels::streams<Storage>(partition.whole);
     return sum_part(call, room.sums, context.device);
   });
-  if (partition.size > 0) finish_part(call, gradients, room.sums, context.device);
+  if (partition.size == 0) return;
+  finish_part(call, gradients, room.sums, context.device);
 }
 
 }  // namespace eigennorm::core

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 
@@ -15,14 +17,21 @@
 
 namespace eigennorm::core {
 
-/// The same call on one part of it.
+/// The same call on one part of it. `fused`: what is fused with it, if anything is.
 template <typename Storage, typename Scalar>
 ForwardCall<Storage, Scalar> part_of(const ForwardCall<Storage, Scalar>& call, const Partition& partition,
-                                     const Offsets& base) {
+                                     const Offsets& base, Fusion<Storage>& fused) {
   ForwardCall<Storage, Scalar> part = call;
+  std::size_t written = 1;
+  if (call.fused != nullptr) {
+    fused = *call.fused;
+    if (fused.dy != nullptr) fused.dy += base.tensor[1];
+    part.fused = &fused;
+    written = fused.inputs();
+  }
   part.partition = &partition;
   part.x += base.tensor[0];
-  if (part.y != nullptr) part.y += base.tensor[1];
+  if (part.y != nullptr) part.y += base.tensor[written];
   if (part.scale != nullptr) part.scale += base.feature;
   if (part.shift != nullptr) part.shift += base.feature;
   part.moments = call.moments.starting_at(base.group);
@@ -46,7 +55,8 @@ BackwardCall<Storage, Scalar> part_of(const BackwardCall<Storage, Scalar>& call,
 template <typename Storage, typename Scalar>
 void forward(const ForwardCall<Storage, Scalar>& call, const ValidParts& parts, const Device& device) {
   parts.for_each(device, [&](const Partition& partition, const Offsets& base, const Device& inner) {
-    ForwardCall<Storage, Scalar> part = part_of(call, partition, base);
+    Fusion<Storage> fused;
+    ForwardCall<Storage, Scalar> part = part_of(call, partition, base, fused);
     core::forward(part, inner);
   });
 }
@@ -132,9 +142,10 @@ void backward_of_kept(BackwardCall<Storage, Scalar> call, const ValidParts& part
 template <typename Storage, typename Scalar>
 [[gnu::cold]] void Calls<Storage, Scalar>::valid_forward(Layer& layer, const In& x, const Out& y,
                                                          const Context<Scalar>& context) {
-  const core::Partition whole = check_forward(layer, x, y);
+  check_no_residual(layer, context);
+  const core::Partition whole = check_forward(layer, x, y, context);
   check_valid_of(layer, whole, x.shape, context);
-  ValidParts parts(layer.geometry_, x.shape, order_of(x, y), {x.strides, y.strides, Strides{}}, *context.valid, whole,
+  ValidParts parts(layer.geometry_, x.shape, order_of(x, y), {x.strides, y.strides}, *context.valid, whole,
                    layer.valid_room_);
   if (parts.all()) return forward(layer, x, y, without_valid(context));
   if (parts.size() > 0) check_count(layer, parts.least_count(), x.shape, 1);
@@ -146,9 +157,12 @@ template <typename Storage, typename Scalar>
   Moments<Scalar>& moments = context.moments == nullptr ? layer.moments_ : *context.moments;
   moments.prepare_parts(whole, parts, x.shape, order_of(x, y), layer.statistic_, layer.geometry_.groups,
                         kept_of(layer, whole));
+  remember_fused(layer, context, moments);
   moments.source_ = layer.moments_.source_ = Moments<Scalar>::Source::none;
   if (parts.size() > 0) {
     Forward call = forward_call(layer, whole, x.data, y.data, moments.view());
+    Fusion<Storage> fused;
+    if (fuses(layer, context)) fuse(layer, context, fused, call);
     if (frozen) {
       parts.find_positions();
       keep_given(call, given_by(*layer.running));
@@ -172,14 +186,16 @@ template <typename Storage, typename Scalar>
 [[gnu::cold]] void Calls<Storage, Scalar>::valid_evaluate(const Layer& layer, const In& x, const Out& y,
                                                           const Context<Scalar>& context) {
   check_no_moments(layer, context);
-  const core::Partition whole = check_evaluation(layer, x, &y);
+  check_no_residual(layer, context);
+  const core::Partition whole = check_evaluation(layer, x, &y, context);
   check_valid_of(layer, whole, x.shape, context);
   // (The layer is const, and others may use it at once.)
   ThreadRoom room;
-  ValidParts parts(layer.geometry_, x.shape, order_of(x, y), {x.strides, y.strides, Strides{}}, *context.valid, whole,
-                   room.get());
+  ValidParts parts(layer.geometry_, x.shape, order_of(x, y), {x.strides, y.strides}, *context.valid, whole, room.get());
   if (parts.all()) return evaluate(layer, x, y, without_valid(context));
-  const Forward call = forward_call(layer, whole, x.data, y.data, {});
+  Forward call = forward_call(layer, whole, x.data, y.data, {});
+  Fusion<Storage> fused;
+  if (fuses(layer, context)) fuse(layer, context, fused, call);
   if (parts.size() > 0) {
     if (layer.running) {
       parts.find_positions();
@@ -194,11 +210,10 @@ template <typename Storage, typename Scalar>
 template <typename Storage, typename Scalar>
 [[gnu::cold]] void Calls<Storage, Scalar>::valid_observe(const In& x, const Geometry& geometry, Statistic statistic,
                                                          const Context<Scalar>& context, Moments<Scalar>& moments) {
-  const core::Partition whole = core::partition(geometry, x.shape, x.order, {x.strides, x.strides, Strides{}});
+  const core::Partition whole = core::partition(geometry, x.shape, x.order, {x.strides, x.strides});
   check_valid(geometry.name, geometry, whole, x.shape, *context.valid);
   ThreadRoom room;
-  const ValidParts parts(geometry, x.shape, x.order, {x.strides, x.strides, Strides{}}, *context.valid, whole,
-                         room.get());
+  const ValidParts parts(geometry, x.shape, x.order, {x.strides, x.strides}, *context.valid, whole, room.get());
   if (parts.all()) return observe(x, geometry, statistic, without_valid(context), moments);
   moments.prepare_parts(whole, parts, x.shape, x.order, statistic, geometry.groups,
                         {statistic == Statistic::mean_variance});
@@ -210,17 +225,44 @@ template <typename Storage, typename Scalar>
   moments.source_ = Moments<Scalar>::Source::batch;
 }
 
+/// Passes dy through the activation where it is valid, to dx.
+template <typename Storage, typename Scalar>
+[[gnu::cold]] void Calls<Storage, Scalar>::pass_on_valid(Layer& layer, const In& x, const In& dy, const Out& dx,
+                                                         const Context<Scalar>& context) {
+  const std::array<Strides, max_tensors> strides{x.strides, dy.strides, dx.strides};
+  const core::Partition whole = core::partition(layer.geometry_, x.shape, order_of(x, dy, dx), strides);
+  // (That of the layer is in use.)
+  ThreadRoom room;
+  const ValidParts parts(layer.geometry_, x.shape, order_of(x, dy, dx), strides, *context.valid, whole, room.get());
+  Moments<Scalar>& moments = context.moments == nullptr ? layer.moments_ : *context.moments;
+  Fusion<Storage> fused;
+  fused.relu = true;
+  fused.dy = dy.data;
+  Forward call = forward_call(layer, whole, x.data, dx.data, moments.view());
+  call.fused = &fused;
+  call.half = Half::results;
+  const Corrections<Scalar> by = moments.corrections();
+  if (!by.neutral(layer.features())) {
+    layer.make_room(2 * layer.features());
+    use_corrected(layer, by, call);
+  }
+  core::forward(call, parts, context.device);
+}
+
 template <typename Storage, typename Scalar>
 [[gnu::cold]] void Calls<Storage, Scalar>::valid_backward(Layer& layer, const In& x, const In& dy, const Out& dx,
                                                           const Context<Scalar>& context) {
+  check_no_residual(layer, context);
   const core::Partition whole = check_backward(layer, x, dy, dx, context);
   check_valid_of(layer, whole, x.shape, context);
-  ValidParts parts(layer.geometry_, x.shape, order_of(x, dy, dx), {x.strides, dy.strides, dx.strides}, *context.valid,
-                   whole, layer.valid_room_);
+  ValidParts parts(layer.geometry_, x.shape, order_of(x, dy, dx),
+                   {x.strides, passed_on(layer, dy, dx, context).strides, dx.strides}, *context.valid, whole,
+                   layer.valid_room_);
   check_valid_count(layer, context, parts.size());
   if (parts.all()) return backward(layer, x, dy, dx, without_valid(context));
   parts.find_positions();
   if (parts.size() > 0) {
+    if (layer.activation != Activation::none) pass_on_valid(layer, x, dy, dx, context);
     const Backward call = backward_call(layer, whole, x, dy, dx, context);
     if (parts.is_one_call()) {
       backward_of_one(layer, call, parts, context);

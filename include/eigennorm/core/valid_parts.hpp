@@ -124,7 +124,7 @@ class ValidParts {
              const Valid& valid, const Partition& whole, ValidRoom& room)
       : whole_(whole), mask_(valid.data), room_(room) {
     room.clear();
-    alike_ = strides[0] == strides[1] && (strides[2] == strides[0] || strides[2] == Strides{});
+    for (const Strides& other : strides) alike_ = alike_ && (other == strides[0] || other == Strides{});
     for_each_axis(geometry, Roles{whole.averaged_axes, whole.feature_axes}, shape, order, strides,
                   [&](const Axis& axis, bool averaged, bool is_feature, int number) {
                     const bool varies = valid.shape[number] > 1;
@@ -553,7 +553,7 @@ class ValidParts {
   std::int64_t invalid_ = 0, size_ = 0;
   Axis gap_step_ = no_axis();
   Loop others_;
-  bool alike_ = false;  // the strides of all tensors
+  bool alike_ = true;  // the strides of all tensors
   Loop values_loop_, featured_loop_;
   Partition positions_;
   Places position_places_{};

@@ -121,6 +121,21 @@ struct Gradient {
   }
 };
 
+/// What y is made of beside x, where more than scale and shift are applied.
+template <typename Storage, typename Scalar>
+struct Fused {
+  Normalizers<Scalar> by;
+  Affine<Scalar> affine;
+  Rows<const Storage> residual;  ///< of y's rows and columns; null: none
+  bool relu;
+
+  /// That of row r and column c and on.
+  Fused from(std::int64_t r, std::int64_t c) const {
+    const Storage* const at = residual.data == nullptr ? nullptr : residual(r) + c;
+    return {by.from(by.by_column ? c : r), affine.from(r, c), {at, residual.step}, relu};
+  }
+};
+
 /// What a pass does about memory.
 struct Traffic {
   bool stream = false;    ///< results go past the caches
@@ -216,6 +231,12 @@ struct BlockKernels {
   /// y = xhat * scale + shift
   void (*transform)(In x, Out y, Extent size, const Normalizers<Scalar>& by, const Affine<Scalar>& affine,
                     Traffic traffic);
+  /// y = max(xhat * scale + shift + residual, 0), or without max: 0 is +0, and NaN stays
+  void (*transform_fused)(In x, Out y, Extent size, const Fused<Storage, Scalar>& by, Traffic traffic);
+  /// dx = dy where y is above 0, otherwise 0
+  void (*gate)(In y, In dy, Out dx, Extent size, Traffic traffic);
+  /// sum = a + b
+  void (*add)(In a, In b, Out sum, Extent size, Traffic traffic);
   void (*gradient)(In x, In dy, Out dx, Extent size, const Gradient<Scalar>& by, Traffic traffic);
   /// The same, rows by twos, and what pair_sums does. A row's values have their own scales
   void (*gradient_pairs)(In x, In dy, Out dx, Extent size, const Gradient<Scalar>& by, Sums<Scalar> sums,
@@ -248,6 +269,9 @@ struct BlockKernels {
             Functions::ranges,
             Functions::lane_ranges,
             Functions::transform,
+            Functions::transform_fused,
+            Functions::gate,
+            Functions::add,
             Functions::gradient,
             Functions::gradient_pairs,
             Functions::copy,

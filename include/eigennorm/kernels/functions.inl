@@ -84,6 +84,8 @@ struct Functions {
 
 #include "eigennorm/kernels/results.inl"
 
+#include "eigennorm/kernels/fused.inl"
+
   // ---- wide totals
 
   /// totals += next(i) for all i < n, by vectors: sixteen at a time, a number that compilers unroll.

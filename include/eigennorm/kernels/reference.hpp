@@ -256,6 +256,34 @@ struct Functions {
     }
   }
 
+  /// max(value, 0): never -0, and NaN where the value is.
+  static Scalar rectified(Scalar value) { return value <= 0 ? Scalar(0) : value; }
+  static void transform_fused(In x, Out y, Extent size, const Fused<Storage, Scalar>& by, Traffic) {
+    for (std::int64_t r = 0; r < size.rows; ++r) {
+      for (std::int64_t c = 0; c < size.columns; ++c) {
+        Scalar value = plus(times(normalized(x(r)[c], by.by, r, c), by.affine, r, c), by.affine, r, c);
+        if (by.residual.data != nullptr) value = value + static_cast<Scalar>(by.residual(r)[c]);
+        y(r)[c] = static_cast<Storage>(by.relu ? rectified(value) : value);
+      }
+    }
+  }
+
+  static void gate(In y, In dy, Out dx, Extent size, Traffic) {
+    for (std::int64_t r = 0; r < size.rows; ++r) {
+      for (std::int64_t c = 0; c < size.columns; ++c) {
+        const bool passes = static_cast<Scalar>(y(r)[c]) > 0;
+        dx(r)[c] = static_cast<Storage>(passes ? static_cast<Scalar>(dy(r)[c]) : Scalar(0));
+      }
+    }
+  }
+
+  static void add(In a, In b, Out sum, Extent size, Traffic) {
+    for (std::int64_t r = 0; r < size.rows; ++r) {
+      for (std::int64_t c = 0; c < size.columns; ++c)
+        sum(r)[c] = static_cast<Storage>(static_cast<Scalar>(a(r)[c]) + static_cast<Scalar>(b(r)[c]));
+    }
+  }
+
   static void gradient(In x, In dy, Out dx, Extent size, const Gradient<Scalar>& by, Traffic) {
     const Affine<Scalar> none, before = by.scale_first ? by.affine : none, after = by.scale_first ? none : by.affine;
     for (std::int64_t r = 0; r < size.rows; ++r) {

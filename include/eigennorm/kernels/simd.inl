@@ -77,7 +77,10 @@ struct Simd {
 
   using M = Halves<MaskOf<T>, Bytes>;
   EIGENNORM_INLINE M at_most(V a, V b) { return {Lower::at_most(a.low, b.low), Lower::at_most(a.high, b.high)}; }
+  EIGENNORM_INLINE M above(V a, V b) { return {Lower::above(a.low, b.low), Lower::above(a.high, b.high)}; }
   EIGENNORM_INLINE M both(M a, M b) { return {Lower::both(a.low, b.low), Lower::both(a.high, b.high)}; }
+  EIGENNORM_INLINE V drop(V a, M mask) { return {Lower::drop(a.low, mask.low), Lower::drop(a.high, mask.high)}; }
+  EIGENNORM_INLINE V keep(V a, M mask) { return {Lower::keep(a.low, mask.low), Lower::keep(a.high, mask.high)}; }
 
   // Bits of values, as below.
   EIGENNORM_INLINE M either(M a, M b) { return {Lower::either(a.low, b.low), Lower::either(a.high, b.high)}; }
@@ -140,6 +143,7 @@ struct Simd<T, EIGENNORM_BYTES> {
   EIGENNORM_INLINE V divide(V a, V b) { return {a.value / b.value}; }
   EIGENNORM_INLINE V square_root(V a) { return {Own::square_root(a.value)}; }
   EIGENNORM_INLINE M at_most(V a, V b) { return {a.value <= b.value}; }
+  EIGENNORM_INLINE M above(V a, V b) { return {a.value > b.value}; }
   EIGENNORM_INLINE M both(M a, M b) { return {a.value & b.value}; }
   /// A magnitude as its bits: as integers they have the order of values, and NaN is the largest of all.
   EIGENNORM_INLINE M magnitude(V a) {
@@ -164,6 +168,10 @@ struct Simd<T, EIGENNORM_BYTES> {
   /// 0 where the mask is not set.
   EIGENNORM_INLINE V keep(V a, M mask) {
     return {reinterpret_cast<Register>(reinterpret_cast<Masks>(a.value) & mask.value)};
+  }
+  /// 0 where it is.
+  EIGENNORM_INLINE V drop(V a, M mask) {
+    return {reinterpret_cast<Register>(reinterpret_cast<Masks>(a.value) & ~mask.value)};
   }
 
   EIGENNORM_INLINE V load(const T* p) {

@@ -1,0 +1,121 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "eigennorm/core/loop.hpp"
+#include "eigennorm/core/partition.hpp"
+#include "eigennorm/core/slab.hpp"
+#include "eigennorm/kernels/block.hpp"
+
+/// \file
+/// What a forward call does beside normalizing: a sum before it, a residual and an activation behind it; and the gate
+/// that backward finds again by the same arithmetic.
+
+#include "eigennorm/kernels/strict_begin.inl"
+
+namespace eigennorm::core {
+
+template <typename Storage, typename Scalar>
+struct ForwardCall;
+
+/// What is fused with a forward call. Tensors are x, the residual, dy and y, as far as there are any; or, where x is a
+/// sum that is still to be made, x, y and its two terms.
+template <typename Storage>
+struct Fusion {
+  bool relu = false;
+  const Storage* residual = nullptr;  ///< added behind shift
+  const Storage* dy = nullptr;        ///< of y only the gate is wanted: what is written is dy where y is above 0, or 0
+  const Storage* terms[2] = {nullptr, nullptr};
+  Storage* sum = nullptr;  ///< x itself: terms[0] + terms[1]
+
+  /// How many tensors are read for y.
+  std::size_t inputs() const { return std::size_t{1} + (residual != nullptr ? 1U : 0U) + (dy != nullptr ? 1U : 0U); }
+  std::size_t tensors() const { return sum != nullptr ? std::size_t{4} : inputs() + 1; }
+};
+
+/// The pass that writes y.
+template <typename Storage, typename Scalar>
+Pass<Storage> pass_of(const ForwardCall<Storage, Scalar>& call, std::size_t first) {
+  Pass<Storage> pass{{call.x, nullptr, nullptr}, call.y, first, 1};
+  if (call.fused == nullptr) return pass;
+  for (const Storage* each : {call.fused->residual, call.fused->dy}) {
+    if (each != nullptr) pass.in[pass.inputs++] = each;
+  }
+  return pass;
+}
+
+/// dy through the gate: y is made in L1, a few rows at a time, as forward made it, and compared there. (Not inlined, so
+/// that its buffer is on the stack only here.)
+template <typename Storage, typename Scalar>
+[[gnu::noinline]] void write_gated(const ForwardCall<Storage, Scalar>& call, const Part<Storage, Scalar>& at,
+                                   const kernels::Fused<Storage, Scalar>& by, kernels::Traffic traffic) {
+  constexpr std::int64_t bytes = sizeof(Storage) > 8 ? 1024 : 4096;  // (What else is on the stack grows with it.)
+  constexpr std::int64_t room = (std::min)(block_size, bytes / static_cast<std::int64_t>(sizeof(Storage)));
+  alignas(64) Storage y[room];
+  const Rows<const Storage> x = at.in[0], dy = at.in[call.fused->inputs() - 1];
+  const std::int64_t columns = (std::min)(at.size.columns, room), rows = room / columns;
+  for (std::int64_t r = 0; r < at.size.rows; r += rows) {
+    for (std::int64_t c = 0; c < at.size.columns; c += columns) {
+      const Extent size{(std::min)(rows, at.size.rows - r), (std::min)(columns, at.size.columns - c)};
+      call.kernels->transform_fused({x(r) + c, x.step}, {y, size.columns}, size, by.from(r, c), {false, traffic.next});
+      call.kernels->gate({y, size.columns}, {dy(r) + c, dy.step}, {at.out(r) + c, at.out.step}, size, traffic);
+    }
+  }
+}
+
+/// y of a part, or dy through its gate.
+template <typename Storage, typename Scalar>
+[[gnu::noinline]] void write_fused(const ForwardCall<Storage, Scalar>& call, const Part<Storage, Scalar>& at,
+                                   const kernels::Normalizers<Scalar>& by, kernels::Traffic traffic) {
+  const bool adds = call.fused->residual != nullptr;
+  const kernels::Fused<Storage, Scalar> fused{by, at.affine, adds ? at.in[1] : Rows<const Storage>{nullptr, 0},
+                                              call.fused->relu};
+  // (Nothing is closed where there is no activation.)
+  if (call.fused->dy != nullptr && !fused.relu)
+    return call.kernels->copy(at.in[call.fused->inputs() - 1], at.out, at.size, traffic);
+  if (call.fused->dy != nullptr) return write_gated(call, at, fused, traffic);
+  call.kernels->transform_fused(at.in[0], at.out, at.size, fused, traffic);
+}
+
+/// The result of a part.
+template <typename Storage, typename Scalar>
+void write_part(const ForwardCall<Storage, Scalar>& call, const Part<Storage, Scalar>& at,
+                const kernels::Normalizers<Scalar>& by, kernels::Traffic traffic) {
+  if (call.fused != nullptr) return write_fused(call, at, by, traffic);
+  call.kernels->transform(at.in[0], at.out, at.size, by, at.affine, traffic);
+}
+
+/// Makes values [part.first, part.last) of the lanes of a tile of x, which is a sum. Where that are not whole runs,
+/// those go before that begin there. (Not inlined: what it needs of the stack.)
+template <typename Storage, typename Scalar>
+[[gnu::noinline]] void add_terms(const ForwardCall<Storage, Scalar>& call, const Tile& tile, Segment part) {
+  const Fusion<Storage>& of = *call.fused;
+  const Layout& layout = *call.layout;
+  const Pass<Storage> pass{{of.terms[0], of.terms[1], nullptr}, of.sum, 2, 2, 0};
+  const auto add = [&](const Part<Storage, Scalar>& at) { call.kernels->add(at.in[0], at.in[1], at.out, at.size, {}); };
+  const Visitor<Storage, Scalar> visit(add);
+  if (!layout.by_column) return for_rows(pass, layout, tile, part, ScaleAndShift<Scalar>{nullptr, nullptr}, visit);
+  Columns<Scalar> columns(layout, tile.lanes, 256);
+  for_columns(pass, layout, tile, part, ScaleAndShift<Scalar>{nullptr, nullptr}, columns, visit);
+}
+
+/// The same of all tiles, where tasks will share them out otherwise than whole.
+template <typename Storage, typename Scalar, typename OnDevice>
+[[gnu::noinline]] void add_all_terms(const ForwardCall<Storage, Scalar>& call, const Reduction& tiles,
+                                     std::int64_t width, const OnDevice& device) {
+  const std::int64_t count = tiles.reduced.size, run = call.layout->run();
+  const std::int64_t each = (std::max)(kernels::segment_size / (width * run), std::int64_t{1}) * run;
+  const std::int64_t bands = (count + each - 1) / each, all = tiles.tiles(width);
+  device.parallel_for(all * bands, each * width, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t task = first; task < last; ++task) {
+      const std::int64_t start = task % bands * each;
+      add_terms(call, tiles.tile(task / bands, width), {start, (std::min)(start + each, count)});
+    }
+  });
+}
+
+}  // namespace eigennorm::core
+
+#include "eigennorm/kernels/strict_end.inl"

@@ -1,0 +1,6 @@
+namespace eigennorm {
+
+template struct core::Fusion<float>;
+template struct core::Fusion<double>;
+
+}  // namespace eigennorm

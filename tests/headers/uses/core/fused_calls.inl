@@ -1,0 +1,6 @@
+namespace eigennorm {
+
+template struct core::Calls<float, float>;
+template struct core::Calls<double, double>;
+
+}  // namespace eigennorm
