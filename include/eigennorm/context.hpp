@@ -23,6 +23,15 @@ namespace eigennorm {
 /// make, with those of all other parameters. What is wrong on one member is an error on all, which names it. All
 /// happens on the calling thread.
 ///
+/// **Valid positions** leave out the padding of a batch of sequences: see Valid. A call with them has the bits of the
+/// call on the valid values alone, packed together in the order of memory; everywhere else y and dx are 0, and x and dy
+/// are not looked at. Where groups stay within samples each is packed by itself, and its number of values is its own. A
+/// group without any has no statistics and learns nothing; without any at all a batch is as an empty one. The mask may
+/// not vary along channels; along the features of LayerNorm and RMSNorm it may: each value keeps its own scale, and one
+/// that is absent adds nothing to its gradient. `backward` takes the mask of its forward again. WeightNorm, batches that
+/// are spread over members, and residuals take none. What is found of a mask is kept by the layer, and for `evaluate` by
+/// the thread: the next call allocates nothing.
+///
 /// **A residual** is a tensor of yours, of x's shape, element type and storage order, that is added in the same pass:
 ///
 ///     y = activation(norm(x) + residual)                  residual alone
