@@ -54,9 +54,9 @@ class Numbers {
 #include "eigennorm/kernels/strict_begin.inl"
 
 /// The statistics that one `forward` used, numbered logically over the kept axes (last one fastest): for each group
-/// the mean, to twice the precision of Scalar, and rstd = 1 / sigma; 0 where no value of a group is valid. No copy of
-/// x. A layer holds its own; pass another through Context::moments to use one layer several times before going back, as
-/// in a recurrent net:
+/// the mean, to twice the precision of Scalar, and rstd = 1 / sigma; both 0 where no value of a group is valid (but not
+/// by running statistics). No copy of x. A layer holds its own; pass another through Context::moments to use one layer
+/// several times before going back, as in a recurrent net:
 ///
 /// \code
 /// #include <eigennorm/eigennorm.hpp>
@@ -117,12 +117,12 @@ class Moments {
   /// Makes room. Allocates only for more groups than ever before, and everything before it changes anything.
   void prepare(const core::Partition& partition, const Shape& shape, Order order, Statistic statistic, std::int64_t cut,
                Kept kept) {
-    counts_.resize(0);
     const std::int64_t groups = partition.groups.kept.size;
     const std::int64_t variances = kept.variance ? groups : 0, corrections = kept.corrections ? groups : 0;
     for (core::Numbers<Scalar>* each : {&high_, &low_, &rstd_}) each->reserve(groups);
     variance_.reserve(variances);
     for (core::Numbers<Wide<Scalar>>* each : {&r_, &d_}) each->reserve(corrections);
+    counts_.resize(0);
     for (core::Numbers<Scalar>* each : {&high_, &low_, &rstd_}) each->resize(groups);
     variance_.resize(variances);
     for (core::Numbers<Wide<Scalar>>* each : {&r_, &d_}) each->resize(corrections);

@@ -100,7 +100,8 @@ struct Calls {
                                         const Context<Scalar>& context);
   static void check_renormalization(const Layer& layer, const core::Partition& partition, const Shape& shape);
   static void check_no_moments(const Layer& layer, const Context<Scalar>& context);
-  static void check_count(const Layer& layer, std::int64_t count, const Shape& shape, int members);
+  static void check_count(const Layer& layer, std::int64_t count, const Shape& shape, int members,
+                          const char* more = "");
   // What is fused with a call (core/fused_calls.hpp).
   static void check_residual(const Layer& layer, const In& x, const Out& y, const Context<Scalar>& context,
                              bool evaluates);

@@ -14,9 +14,20 @@
 
 namespace eigennorm {
 
+namespace core {
+
+/// Whether an object of Eigen has values of its own, or may have: a `Ref<const ...>` holds a copy where it has to.
+template <typename M>
+constexpr bool may_own = std::is_same_v<Plain<M>, M>;
+template <typename M, int Options, typename Stride>
+constexpr bool may_own<Eigen::Ref<const M, Options, Stride>> = true;
+
+}  // namespace core
+
 /// The valid positions of x: a view of the caller's bools, which stay where they are until the call is done. Any Eigen
 /// object in memory (Matrix, Array, Map, Block, Tensor, TensorMap) of x's rank, either storage order, any strides that
-/// are not negative; an extent of 1 stands for all of x's. See Context::valid.
+/// are not negative; an extent of 1 stands for all of x's. See Context::valid. A part of what a function returns, such
+/// as `valid_lengths(lengths, 5).transpose()`, is gone before the call: name the bools first.
 class Valid {
  public:
   template <typename Mask, typename = std::enable_if_t<!std::is_same_v<std::decay_t<Mask>, Valid>>>
@@ -25,7 +36,7 @@ class Valid {
     static_assert(core::DoorOf<M>::direct && std::is_same_v<core::Element<M>, bool>,
                   "Valid positions are an Eigen object of bool whose values are in memory.");
     if constexpr (core::DoorOf<M>::direct && std::is_same_v<core::Element<M>, bool>) {
-      static_assert(!std::is_rvalue_reference_v<Mask&&> || !std::is_same_v<core::Plain<M>, M>,
+      static_assert(!std::is_rvalue_reference_v<Mask&&> || !core::may_own<M>,
                     "Valid positions are a view: name the bools, so that they are there when the call is made.");
       const auto view = core::view(mask);
       data = view.data;

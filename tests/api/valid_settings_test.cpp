@@ -172,6 +172,29 @@ TEST_CASE("on a pool, from memory, and with results over what was read, there ar
   }
 }
 
+TEST_CASE("a mask along features leaves each value its scale and its shift, in many rows, too") {
+  const Eigen::Index rows = 40, columns = 104;
+  const Eigen::MatrixXf x = test::random_matrix(rows, columns, 16);
+  Eigen::Array<bool, 1, Eigen::Dynamic> mask(columns);
+  for (Eigen::Index i = 0; i < columns; ++i) mask[i] = i > 30 && i % 3 != 0;
+  LayerNorm<float> layer(columns), packed(mask.count());
+  test::Random random(17);
+  test::randomize(layer, random);
+  Eigen::MatrixXf chosen(rows, mask.count());
+  Eigen::Index to = 0;
+  for (Eigen::Index i = 0; i < columns; ++i) {
+    if (!mask[i]) continue;
+    chosen.col(to) = x.col(i);
+    packed.scale.value[to] = layer.scale.value[i];
+    packed.shift.value[to++] = layer.shift.value[i];
+  }
+  const Eigen::MatrixXf y = layer.forward(x, with(mask)), expected = packed.forward(chosen);
+  to = 0;
+  for (Eigen::Index i = 0; i < columns; ++i) {
+    if (mask[i]) CHECK(same_bits(y.col(i), expected.col(to++)));
+  }
+}
+
 TEST_CASE("without a valid position a batch is like an empty one") {
   const Tensor x = tensor(2, 3, 4, 8), dy = tensor(2, 3, 4, 9);
   const Bools mask = lengths({0, 0}, 4);
@@ -193,7 +216,7 @@ TEST_CASE("one valid position cannot move a running variance, and otherwise is i
   CHECK(
       failure([&] { layer.forward(x, with(mask)); }) ==
       "BatchNorm: expected more than one value for each of the channels, whose variance moves the running one, got an "
-      "input of shape [2, 3, 4]");
+      "input of shape [2, 3, 4] of which one value is valid");
   CHECK(bits(layer) == before);
   layer.running->update = false;
   layer.shift.value << 1, 2, 3;
@@ -289,7 +312,8 @@ TEST_CASE("what is wrong is said, and nothing has changed") {
   CHECK(contains(failure([&] { groups.forward(x, with(of_channels)); }), "the same for all channels"));
   WeightNorm<float> weights(3);
   const Bools some = lengths({4, 2, 3}, 4);
-  CHECK(failure([&] { weights.forward(x, with(some)); }) == "WeightNorm: expected no valid positions, got some");
+  CHECK(failure([&] { weights.forward(x, with(some)); }) ==
+        "WeightNorm: expected no valid positions (Context::valid) of a parameter that is normalized, got some");
 }
 
 TEST_CASE("backward needs the valid positions of its forward") {
@@ -305,7 +329,8 @@ TEST_CASE("backward needs the valid positions of its forward") {
         "BatchNorm: expected the valid positions of its forward in backward, which are 18 values, got 16 values");
   CHECK(bits(layer) == before);
   layer.forward(x);
-  CHECK(contains(failure([&] { layer.backward(x, dy, with(mask)); }), "which are 24 values, got 18 values"));
+  CHECK(contains(failure([&] { layer.backward(x, dy, with(mask)); }),
+                 "BatchNorm: expected no valid positions in backward, as in its forward, got some, of 18 values"));
   // All valid is as no mask.
   const Tensor dx = layer.backward(x, dy);
   CHECK(same_bits(layer.backward(x, dy, with(all)), dx));
@@ -335,5 +360,6 @@ TEST_CASE("a batch that is spread takes no mask, and no member waits") {
     if (peers.member() == 1) context.valid = mask;
     layer.forward(x, context);
   });
-  for (const std::string& text : failures) CHECK(contains(text, "expected no valid positions, got some"));
+  for (const std::string& text : failures)
+    CHECK(contains(text, "expected no valid positions (Context::valid) where the batch is spread, got some"));
 }

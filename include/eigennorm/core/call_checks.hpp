@@ -164,11 +164,12 @@ void Calls<Storage, Scalar>::check_renormalization(const Layer& layer, const cor
 
 /// Fails where one value for each group, in the whole batch, would move a running variance.
 template <typename Storage, typename Scalar>
-void Calls<Storage, Scalar>::check_count(const Layer& layer, std::int64_t count, const Shape& shape, int members) {
+void Calls<Storage, Scalar>::check_count(const Layer& layer, std::int64_t count, const Shape& shape, int members,
+                                         const char* more) {
   if (!layer.running || !layer.running->update || layer.statistic_ != Statistic::mean_variance || count != 1) return;
   fail_with({layer.name(), ": expected more than one value for each of the ", layer.geometry_.noun,
              ", whose variance moves the running one, got ", members > 1 ? "one in the whole batch: here " : "",
-             "an input of shape ", shape.text()});
+             "an input of shape ", shape.text(), more});
 }
 
 template <typename Storage, typename Scalar>
@@ -260,6 +261,10 @@ void Calls<Storage, Scalar>::check_valid_count(const Layer& layer, const Context
                                                std::int64_t values) {
   const Moments<Scalar>& moments = context.moments == nullptr ? layer.moments_ : *context.moments;
   if (moments.valid_ == values) return;
+  if (context.valid && moments.valid_ == moments.shape_.size()) {
+    fail_with({layer.name(), ": expected no valid positions in backward, as in its forward, got some, of ", values,
+               " values"});
+  }
   fail_with({layer.name(), ": expected the valid positions of its forward in backward, which are ", moments.valid_,
              " values, got ", context.valid ? "" : "none, for ", values, " values"});
 }
@@ -277,7 +282,10 @@ void Calls<Storage, Scalar>::check_no_residual(const Layer& layer, const Context
 template <typename Storage, typename Scalar>
 void Calls<Storage, Scalar>::check_no_valid(const Layer& layer, const Context<Scalar>& context) {
   if (!context.valid) return;
-  fail_with({layer.name(), ": expected no valid positions, got some"});
+  fail_with(
+      {layer.name(), ": expected no valid positions (Context::valid) ",
+       layer.statistic_ == Statistic::sum_square ? "of a parameter that is normalized" : "where the batch is spread",
+       ", got some"});
 }
 
 }  // namespace core

@@ -148,7 +148,7 @@ template <typename Storage, typename Scalar>
   ValidParts parts(layer.geometry_, x.shape, order_of(x, y), {x.strides, y.strides}, *context.valid, whole,
                    layer.valid_room_);
   if (parts.all()) return forward(layer, x, y, without_valid(context));
-  if (parts.size() > 0) check_count(layer, parts.least_count(), x.shape, 1);
+  if (parts.size() > 0) check_count(layer, parts.least_count(), x.shape, 1, " of which one value is valid");
   const bool frozen = layer.running && layer.running->use_in_forward, corrected = renormalizes(layer);
   const bool moves = moves_running(layer, whole) && parts.size() > 0;
   std::optional<RunningStatistics<Scalar>> used;

@@ -527,6 +527,8 @@ class ValidParts {
       if (partition.features_kept)
         partition.groups.reduced.axes[0].feature = partition.groups.reduced.axes[1].feature = 0;
     }
+    // Parameters behind the first of the part.
+    partition.features.kept.size = whole_.features.kept.size - part.base.feature;
     // What is written in short pieces stays in the caches, whatever it is a part of.
     constexpr std::int64_t streamed = 256;
     const std::int64_t pieces = (std::max)(part.values.count, std::int64_t{1}) *

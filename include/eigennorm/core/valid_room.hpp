@@ -27,6 +27,14 @@ struct ValidRoom {
   std::vector<std::int32_t> value_offsets, featured_offsets, position_offsets;
   std::vector<ValidPart> parts;
 
+  ValidRoom() = default;
+  /// (A copy of a layer finds its own.)
+  ValidRoom(const ValidRoom&) {}
+  ValidRoom& operator=(const ValidRoom&) { return *this; }
+  ValidRoom(ValidRoom&&) = default;
+  ValidRoom& operator=(ValidRoom&&) = default;
+  ~ValidRoom() = default;
+
   void clear() {
     for (std::vector<Run>* each : {&gaps, &values, &featured, &positions, &groups}) each->clear();
     for (std::vector<std::int32_t>* each : {&value_offsets, &featured_offsets, &position_offsets}) each->clear();
