@@ -68,10 +68,10 @@ inline Scales natural_scales(const Formula& formula, const Roles& roles, const S
   result.dx = result.direct;
   if (fixed) return result;
   const bool summed = formula.kind == Kind::sum_square;
-  const Real share = summed ? 1 : static_cast<Real>(roles.count);
   for (std::size_t i = 0; i < result.dx.size(); ++i) {
     const std::size_t group = roles.group[i];
     if (!summed || measure.largest_of_weights) result.direct[i] = largest[group];
+    const Real share = summed ? 1 : static_cast<Real>(roles.count_of(group));
     const Real slope = formula.kind == Kind::mean ? 0 : std::abs(xhat[i]) * products[group] / share;
     result.dx[i] = result.direct[i] + slope;
   }

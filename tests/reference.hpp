@@ -61,6 +61,7 @@ bool contains(const Axes& axes, Integer axis) {
 struct Roles {
   Indices group, feature;
   std::size_t groups = 1, features = 1, count = 0;  // count: values that share one statistic
+  Indices counts;                                   // by group, of some elements alone
 
   Roles(const Formula& formula, const Sizes& shape) {
     const std::size_t size = size_of(shape);
@@ -100,6 +101,26 @@ struct Roles {
   }
 
   std::size_t size() const { return group.size(); }
+  std::size_t count_of(std::size_t number) const { return counts.empty() ? count : counts[number]; }
+
+  /// Of some elements alone, which are numbered anew, as are the groups that have any of them.
+  Roles only(const Indices& elements) const {
+    Roles result = *this;
+    result.group.clear();
+    result.feature.clear();
+    Indices all(groups, 0), number(groups, 0);
+    for (const std::size_t element : elements) ++all[group[element]];
+    for (std::size_t old = 0; old < groups; ++old) {
+      number[old] = result.counts.size();
+      if (all[old] > 0) result.counts.push_back(all[old]);
+    }
+    result.groups = result.counts.size();
+    for (const std::size_t element : elements) {
+      result.group.push_back(number[group[element]]);
+      result.feature.push_back(feature[element]);
+    }
+    return result;
+  }
 };
 
 /// Per group. The mean is kept as the sum of one value of the group and the mean distance from it: both are
@@ -123,7 +144,6 @@ inline Real reciprocal_root(Real variance, Real epsilon) {
 
 /// In two passes: the mean, then the deviations from it.
 inline Statistics statistics(const Formula& formula, const Roles& roles, const Numbers& x) {
-  const auto count = static_cast<Real>(roles.count);
   Statistics result(roles.groups);
   if (formula.centred()) {
     for (std::size_t i = 0; i < x.size(); ++i) result.origin[roles.group[i]] = x[i];
@@ -132,7 +152,7 @@ inline Statistics statistics(const Formula& formula, const Roles& roles, const N
       distances[roles.group[i]].add(x[i] - result.origin[roles.group[i]]);
     }
     for (std::size_t group = 0; group < roles.groups; ++group) {
-      result.distance[group] = distances[group].total() / count;
+      result.distance[group] = distances[group].total() / static_cast<Real>(roles.count_of(group));
     }
   }
   Sums squares(roles.groups);
@@ -142,7 +162,7 @@ inline Statistics statistics(const Formula& formula, const Roles& roles, const N
   }
   for (std::size_t group = 0; group < roles.groups; ++group) {
     const Real sum = squares[group].total();
-    result.variance[group] = formula.kind == Kind::sum_square ? sum : sum / count;
+    result.variance[group] = formula.kind == Kind::sum_square ? sum : sum / static_cast<Real>(roles.count_of(group));
     if (formula.kind == Kind::mean) continue;
     result.rstd[group] = reciprocal_root(result.variance[group], formula.epsilon);
   }
@@ -195,9 +215,9 @@ inline Gradients backward(const Formula& formula, const Roles& roles, const Stat
   Gradients result{Numbers(x.size()), {}, {}};
   for (const Sum& sum : scale) result.scale.push_back(sum.total());
   for (const Sum& sum : shift) result.shift.push_back(sum.total());
-  const auto count = static_cast<Real>(roles.count);
   for (std::size_t i = 0; i < x.size(); ++i) {
     const std::size_t group = roles.group[i];
+    const auto count = static_cast<Real>(roles.count_of(group));
     Real gradient = dy[i] * parameters.scale_of(roles.feature[i]);
     if (!fixed) {
       if (formula.centred()) gradient -= through_mean[group].total() / count;

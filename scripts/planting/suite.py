@@ -21,7 +21,7 @@ TABLES = {"block_kernels": "kernels/block_kernels.cpp"}
 USE_TABLES = {"kernels_test", "group_kernels_test", "streaming_test"}
 # Headers that only the library's units include; those tests that call kernels, or name such a header, include them too.
 OUT_OF_LINE = re.compile(r"core/(calls|call_checks|layer|forward|backward|gradient|gradient_sums|feature_rows|feature_sums|"
-                         r"piece_sums|schedule|slab|statistics|blocks)\.hpp|kernels/.*\.inl|"
+                         r"piece_sums|schedule|slab|statistics|blocks|valid_calls|valid_parts)\.hpp|kernels/.*\.inl|"
                          r"kernels/(dispatch|reference|targets)\.hpp")
 HANGS = "hangs"
 LEVELS = {True: "-O1", False: "-O0"}

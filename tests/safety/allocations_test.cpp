@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "catch.hpp"
 #include "fused.hpp"
 #include "large_layers.hpp"
+#include "masked.hpp"
 #include "pool.hpp"
 #include "support.hpp"
 
@@ -167,6 +169,52 @@ TEMPLATE_LIST_TEST_CASE("nothing is allocated after the first call of a shape, a
       const auto prepared = layer.prepare(x.template map<rank>(), y.template map<rank>());
       CHECK(allocations_of([&] { prepared(x.data(), y.data()); }) == 0);
     });
+  }
+}
+
+/// Layers on sequences, which have samples on axis 0 and positions on axis 2, if there is one.
+template <typename Scalar>
+std::vector<Large<Scalar>> layers_on_sequences() {
+  return {{"BatchNorm", BatchNorm<Scalar>(8), {16, 8, 30}},
+          {"frozen BatchNorm", BatchNorm<Scalar>(8), {16, 8, 30}},
+          {"BatchNorm, renormalized", BatchNorm<Scalar>(8), {16, 8, 30}},
+          {"LayerNorm", LayerNorm<Scalar>(64), {20, 64}},
+          {"LayerNorm of channels", LayerNorm<Scalar>(8, over(1)), {16, 8, 30}},
+          {"GroupNorm", GroupNorm<Scalar>(4, 8), {5, 8, 30}},
+          {"InstanceNorm", InstanceNorm<Scalar>(8), {5, 8, 30}}};
+}
+
+TEMPLATE_LIST_TEST_CASE("with valid positions nothing is allocated after the first call of a shape, or of a thread", "",
+                        Fields) {
+  using Scalar = typename TestType::Scalar;
+  Random random(1);
+  for (auto& [name, layer, shape] : layers_on_sequences<Scalar>()) {
+    if (std::string(name) == "frozen BatchNorm") layer.freeze();
+    if (std::string(name) == "BatchNorm, renormalized") layer.running->renormalize = Renormalization{3, 5};
+    for (const Kinds kind : {Kinds::lengths, Kinds::random}) {
+      INFO(name << ", " << (kind == Kinds::lengths ? "lengths" : "random"));
+      std::vector<bool> varies(shape.size(), true);
+      varies[1] = false;
+      const MaskField<Eigen::RowMajor> mask(make_mask(shape, varies, kind, random));
+      Context<Scalar> context;
+      context.valid = mask.valid();
+      const TestType x(shape, random.normals(reference::size_of(shape))),
+          dy(shape, random.normals(reference::size_of(shape)));
+      TestType y(shape), dx(shape);
+      const auto step = [&, &layer = layer] {
+        forward(layer, x, y, context);
+        backward(layer, x, dy, dx, context);
+      };
+      step();
+      CHECK(allocations_of(step) == 0);
+      long again = -1;
+      std::thread([&, &layer = layer] {
+        const auto evaluate_once = [&] { evaluate(layer, x, y, context); };
+        evaluate_once();
+        again = allocations_of(evaluate_once);
+      }).join();
+      CHECK(again == 0);
+    }
   }
 }
 

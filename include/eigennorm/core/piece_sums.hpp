@@ -33,6 +33,9 @@ class PieceSums {
     for (int i = 0; i + 1 < values.rank; ++i) {
       if (values.axes[static_cast<std::size_t>(i)].feature == 0) return false;
     }
+    // (Places say nothing of the axes that they are on.)
+    if (values.places != nullptr && partition.features.reduced.size != samples_in(partition) * partition.run)
+      return false;
     // Samples outside, groups of features inside.
     return kept.rank < 2 || (kept.axes[0].feature == 0 && kept.axes[1].feature != 0);
   }

@@ -54,6 +54,8 @@ class Array {
     return result;
   }
 
+  bool has_bits_of(const Array& other) const { return test::same_bits(memory_, other.memory_); }
+
   /// Whether the memory between and around the elements is as it was made.
   bool gaps_are_untouched() const {
     std::vector<Data> others = memory_;

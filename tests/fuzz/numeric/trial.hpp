@@ -2,15 +2,20 @@
 
 #include <array>
 #include <cstdio>
+#include <optional>
 #include <string>
 
 #include "allowances.hpp"
 #include "array.hpp"
+#include "corrected.hpp"
 #include "judge.hpp"
+#include "left_out.hpp"
 #include "plan.hpp"
+#include "pool.hpp"
 #include "values.hpp"
 
-// One random case: a layer goes forward and back, and every result is held against the formula.
+// One random case: a layer goes forward and back, and every result is held against the formula. Then once more, as it
+// was, on valid positions alone, and by Batch Renormalization, where it takes these.
 
 namespace fuzz {
 
@@ -49,6 +54,18 @@ class Trial {
   }
 
   Outcome run() {
+    const auto layer = layer_;
+    go();
+    layer_ = layer;
+    // What is drawn from here on leaves the case above as it is.
+    if (takes_valid(plan_)) leave_out();
+    if (may_be_renormalized(plan_) && values_.kind != Values::limits && chance(random_, 0.5)) renormalize();
+    if (!stage_.empty()) go();
+    return outcome_;
+  }
+
+ private:
+  void go() {
     try {
       if (plan_.op == Op::batch_norm_evaluate) {
         evaluate();
@@ -58,10 +75,8 @@ class Trial {
     } catch (const std::exception& error) {
       fail(std::string("threw: ") + error.what());
     }
-    return outcome_;
   }
 
- private:
   // ---- the case
 
   void draw_parameters() {
@@ -103,66 +118,140 @@ class Trial {
     text += rest;
   }
 
+  /// From here on roles and values are those of the valid elements alone.
+  void leave_out() {
+    if (may_be_renormalized(plan_) && chance(random_, 0.2)) return;
+    left_out_ = draw_left_out(plan_, random_);
+    stage_ = left_out_->description + ": ";
+    const auto keep = [this](Numbers& numbers) {
+      Numbers kept;
+      for (const std::size_t element : left_out_->elements) kept.push_back(numbers[element]);
+      numbers = kept;
+    };
+    keep(values_.x);
+    keep(values_.dy);
+    roles_ = roles_.only(left_out_->elements);
+    row_mask_.emplace(left_out_->mask);
+    column_mask_.emplace(left_out_->mask);
+    context_.valid = chance(random_, 0.5) ? row_mask_->valid() : column_mask_->valid();
+    if (chance(random_, 0.1)) context_.device = three_threads();
+    for (const std::size_t count : roles_.counts) {
+      if (count > 1 || plan_.formula.kind == Kind::mean || !layer_.running) continue;
+      plan_.moves = layer_.running->update = false;
+    }
+    plan_.moves = plan_.moves && roles_.size() > 0;
+  }
+
+  void renormalize() {
+    limits_ = draw_limits(random_);
+    layer_.running->renormalize = limits_;
+    char text[64];
+    std::snprintf(text, sizeof text, "r_max %g, d_max %g: ", limits_->r_max, limits_->d_max);
+    stage_ += text;
+  }
+
+  static eigennorm::Device three_threads() {
+    static const test::Pool pool(3);
+    return pool.device();
+  }
+
   // ---- the run
+
+  /// What is left out is nothing to calculate with.
+  void fill(Memory& memory, const Numbers& numbers) const {
+    if (!left_out_) return memory.fill(numbers);
+    const Real infinity = std::numeric_limits<Real>::infinity();
+    const Real others[] = {std::numeric_limits<Real>::quiet_NaN(), infinity, range_of<Data>().largest};
+    Numbers all(reference::size_of(plan_.shape));
+    for (std::size_t i = 0; i < all.size(); ++i) all[i] = others[i % 3];
+    for (std::size_t k = 0; k < numbers.size(); ++k) all[left_out_->elements[k]] = numbers[k];
+    memory.fill(all);
+  }
+
+  /// Of the valid elements of a result. The others are to be 0.
+  Numbers numbers_of(Result result, const Memory& memory) {
+    Numbers all = memory.numbers(), valid;
+    if (!left_out_) return all;
+    for (const std::size_t element : left_out_->elements) {
+      valid.push_back(all[element]);
+      all[element] = 0;
+    }
+    for (const Real number : all) {
+      if (number == 0 && !std::signbit(number)) continue;
+      fail(std::string(name_of(result)) + " is not 0 where nothing is valid");
+      break;
+    }
+    return valid;
+  }
 
   void evaluate() {
     Memory x(plan_.shape, kinds_, random_), y(plan_.shape, kinds_, random_);
-    x.fill(values_.x);
+    fill(x, values_.x);
     with_views(
-        kinds_, plan_.shape.size(), [&](const auto& from, auto to) { layer_.evaluate(from, to); }, x,
+        kinds_, plan_.shape.size(), [&](const auto& from, auto to) { layer_.evaluate(from, to, context_); }, x,
         in_place_ ? x : y);
     const reference::Statistics given = by_running();
-    check_output(in_place_ ? x : y, scales_by(given), given);
+    check_output(in_place_ ? x : y, scales_by(given, parameters()), given, parameters());
   }
 
   void train() {
     Memory x(plan_.shape, kinds_, random_), y(plan_.shape, kinds_, random_);
     Memory dy(plan_.shape, kinds_, random_), dx(plan_.shape, kinds_, random_);
-    x.fill(values_.x);
-    dy.fill(values_.dy);
+    fill(x, values_.x);
+    fill(dy, values_.dy);
+    const Memory x_before = x;
     const auto before = layer_.running;
     const auto scale_before = layer_.scale.grad, shift_before = layer_.shift.grad;
     with_views(
-        kinds_, plan_.shape.size(), [&](const auto& from, auto to) { layer_.forward(from, to); }, x, y);
+        kinds_, plan_.shape.size(), [&](const auto& from, auto to) { layer_.forward(from, to, context_); }, x, y);
     with_views(
-        kinds_, plan_.shape.size(), [&](const auto& a, const auto& b, auto to) { layer_.backward(a, b, to); }, x, dy,
-        in_place_ ? dy : dx);
+        kinds_, plan_.shape.size(), [&](const auto& a, const auto& b, auto to) { layer_.backward(a, b, to, context_); },
+        x, dy, in_place_ ? dy : dx);
+    if (!x.has_bits_of(x_before)) fail("x was changed");
 
     const reference::Statistics given =
         plan_.fixed() ? by_running() : reference::statistics(plan_.formula, roles_, values_.x);
-    const Allowances scales = scales_by(given);
-    check_output(y, scales, given);
-    if (before) check_running(*before, given, scales);
-    const reference::Gradients truth =
-        reference::backward(plan_.formula, roles_, given, parameters(), values_.x, values_.dy, plan_.fixed());
+    if (before) check_running(*before, given, scales_by(given, parameters()));
+    std::optional<Corrected> corrected;
+    if (limits_ && roles_.size() > 0)
+      corrected.emplace(plan_.formula, given, running_of(*before), parameters(), *limits_);
+    const reference::Parameters by = corrected ? corrected->parameters() : parameters();
+    Allowances scales = scales_by(given, by);
+    if (corrected) corrected->widen(scales, roles_);
+    check_output(y, scales, given, by);
+    reference::Gradients truth =
+        reference::backward(plan_.formula, roles_, given, by, values_.x, values_.dy, plan_.fixed());
+    if (corrected) corrected->correct(truth);
     check(Result::dx, in_place_ ? dy : dx, truth.x, scales.dx);
     check_gradient(Result::dscale, layer_.scale.grad, scale_before, truth.scale, scales.scale);
     check_gradient(Result::dshift, layer_.shift.grad, shift_before, truth.shift, scales.shift);
-    if (x.numbers() != values_.x || !x.gaps_are_untouched()) fail("x was changed");
   }
 
   reference::Parameters parameters() const { return test::parameters(layer_); }
+  static reference::Running running_of(const eigennorm::RunningStatistics<Scalar>& of) {
+    return {test::numbers(of.mean), test::numbers(of.variance)};
+  }
   reference::Statistics by_running() const {
     return reference::from_running(plan_.formula, roles_, test::running(layer_));
   }
 
   // ---- the judgement
 
-  Allowances scales_by(const reference::Statistics& given) {
-    Allowances scales(plan_.formula, roles_, given, parameters(), values_.x, values_.dy, plan_.fixed(),
-                      range_of<Scalar>());
-    outcome_.excuses = scales.excuses;
+  Allowances scales_by(const reference::Statistics& given, const reference::Parameters& by) {
+    Allowances scales(plan_.formula, roles_, given, by, values_.x, values_.dy, plan_.fixed(), range_of<Scalar>());
     if (values_.kind != Values::limits && scales.excuses.any()) fail("ordinary data are not judged");
     return scales;
   }
 
-  void check_output(const Memory& y, const Allowances& scales, const reference::Statistics& given) {
-    check(Result::y, y, reference::forward(roles_, given, parameters(), values_.x), scales.y);
+  void check_output(const Memory& y, const Allowances& scales, const reference::Statistics& given,
+                    const reference::Parameters& by) {
+    outcome_.excuses.add(scales.excuses);
+    check(Result::y, y, reference::forward(roles_, given, by, values_.x), scales.y);
   }
 
   void check(Result result, const Memory& got, const Numbers& truth, const Scales& scales) {
     if (!got.gaps_are_untouched()) fail(std::string(name_of(result)) + " was written outside of its memory");
-    note<Data>(result, judge<Data>(got.numbers(), truth, scales));
+    note<Data>(result, judge<Data>(numbers_of(result, got), truth, scales));
   }
 
   void check_gradient(Result result, const eigennorm::Vector<Scalar>& got, const eigennorm::Vector<Scalar>& before,
@@ -187,8 +276,8 @@ class Trial {
       verdict.ordinary = {};
     }
     const auto place = static_cast<std::size_t>(result);
-    outcome_.ordinary[place] = verdict.ordinary.units;
-    outcome_.unbalanced[place] = verdict.unbalanced.units;
+    outcome_.ordinary[place] = std::max(outcome_.ordinary[place], verdict.ordinary.units);
+    outcome_.unbalanced[place] = std::max(outcome_.unbalanced[place], verdict.unbalanced.units);
     const Real limit = test::tolerance<T>().limit;
     if (verdict.ordinary.units > limit) fail(text_of(result, verdict.ordinary));
     if (verdict.unbalanced.units > tree_limit) fail(text_of(result, verdict.unbalanced) + " (an unbalanced sum)");
@@ -201,7 +290,7 @@ class Trial {
     return text;
   }
 
-  void fail(const std::string& text) { outcome_.failure += (outcome_.failure.empty() ? "" : "; ") + text; }
+  void fail(const std::string& text) { outcome_.failure += (outcome_.failure.empty() ? "" : "; ") + stage_ + text; }
 
   Random random_;
   Plan plan_;
@@ -210,6 +299,12 @@ class Trial {
   Kinds kinds_;
   bool in_place_;  // evaluate over x, dx over dy
   DrawnData values_;
+  std::string stage_;  // empty in the first
+  std::optional<LeftOut> left_out_;
+  std::optional<test::MaskField<Eigen::RowMajor>> row_mask_;
+  std::optional<test::MaskField<Eigen::ColMajor>> column_mask_;
+  std::optional<eigennorm::Renormalization> limits_;
+  eigennorm::Context<Scalar> context_;
   Outcome outcome_;
 };
 
@@ -226,8 +321,7 @@ void Trial<Data, Order>::check_running(const eigennorm::RunningStatistics<Scalar
     return;
   }
   const Real old_weight = before.averaging.weight_of_old(0), new_weight = before.averaging.weight_of_new(0);
-  const auto count = static_cast<Real>(roles_.count);
-  const Real correction = plan_.estimator == eigennorm::Estimator::unbiased ? count / (count - 1) : 1;
+  const bool unbiased = plan_.estimator == eigennorm::Estimator::unbiased;
   std::vector<std::size_t> groups(roles_.features, 0);
   std::vector<reference::Sum> means(roles_.features), variances(roles_.features);
   Scales mean_scales(roles_.features), variance_scales(roles_.features);
@@ -237,6 +331,8 @@ void Trial<Data, Order>::check_running(const eigennorm::RunningStatistics<Scalar
     if (seen[group]) continue;
     seen[group] = true;
     ++groups[feature];
+    const auto count = static_cast<Real>(roles_.count_of(group));
+    const Real correction = unbiased && count > 1 ? count / (count - 1) : 1;
     means[feature].add(batch.mean(group));
     variances[feature].add(correction * batch.variance[group]);
     mean_scales[feature].size += std::abs(batch.mean(group)) + std::sqrt(batch.variance[group]);
