@@ -1,5 +1,5 @@
-/// One hidden layer of a hundred sigmoid units, normalized in one of four ways. Here is all that the library
-/// is used for in training; `network.hpp` has the rest: population statistics.
+/// One hidden layer, normalized in one of several ways. Here is all that the library is used for in training;
+/// `network.hpp` has the rest: population statistics.
 #pragma once
 
 #include <Eigen/Core>
@@ -16,6 +16,8 @@
 namespace digits {
 
 enum class Method { none, batch_norm, layer_norm, weight_norm };
+
+enum class Nonlinearity { sigmoid, relu };
 
 inline const char* name(Method method) {
   switch (method) {
@@ -62,7 +64,7 @@ class Stopwatch {
   double seconds_ = 0;
 };
 
-/// activation = sigmoid(sums), where the sums are
+/// activation = sigmoid(sums), or relu(sums), where the sums are
 ///     none         inputs * weight^T + bias
 ///     WeightNorm   inputs * normalized(weight)^T + bias
 ///     BatchNorm    normalized(inputs * weight^T)          its shift is the bias
@@ -70,7 +72,8 @@ class Stopwatch {
 class HiddenLayer {
  public:
   /// One row of `weight` for each unit.
-  HiddenLayer(Method method, Matrix weight) : weight_(std::move(weight)) {
+  HiddenLayer(Method method, Matrix weight, Nonlinearity nonlinearity = Nonlinearity::sigmoid)
+      : weight_(std::move(weight)), nonlinearity_(nonlinearity) {
     const Eigen::Index units = weight_.rows();
     bias_.setZero(units);
     switch (method) {
@@ -94,6 +97,9 @@ class HiddenLayer {
   /// From now on every batch is a part of one that is spread over these members.
   void spread_over(eigennorm::Peers& peers) { spread_.peers = &peers; }
 
+  /// From now on `forward` and `backward` count and normalize these rows alone; none: all.
+  void normalize_only(const std::optional<eigennorm::Valid>& valid) { spread_.valid = valid; }
+
   const Matrix& forward(const Matrix& inputs, Stopwatch& watch) {
     if (on_weight_) {
       normalized_weight_.resizeLike(weight_);
@@ -106,26 +112,32 @@ class HiddenLayer {
     } else {
       normalized_sums_ = sums_.rowwise() + bias_;
     }
-    activation_ = normalized_sums_.array().logistic();
+    activation_ = activated(normalized_sums_);
     return activation_;
   }
 
   /// The same without a trace: const, so that threads may share a trained net.
-  Matrix evaluate(const Matrix& inputs) const {
+  Matrix evaluate(const Matrix& inputs, const std::optional<eigennorm::Valid>& valid = {}) const {
     Matrix sums;
     sums.noalias() = inputs * (on_weight_ ? on_weight_->evaluate(weight_) : weight_).transpose();
     if (on_sums_) {
-      on_sums_->evaluate(sums, sums);
+      eigennorm::Context<float> context;
+      context.valid = valid;
+      on_sums_->evaluate(sums, sums, context);
     } else {
       sums.rowwise() += bias_;
     }
-    return sums.array().logistic();
+    return activated(sums);
   }
 
   /// Takes the loss's derivative by the activation of the last `forward`, and leaves those by sums and
   /// parameters.
   void backward(const Matrix& inputs, const Matrix& by_activation, Stopwatch& watch) {
-    by_sums_ = by_activation.array() * activation_.array() * (1.0F - activation_.array());
+    if (nonlinearity_ == Nonlinearity::relu) {
+      by_sums_ = (activation_.array() > 0).select(by_activation, 0.0F);
+    } else {
+      by_sums_ = by_activation.array() * activation_.array() * (1.0F - activation_.array());
+    }
     if (on_sums_) {
       watch.time([&] { on_sums_->backward(sums_, by_sums_, by_sums_, spread_); });
     } else {
@@ -198,8 +210,14 @@ class HiddenLayer {
  private:
   const Matrix& effective_weight() const { return on_weight_ ? normalized_weight_ : weight_; }
 
+  Matrix activated(const Matrix& sums) const {
+    if (nonlinearity_ == Nonlinearity::relu) return sums.cwiseMax(0.0F);
+    return sums.array().logistic();
+  }
+
   std::optional<eigennorm::Normalization<float>> on_sums_, on_weight_;  // at most one of the two
   Matrix weight_, normalized_weight_, weight_gradient_;
+  Nonlinearity nonlinearity_;
   Eigen::RowVectorXf bias_, bias_gradient_;
   eigennorm::Context<float> spread_;                      // for `on_sums_`
   Matrix sums_, normalized_sums_, activation_, by_sums_;  // of the last forward and backward

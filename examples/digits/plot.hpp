@@ -31,8 +31,9 @@ inline std::string band(const std::string& block, const std::string& colour) {
   return block + " using 1:3:4 with filledcurves fillcolor rgb '" + colour +
          "' fillstyle transparent solid 0.2 noborder notitle";
 }
-inline std::string line(const std::string& block, const std::string& colour, const std::string& title) {
-  return block + " using 1:2 with lines linewidth 2 linecolor rgb '" + colour + "' title '" + title + "'";
+inline std::string line(const std::string& block, const std::string& colour, const std::string& title, int dashes = 1) {
+  return block + " using 1:2 with lines linewidth 2 dashtype " + std::to_string(dashes) + " linecolor rgb '" + colour +
+         "' title '" + title + "'";
 }
 
 /// A gnuplot script that holds its data: median and range of the test accuracy, a panel for each experiment.

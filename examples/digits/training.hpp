@@ -2,10 +2,8 @@
 #pragma once
 
 #include <Eigen/Core>
-#include <atomic>
 #include <cmath>
 #include <cstddef>
-#include <future>
 #include <limits>
 #include <optional>
 #include <string>
@@ -14,6 +12,7 @@
 #include "data.hpp"
 #include "network.hpp"
 #include "progress.hpp"
+#include "side_by_side.hpp"
 
 namespace digits {
 
@@ -89,16 +88,8 @@ inline std::vector<Run> train_all(const std::string& title, const std::vector<Jo
                                   const Dataset& evaluated, const Settings& settings) {
   Progress progress(title, jobs.size());
   std::vector<Run> runs(jobs.size());
-  std::atomic<std::size_t> next{0};
-  const auto work = [&] {
-    for (std::size_t i = next++; i < jobs.size(); i = next++) {
-      runs[i] = train(jobs[i], training, evaluated, settings, progress);
-      progress.finish_one();
-    }
-  };
-  std::vector<std::future<void>> workers;
-  for (int i = 0; i < settings.threads; ++i) workers.push_back(std::async(std::launch::async, work));
-  for (std::future<void>& worker : workers) worker.get();  // rethrows what the worker threw
+  side_by_side(jobs.size(), settings.threads, progress,
+               [&](std::size_t i) { runs[i] = train(jobs[i], training, evaluated, settings, progress); });
   return runs;
 }
 
