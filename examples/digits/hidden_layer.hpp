@@ -115,6 +115,9 @@ class HiddenLayer {
   /// From now on every batch is a part of one that is spread over these members.
   void spread_over(eigennorm::Peers& peers) { spread_.peers = &peers; }
 
+  /// From now on `forward` and `backward` count and normalize these rows alone; none: all.
+  void normalize_only(const std::optional<eigennorm::Valid>& valid) { spread_.valid = valid; }
+
   const Matrix& forward(const Matrix& inputs, Stopwatch& watch) {
     if (on_weight_) {
       normalized_weight_.resizeLike(weight_);
@@ -132,11 +135,13 @@ class HiddenLayer {
   }
 
   /// The same without a trace: const, so that threads may share a trained net.
-  Matrix evaluate(const Matrix& inputs) const {
+  Matrix evaluate(const Matrix& inputs, const std::optional<eigennorm::Valid>& valid = {}) const {
     Matrix sums;
     sums.noalias() = inputs * (on_weight_ ? on_weight_->evaluate(weight_) : weight_).transpose();
     if (on_sums_) {
-      on_sums_->evaluate(sums, sums);
+      eigennorm::Context<float> context;
+      context.valid = valid;
+      on_sums_->evaluate(sums, sums, context);
     } else {
       sums.rowwise() += bias_;
     }

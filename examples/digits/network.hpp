@@ -29,6 +29,45 @@ struct NetShape {
   Nonlinearity nonlinearity = Nonlinearity::sigmoid;
 };
 
+/// Normal with variance 1 / inputs.
+inline Matrix random_weight(Eigen::Index outputs, Eigen::Index inputs, Generator& generator) {
+  std::normal_distribution<float> normal(0.0F, 1.0F / std::sqrt(static_cast<float>(inputs)));
+  return Matrix::NullaryExpr(outputs, inputs, [&] { return normal(generator); });
+}
+
+/// Of each row.
+inline Matrix softmax(Matrix logits) {
+  logits.colwise() -= logits.rowwise().maxCoeff().eval();
+  logits = logits.array().exp();
+  logits.array().colwise() /= logits.rowwise().sum().array().eval();
+  return logits;
+}
+
+/// The cross-entropy of the samples' probabilities, added up; they become its derivative by their logits.
+inline double differentiate_cross_entropy(Matrix& probability, const Labels& labels) {
+  double loss = 0;
+  for (Eigen::Index i = 0; i < labels.size(); ++i) {
+    float& hit = probability(i, labels(i));
+    loss -= std::log(std::max(hit, std::numeric_limits<float>::min()));
+    hit -= 1.0F;
+  }
+  return loss;
+}
+
+inline Score score_of(const Matrix& probability, const Labels& labels) {
+  Score score;
+  for (Eigen::Index i = 0; i < labels.size(); ++i) {
+    Eigen::Index best = 0;
+    probability.row(i).maxCoeff(&best);
+    const int label = labels(i);
+    if (best == label) score.accuracy += 1;
+    score.loss -= std::log(std::max(probability(i, label), std::numeric_limits<float>::min()));
+  }
+  score.accuracy /= static_cast<double>(labels.size());
+  score.loss /= static_cast<double>(labels.size());
+  return score;
+}
+
 class Network {
  public:
   /// Weights are normal with variance 1 / inputs, before a ReLU 2 / inputs (He et al. 2015); equal generators give
@@ -71,12 +110,7 @@ class Network {
     std::vector<const Matrix*> inputs{&part.inputs};
     for (HiddenLayer& layer : hidden_) inputs.push_back(&layer.forward(*inputs.back(), normalization_));
     Matrix by_logits = probabilities(*inputs.back());
-    double loss = 0;
-    for (Eigen::Index i = 0; i < part.size(); ++i) {
-      float& hit = by_logits(i, part.labels(i));
-      loss -= std::log(std::max(hit, std::numeric_limits<float>::min()));
-      hit -= 1.0F;
-    }
+    const double loss = differentiate_cross_entropy(by_logits, part.labels);
     by_logits /= static_cast<float>(whole);
     weight_gradient_.noalias() = by_logits.transpose() * *inputs.back();
     bias_gradient_ = by_logits.colwise().sum();
@@ -111,18 +145,7 @@ class Network {
   Score evaluate(const Dataset& dataset) const {
     Matrix activation = hidden_.front().evaluate(dataset.inputs);
     for (std::size_t layer = 1; layer < hidden_.size(); ++layer) activation = hidden_[layer].evaluate(activation);
-    const Matrix probability = probabilities(activation);
-    Score score;
-    for (Eigen::Index i = 0; i < dataset.size(); ++i) {
-      Eigen::Index best = 0;
-      probability.row(i).maxCoeff(&best);
-      const int label = dataset.labels(i);
-      if (best == label) score.accuracy += 1;
-      score.loss -= std::log(std::max(probability(i, label), std::numeric_limits<float>::min()));
-    }
-    score.accuracy /= static_cast<double>(dataset.size());
-    score.loss /= static_cast<double>(dataset.size());
-    return score;
+    return score_of(probabilities(activation), dataset.labels);
   }
 
   /// Replaces the running statistics by those of the training set: Algorithm 2 of the paper, with the
@@ -169,17 +192,8 @@ class Network {
   double normalization_seconds() const { return normalization_.seconds(); }
 
  private:
-  static Matrix random_weight(Eigen::Index outputs, Eigen::Index inputs, Generator& generator) {
-    std::normal_distribution<float> normal(0.0F, 1.0F / std::sqrt(static_cast<float>(inputs)));
-    return Matrix::NullaryExpr(outputs, inputs, [&] { return normal(generator); });
-  }
-
   Matrix probabilities(const Matrix& activation) const {
-    Matrix logits = (activation * weight_.transpose()).rowwise() + bias_;
-    logits.colwise() -= logits.rowwise().maxCoeff().eval();
-    logits = logits.array().exp();
-    logits.array().colwise() /= logits.rowwise().sum().array().eval();
-    return logits;
+    return softmax((activation * weight_.transpose()).rowwise() + bias_);
   }
 
   std::vector<HiddenLayer> hidden_;
