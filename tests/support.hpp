@@ -191,26 +191,33 @@ void with_rank(std::size_t rank, const Work& work) {
   }
 }
 
+// (Not inlined rank by rank: the stack of one call has no room for the contexts of eight.)
+
 template <typename Scalar, typename Data, int Order>
 void forward(eigennorm::Normalization<Scalar>& layer, const Field<Data, Order>& x, Field<Data, Order>& y,
              const eigennorm::Context<Scalar>& context = {}) {
-  with_rank(x.shape().size(),
-            [&](auto rank) { layer.forward(x.template map<rank>(), y.template map<rank>(), context); });
+  with_rank(
+      x.shape().size(), [&](auto rank) __attribute__((noinline)) {
+        layer.forward(x.template map<rank>(), y.template map<rank>(), context);
+      });
 }
 
 template <typename Scalar, typename Data, int Order>
 void evaluate(const eigennorm::Normalization<Scalar>& layer, const Field<Data, Order>& x, Field<Data, Order>& y,
               const eigennorm::Context<Scalar>& context = {}) {
-  with_rank(x.shape().size(),
-            [&](auto rank) { layer.evaluate(x.template map<rank>(), y.template map<rank>(), context); });
+  with_rank(
+      x.shape().size(), [&](auto rank) __attribute__((noinline)) {
+        layer.evaluate(x.template map<rank>(), y.template map<rank>(), context);
+      });
 }
 
 template <typename Scalar, typename Data, int Order>
 void backward(eigennorm::Normalization<Scalar>& layer, const Field<Data, Order>& x, const Field<Data, Order>& dy,
               Field<Data, Order>& dx, const eigennorm::Context<Scalar>& context = {}) {
-  with_rank(x.shape().size(), [&](auto rank) {
-    layer.backward(x.template map<rank>(), dy.template map<rank>(), dx.template map<rank>(), context);
-  });
+  with_rank(
+      x.shape().size(), [&](auto rank) __attribute__((noinline)) {
+        layer.backward(x.template map<rank>(), dy.template map<rank>(), dx.template map<rank>(), context);
+      });
 }
 
 template <typename Scalar>

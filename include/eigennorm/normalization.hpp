@@ -230,7 +230,7 @@ class Normalization {
 
   /// y = scale * (x - mu) / sigma + shift by the batch's statistics (the running ones where frozen).
   template <typename X>
-  core::Plain<X> forward(const X& x, Context<Scalar> context = {}) {
+  core::Plain<X> forward(const X& x, const Context<Scalar>& context = {}) {
     if constexpr (core::check_input<X, Scalar>()) {
       core::Plain<X> y = core::DoorOf<X>::plain(x);
       CallsOf<X>::forward(*this, core::view(x), core::output_view(y), context);
@@ -242,7 +242,7 @@ class Normalization {
 
   /// The same into y, which shares no element with x.
   template <typename X, typename Y, typename = core::IfTensor<Y, Scalar>>
-  void forward(const X& x, Y&& y, Context<Scalar> context = {}) {
+  void forward(const X& x, Y&& y, const Context<Scalar>& context = {}) {
     if constexpr (core::check_input<X, Scalar>() && core::check_output<X, Y, Scalar>()) {
       CallsOf<X>::forward(*this, core::view(x), core::output_view(y), context);
     }
@@ -264,7 +264,7 @@ class Normalization {
 
   /// Inference: by the running statistics, or by x's own where the layer has none.
   template <typename X>
-  core::Plain<X> evaluate(const X& x, Context<Scalar> context = {}) const {
+  core::Plain<X> evaluate(const X& x, const Context<Scalar>& context = {}) const {
     if constexpr (core::check_input<X, Scalar>()) {
       core::Plain<X> y = core::DoorOf<X>::plain(x);
       CallsOf<X>::evaluate(*this, core::view(x), core::output_view(y), context);
@@ -276,7 +276,7 @@ class Normalization {
 
   /// The same into y, which may be x.
   template <typename X, typename Y, typename = core::IfTensor<Y, Scalar>>
-  void evaluate(const X& x, Y&& y, Context<Scalar> context = {}) const {
+  void evaluate(const X& x, Y&& y, const Context<Scalar>& context = {}) const {
     if constexpr (core::check_input<X, Scalar>() && core::check_output<X, Y, Scalar>()) {
       CallsOf<X>::evaluate(*this, core::view(x), core::output_view(y), context);
     }
@@ -297,7 +297,7 @@ class Normalization {
 
   /// dx, from the x of the forward and the gradient dy of the loss with respect to its y.
   template <typename X, typename DY>
-  core::Plain<X> backward(const X& x, const DY& dy, Context<Scalar> context = {}) {
+  core::Plain<X> backward(const X& x, const DY& dy, const Context<Scalar>& context = {}) {
     if constexpr (core::check_input<X, Scalar>() && core::check_partner<X, DY, Scalar>()) {
       core::Plain<X> dx = core::DoorOf<X>::plain(x);
       CallsOf<X>::backward(*this, core::view(x), core::view(dy), core::output_view(dx), context);
@@ -309,7 +309,7 @@ class Normalization {
 
   /// The same into dx, which may be dy.
   template <typename X, typename DY, typename DX, typename = core::IfTensor<DX, Scalar>>
-  void backward(const X& x, const DY& dy, DX&& dx, Context<Scalar> context = {}) {
+  void backward(const X& x, const DY& dy, DX&& dx, const Context<Scalar>& context = {}) {
     if constexpr (core::check_input<X, Scalar>() && core::check_partner<X, DY, Scalar>() &&
                   core::check_output<X, DX, Scalar>()) {
       CallsOf<X>::backward(*this, core::view(x), core::view(dy), core::output_view(dx), context);

@@ -81,7 +81,7 @@ std::vector<Memory> dense(const Case& c) {
   std::vector<std::size_t> axes(c.shape.size());
   for (std::size_t i = 0; i < axes.size(); ++i) axes[i] = c.order == columns ? i : axes.size() - 1 - i;
   const Memory memory(c.shape, axes, Extents64(axes.size() + 1, 0));
-  return {memory, memory, memory};
+  return {memory, memory, memory, memory};
 }
 
 using Random = std::mt19937_64;

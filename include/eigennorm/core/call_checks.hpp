@@ -201,9 +201,11 @@ void Calls<Storage, Scalar>::check(const Layer& layer, const In& x, const Out* y
   check_evaluation(layer, x, y, Context<Scalar>());
 }
 
+/// (Not inlined, so that what it needs of the stack is there only then.)
 template <typename Storage, typename Scalar>
-core::Partition Calls<Storage, Scalar>::check_backward(const Layer& layer, const In& x, const In& dy, const Out& dx,
-                                                       const Context<Scalar>& context) {
+[[gnu::noinline]] core::Partition Calls<Storage, Scalar>::check_backward(const Layer& layer, const In& x, const In& dy,
+                                                                         const Out& dx,
+                                                                         const Context<Scalar>& context) {
   const char* name = layer.name();
   layer.check_settings();
   const Moments<Scalar>& moments = context.moments == nullptr ? layer.moments_ : *context.moments;

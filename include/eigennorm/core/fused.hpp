@@ -75,6 +75,12 @@ template <typename Storage, typename Scalar>
   // (Nothing is closed where there is no activation.)
   if (call.fused->dy != nullptr && !fused.relu)
     return call.kernels->copy(at.in[call.fused->inputs() - 1], at.out, at.size, traffic);
+  if (call.fused->dy != nullptr && at.copied) {
+    // Copies of x are ours: y takes their place, and there is no further buffer on the stack.
+    const Rows<Storage> y{const_cast<Storage*>(at.in[0].data), at.in[0].step};
+    call.kernels->transform_fused(at.in[0], y, at.size, fused, {});
+    return call.kernels->gate({y.data, y.step}, at.in[call.fused->inputs() - 1], at.out, at.size, {});
+  }
   if (call.fused->dy != nullptr) return write_gated(call, at, fused, traffic);
   call.kernels->transform_fused(at.in[0], at.out, at.size, fused, traffic);
 }
