@@ -11,18 +11,18 @@
 
 namespace eigennorm::core {
 
-enum class ElementType { none, half, bfloat16, single, twofold, extended, other };
+enum class ViewedType { none, half, bfloat16, single, twofold, extended, other };
 
 template <typename T>
-constexpr ElementType element_type = std::is_same_v<T, Eigen::half>       ? ElementType::half
-                                     : std::is_same_v<T, Eigen::bfloat16> ? ElementType::bfloat16
-                                     : std::is_same_v<T, float>           ? ElementType::single
-                                     : std::is_same_v<T, double>          ? ElementType::twofold
-                                     : std::is_same_v<T, long double>     ? ElementType::extended
-                                                                          : ElementType::other;
+constexpr ViewedType viewed_type = std::is_same_v<T, Eigen::half>       ? ViewedType::half
+                                   : std::is_same_v<T, Eigen::bfloat16> ? ViewedType::bfloat16
+                                   : std::is_same_v<T, float>           ? ViewedType::single
+                                   : std::is_same_v<T, double>          ? ViewedType::twofold
+                                   : std::is_same_v<T, long double>     ? ViewedType::extended
+                                                                        : ViewedType::other;
 
 /// As error texts call it.
-inline const char* element_name(ElementType type) {
+inline const char* viewed_name(ViewedType type) {
   static constexpr const char* names[] = {"nothing", "half",        "bfloat16",    "float",
                                           "double",  "long double", "another type"};
   return names[static_cast<int>(type)];
@@ -56,8 +56,8 @@ class AnyView {
     }
   }
 
-  explicit operator bool() const { return type_ != ElementType::none; }
-  ElementType type() const { return type_; }
+  explicit operator bool() const { return type_ != ViewedType::none; }
+  ViewedType type() const { return type_; }
 
   /// As a view of elements of T, which they are.
   template <typename T>
@@ -82,7 +82,7 @@ class AnyView {
     }
     if constexpr (has_rank && std::is_convertible_v<decltype(x.data()), Pointer>) {
       data_ = x.data();
-      type_ = element_type<Element<X>>;
+      type_ = viewed_type<Element<X>>;
       order_ = DoorOf<X>::order;
       const Shape shape = DoorOf<X>::shape(x);
       const Strides strides = DoorOf<X>::strides(x);
@@ -93,7 +93,7 @@ class AnyView {
   }
   void copy(const AnyView& other) {
     type_ = other.type_;
-    if (type_ == ElementType::none) return;
+    if (type_ == ViewedType::none) return;
     data_ = other.data_;
     order_ = other.order_;
     rank_ = other.rank_;
@@ -101,7 +101,7 @@ class AnyView {
     std::copy(other.strides_, other.strides_ + rank_, strides_);
   }
 
-  ElementType type_ = ElementType::none;
+  ViewedType type_ = ViewedType::none;
   Pointer data_;
   Order order_;
   int rank_;

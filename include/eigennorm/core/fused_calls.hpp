@@ -17,10 +17,10 @@ namespace eigennorm::core {
 /// A tensor of the context as one of x's elements; fails where it is not of x's element type, order and shape.
 template <typename T, bool Written, typename X>
 View<T> checked_view(const char* name, const AnyView<Written>& any, const View<X>& x, Order order, const char* role) {
-  constexpr ElementType type = element_type<std::remove_const_t<X>>;
+  constexpr ViewedType type = viewed_type<std::remove_const_t<X>>;
   if (any.type() != type) {
     fail_with(
-        {name, ": expected ", role, " of the elements of x, ", element_name(type), ", got ", element_name(any.type())});
+        {name, ": expected ", role, " of the elements of x, ", viewed_name(type), ", got ", viewed_name(any.type())});
   }
   const View<T> view = any.template as<T>();
   check_shape(name, x.shape, view.shape, role);
