@@ -243,7 +243,7 @@ void Calls<Storage, Scalar>::check_valid(const char* name, const Geometry& geome
                ", or of extent 1 where they are the same for all, got ", valid.shape.text()});
   }
   check_strides(valid.shape, valid.strides, name, "valid");
-  const bool apart = partition.features_kept || geometry.groups > 0;
+  const bool apart = (partition.averaged_axes & partition.feature_axes) == 0 || geometry.groups > 0;
   for (int axis = 0; apart && axis < shape.rank; ++axis) {
     if ((partition.feature_axes >> axis & 1U) == 0 || valid.shape[axis] == 1) continue;
     fail_with({name, ": expected valid positions that are the same for all ", geometry.noun, ", of extent 1 on axis ",

@@ -461,6 +461,8 @@ class ValidParts {
     Partition result;
     result.averaged_axes = whole_.averaged_axes;
     result.feature_axes = whole_.feature_axes;
+    // Where values are there or not with their features, these change from one to the next.
+    const bool changing = features_vary_ && !whole_.features_kept;
     int last_kept = -1, last_reduced = -1;
     for (int i = 0; i < rank_; ++i) {
       const RoledAxis& of = axes_[static_cast<std::size_t>(i)];
@@ -470,8 +472,7 @@ class ValidParts {
       const RoledAxis& of = axes_[static_cast<std::size_t>(i)];
       Axis axis = of.axis;
       if (of.varies) axis.extent = i == last_kept ? kept : i == last_reduced ? reduced : 1;
-      // (Values that are there or not with their features change these from one to the next.)
-      result.append(axis, of.averaged, of.is_feature || (features_vary_ && of.averaged && of.varies));
+      result.append(axis, of.averaged, of.is_feature || (changing && of.averaged && of.varies));
     }
     result.count = result.groups.reduced.size;
     result.whole = result.size;
