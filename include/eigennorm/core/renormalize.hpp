@@ -30,7 +30,7 @@ template <typename W>
 W clipped_distance(W distance, W sigma, const Renormalization& limits) {
   const W most = static_cast<W>(limits.d_max);
   if (distance == 0) return 0;
-  return std::abs(distance) >= most * sigma ? std::copysign(most, distance) : distance / sigma;
+  return (std::abs)(distance) >= most * sigma ? std::copysign(most, distance) : distance / sigma;
 }
 
 /// r and d of each feature, from the statistics of its group and the running ones as they are.
