@@ -170,19 +170,14 @@ class Comparison {
   }
 
  private:
-  /// With a residual, an activation, and both.
+  /// With a residual, an activation or both, by turns.
   bool fused_differs(In x, In residual, kernels::Extent size, const Normalizers& by, const Affine& affine,
                      kernels::Traffic traffic) const {
-    using Fused = kernels::Fused<Storage, Scalar>;
-    const In none{nullptr, 0};
-    for (const Fused& fused :
-         {Fused{by, affine, residual, true}, Fused{by, affine, none, true}, Fused{by, affine, residual, false}}) {
-      if (results_differ([&](const Kernels& k, Storage* y, Sums) {
-            k.transform_fused(x, Out{y, x.step}, size, fused, traffic);
-          }))
-        return true;
-    }
-    return false;
+    const std::int64_t turn = (size.rows + size.columns + by.step + (affine.scale == nullptr ? 0 : 1)) % 3;
+    const kernels::Fused<Storage, Scalar> fused{by, affine, turn == 0 ? In{nullptr, 0} : residual, turn != 1};
+    return results_differ([&](const Kernels& k, Storage* y, Sums) {
+      k.transform_fused(x, Out{y, x.step}, size, fused, traffic);
+    });
   }
 
   /// Scale, shift, both and none: fixed, by row, by column, and by both, rows `step` apart.
