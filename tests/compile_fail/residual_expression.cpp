@@ -1,4 +1,4 @@
-// expect: EigenNorm needs an Eigen object whose values are in memory (Matrix, Array, Map, Ref, Block, Tensor, TensorMap, TensorFixedSize); evaluate the expression into one first.
+// expect: EigenNorm needs an Eigen object whose values are in memory (Matrix, Array, Map, Ref, Block, Tensor, TensorMap, TensorFixedSize)
 #include <eigennorm/eigennorm.hpp>
 
 int main() {
