@@ -146,6 +146,21 @@ auto Calls<Storage, Scalar>::passed_on(const Layer& layer, const In& dy, const O
   return {to.data, to.shape, to.strides, to.order};
 }
 
+/// The forward that finds y again, by the moments that are kept, and writes to `to` what `fused` makes of it.
+template <typename Storage, typename Scalar>
+auto Calls<Storage, Scalar>::gate_call(Layer& layer, Moments<Scalar>& moments, const core::Partition& partition,
+                                       const In& x, const Out& to, const Fusion<Storage>& fused) -> Forward {
+  Forward call = forward_call(layer, partition, x.data, to.data, moments.view());
+  call.fused = &fused;
+  call.half = Half::results;
+  const Corrections<Scalar> by = moments.corrections();
+  if (!by.neutral(layer.features())) {
+    layer.make_room(2 * layer.features());
+    use_corrected(layer, by, call);
+  }
+  return call;
+}
+
 /// Passes dy through the activation, and on to the residual. (A pass of its own: gates belong to values, of which
 /// sums and dx are made in several walks. Not inlined, so that what it needs of the stack is there only then.)
 template <typename Storage, typename Scalar>
@@ -166,14 +181,7 @@ template <typename Storage, typename Scalar>
     strides = {x.strides, residual.strides, dy.strides, to.strides};
   }
   const core::Partition partition = core::partition(layer.geometry_, x.shape, order_of(x, dy, dx), strides);
-  Forward call = forward_call(layer, partition, x.data, to.data, moments.view());
-  call.fused = &fused;
-  call.half = Half::results;
-  const Corrections<Scalar> by = moments.corrections();
-  if (!by.neutral(layer.features())) {
-    layer.make_room(2 * layer.features());
-    use_corrected(layer, by, call);
-  }
+  Forward call = gate_call(layer, moments, partition, x, to, fused);
   core::forward(call, context.device);
 }
 

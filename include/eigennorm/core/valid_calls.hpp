@@ -238,14 +238,7 @@ template <typename Storage, typename Scalar>
   Fusion<Storage> fused;
   fused.relu = true;
   fused.dy = dy.data;
-  Forward call = forward_call(layer, whole, x.data, dx.data, moments.view());
-  call.fused = &fused;
-  call.half = Half::results;
-  const Corrections<Scalar> by = moments.corrections();
-  if (!by.neutral(layer.features())) {
-    layer.make_room(2 * layer.features());
-    use_corrected(layer, by, call);
-  }
+  const Forward call = gate_call(layer, moments, whole, x, dx, fused);
   core::forward(call, parts, context.device);
 }
 
