@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "eigennorm/core/device.hpp"
+#include "eigennorm/core/gaps.hpp"
 #include "eigennorm/core/partition.hpp"
 #include "eigennorm/core/run_finder.hpp"
 #include "eigennorm/core/valid_room.hpp"
@@ -32,7 +33,7 @@ class ValidParts {
   /// `valid` goes with the shape. `room` has to stay. `whole`: the partition of the call without it.
   ValidParts(const Geometry& geometry, const Shape& shape, Order order, const std::array<Strides, max_tensors>& strides,
              const Valid& valid, const Partition& whole, ValidRoom& room)
-      : whole_(whole), mask_(valid.data), room_(room) {
+      : whole_(whole), mask_(valid.data), room_(room), gaps_(room.gaps) {
     room.clear();
     for (const Strides& other : strides) alike_ = alike_ && (other == strides[0] || other == Strides{});
     for_each_axis(geometry, Roles{whole.averaged_axes, whole.feature_axes}, shape, order, strides,
@@ -120,25 +121,7 @@ class ValidParts {
   /// Writes zeros to all that is not valid in tensor number `tensor`.
   template <typename Storage>
   void clear_gaps(Storage* data, std::size_t tensor, const Device& device) const {
-    const auto number = static_cast<std::int64_t>(room_.gaps.size());
-    if (number == 0) return;
-    const std::int64_t step = gap_step_.stride[tensor], other_step = others_.fastest().stride[tensor];
-    device.parallel_for(number, invalid_ / number, [&](std::int64_t first, std::int64_t last) {
-      // Gaps of a few pages at a time, again for each of the others: in the order of memory where gaps step less.
-      constexpr std::int64_t together = 256;
-      for (std::int64_t begin = first; begin < last; begin += together) {
-        const std::int64_t end = (std::min)(begin + together, last);
-        others_.for_each_run(0, others_.size, [&](const Offsets& at, std::int64_t, std::int64_t length) {
-          Storage* const row = data + at.tensor[tensor];
-          if (step > other_step) {
-            for_gaps(begin, end,
-                     [&](const Run& gap) { clear(row + gap.at.tensor[tensor], gap.length, step, length, other_step); });
-            return;
-          }
-          for (std::int64_t i = 0; i < length; ++i) clear_gaps_of(row + i * other_step, begin, end, tensor);
-        });
-      }
-    });
+    gaps_.clear(data, tensor, device);
   }
 
  private:
@@ -147,34 +130,6 @@ class ValidParts {
     bool averaged, is_feature, varies;
     std::int64_t mask;
   };
-
-  template <typename Storage>
-  void clear_gaps_of(Storage* row, std::int64_t first, std::int64_t last, std::size_t tensor) const {
-    for_gaps(first, last, [&](const Run& gap) {
-      Storage* const at = row + gap.at.tensor[tensor];
-      const std::int64_t step = gap_step_.stride[tensor];
-      // (Most are of one or two values where they are many.)
-      if (gap.length > 4) return clear(at, 1, 0, gap.length, step);
-      for (std::int64_t i = 0; i < gap.length; ++i) at[i * step] = static_cast<Storage>(0.0F);
-    });
-  }
-
-  template <typename F>
-  void for_gaps(std::int64_t first, std::int64_t last, const F& f) const {
-    for (std::int64_t i = first; i < last; ++i) f(room_.gaps[static_cast<std::size_t>(i)]);
-  }
-
-  template <typename Storage>
-  static void clear(Storage* data, std::int64_t rows, std::int64_t row, std::int64_t columns, std::int64_t column) {
-    const Storage zero = static_cast<Storage>(0.0F);
-    for (std::int64_t r = 0; r < rows; ++r, data += row) {
-      if (column == 1) {
-        std::fill_n(data, columns, zero);
-      } else {
-        for (std::int64_t c = 0; c < columns; ++c) data[c * column] = zero;
-      }
-    }
-  }
 
   /// Adds the axes that `chosen(axis)` says, in order; but features whose values are between those of axes along which
   /// the mask varies come first, so that what is left of a feature is one run, as where it is packed.
@@ -202,14 +157,11 @@ class ValidParts {
   }
 
   void find_gaps() {
-    RunFinder finder(false, false, room_.gaps);
-    add_axes(finder, [](const RoledAxis& of) { return of.varies; });
     for (int i = 0; i < rank_; ++i) {
       const RoledAxis& of = axes_[static_cast<std::size_t>(i)];
-      if (!of.varies) others_.append(of.axis, false, false);
+      gaps_.add_axis(of.axis, of.varies, of.mask);
     }
-    gap_step_ = finder.step();
-    invalid_ = finder.find({}, mask_) * others_.size;
+    invalid_ = gaps_.find(mask_);
     size_ = whole_.size - invalid_;
   }
 
@@ -464,8 +416,7 @@ class ValidParts {
   std::array<RoledAxis, max_rank + 1> axes_;
   bool kept_varies_ = false, reduced_varies_ = false, features_vary_ = false;
   std::int64_t invalid_ = 0, size_ = 0;
-  Axis gap_step_ = no_axis();
-  Loop others_;
+  Gaps gaps_;
   bool alike_ = true;  // the strides of all tensors
   Loop values_loop_, featured_loop_;
   Partition positions_;
