@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include <eigennorm/core/slab.hpp>
+#include <eigennorm/core/slab_parts.hpp>
 
 #include "catch.hpp"
 #include "reference.hpp"

@@ -9,7 +9,7 @@
 #include "eigennorm/core/gradient_sums.hpp"
 #include "eigennorm/core/piece_sums.hpp"
 #include "eigennorm/core/schedule.hpp"
-#include "eigennorm/core/slab.hpp"
+#include "eigennorm/core/slab_parts.hpp"
 #include "eigennorm/core/statistics.hpp"
 #include "eigennorm/core/summaries_view.hpp"
 

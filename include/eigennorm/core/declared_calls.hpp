@@ -7,7 +7,6 @@
 #include "eigennorm/core/partition.hpp"
 #include "eigennorm/core/view.hpp"
 #include "eigennorm/moments.hpp"
-#include "eigennorm/prepared.hpp"
 
 /// \file
 /// The calls behind the verbs of a layer, declared: all that a unit sees of them that uses the compiled library.
@@ -16,6 +15,8 @@ namespace eigennorm {
 
 template <typename Scalar>
 class Normalization;
+template <typename Storage, typename Scalar>
+class Prepared;
 
 namespace core {
 

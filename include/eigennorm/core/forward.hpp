@@ -9,7 +9,7 @@
 #include "eigennorm/core/fused.hpp"
 #include "eigennorm/core/scaled_statistics.hpp"
 #include "eigennorm/core/schedule.hpp"
-#include "eigennorm/core/slab.hpp"
+#include "eigennorm/core/slab_parts.hpp"
 #include "eigennorm/core/statistics.hpp"
 #include "eigennorm/core/summaries_view.hpp"
 #include "eigennorm/streaming.hpp"

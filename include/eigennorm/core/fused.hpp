@@ -6,7 +6,7 @@
 
 #include "eigennorm/core/loop.hpp"
 #include "eigennorm/core/partition.hpp"
-#include "eigennorm/core/slab.hpp"
+#include "eigennorm/core/slab_parts.hpp"
 #include "eigennorm/kernels/block.hpp"
 
 /// \file

@@ -7,7 +7,7 @@
 #include "eigennorm/core/blocks.hpp"
 #include "eigennorm/core/device.hpp"
 #include "eigennorm/core/partition.hpp"
-#include "eigennorm/core/slab.hpp"
+#include "eigennorm/core/slab_parts.hpp"
 #include "eigennorm/kernels/wide.hpp"
 
 /// \file

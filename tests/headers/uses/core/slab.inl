@@ -1,12 +1,7 @@
 namespace eigennorm {
 
-template class core::Columns<float>;
-template class core::Columns<double>;
-inline void use(const core::Pass<float>& pass, const core::Layout& layout, const core::Tile& tile, core::Segment part,
-                core::ScaleAndShift<float> of, core::Columns<float>& columns) {
-  const auto visit = [](const core::Part<float, float>&) {};
-  core::for_rows(pass, layout, tile, part, of, core::Visitor<float, float>(visit));
-  core::for_columns(pass, layout, tile, part, of, columns, core::Visitor<float, float>(visit));
+inline void use(const core::Layout& layout, const core::Tile& tile) {
+  core::for_each_slab(layout, tile, 0, 1, [](const core::Slab&) {});
 }
 
 }  // namespace eigennorm
