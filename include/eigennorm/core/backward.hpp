@@ -206,7 +206,7 @@ class BackwardTask {
     const Loop& values = partition.values;
     const bool lanes = are_lanes(partition.groups, *tile_, 0, 2) && (!scaled() || tile_->lane.feature == 0);
     if (lanes) return sum_lanes(first, n, sums);
-    const bool rows = Partition::steps_by(values.fastest(), 1, 0, 2) && is_one_run(values, first, n);
+    const bool rows = Partition::steps_by(values.fastest(), 1, 0, 2) && is_in_place(values, first, n);
     if (rows && (!scaled() || is_direct(first, n))) return sum_rows({0, tile_->lanes}, {first, first + n}, {}, sums);
     sum_copies(first, n, sums);
   }
@@ -303,7 +303,9 @@ class BackwardTask {
       add(totals, 0, plain[r], product[r], slab.at.feature + r * slab.row.feature, block);
   }
 
-  Pass<Storage> pass() const { return {{call_.x, call_.dy}, call_.dx, 0, 2}; }
+  Pass<Storage> pass() const {
+    return {{call_.x, call_.dy}, call_.dx, 0, 2, max_tensors, &call_.kernels->select, call_.stream};
+  }
 
   void write_rows(Segment part, std::int64_t next) const {
     for_rows(pass(), *call_.layout, *tile_, part, ScaleAndShift<Scalar>{call_.scale, nullptr},
@@ -330,6 +332,10 @@ class BackwardTask {
                   here.affine = at.affine;
                   const Traffic traffic =
                       at.traffic(call_.stream, next != 0 ? next : rows_ahead(at.width) * at.in[0].step);
+                  if (at.places != nullptr) {
+                    return call_.kernels->gradient_listed({at.in[0].data, at.places}, {at.in[1].data, at.places},
+                                                          {at.out.data, at.places}, at.size, here, traffic);
+                  }
                   call_.kernels->gradient(at.in[0], at.in[1], at.out, at.size, here, traffic);
                 }));
   }

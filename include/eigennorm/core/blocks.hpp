@@ -32,7 +32,7 @@ inline std::int64_t values_in_block(std::int64_t block, std::int64_t count) {
   return (std::min)(block_size, count - block * block_size);
 }
 
-/// Whether values [first, first + n) of a loop are equally far apart.
+/// Whether values [first, first + n) of a loop belong to one run.
 inline bool is_one_run(const Loop& values, std::int64_t first, std::int64_t n) {
   if (values.rank <= 1) return true;
   if (values.places != nullptr) {
@@ -41,6 +41,11 @@ inline bool is_one_run(const Loop& values, std::int64_t first, std::int64_t n) {
   }
   const std::int64_t extent = values.axes[static_cast<std::size_t>(values.rank - 1)].extent;
   return first % extent + n <= extent;
+}
+
+/// Whether they are, with nothing left out between them. (A run of which words leave some is one run still.)
+inline bool is_in_place(const Loop& values, std::int64_t first, std::int64_t n) {
+  return (values.places == nullptr || values.places->words == nullptr) && is_one_run(values, first, n);
 }
 
 /// Whether the lanes of a tile are neighbours in memory in tensors [first, last), enough of them for kernels of lanes.
@@ -53,6 +58,11 @@ template <typename Storage>
 kernels::LaneRows<const Storage> lane_rows(const Storage* data, std::size_t tensor, const Loop& values,
                                            std::int64_t first, std::int64_t n, std::int64_t* offsets) {
   const std::int64_t step = values.fastest().stride[tensor];
+  if (values.places != nullptr && values.places->offsets != nullptr) {
+    const std::int32_t* const places = values.places->offsets + first;
+    for (std::int64_t i = 0; i < n; ++i) offsets[i] = places[i];
+    return {data + values.places->runs[0].at.tensor[tensor], offsets};
+  }
   if (is_one_run(values, first, n)) return {data + values.at(first).tensor[tensor], step};
   values.for_each_run(first, first + n, [&](const Offsets& at, std::int64_t position, std::int64_t length) {
     for (std::int64_t i = 0; i < length; ++i) offsets[position - first + i] = at.tensor[tensor] + i * step;
@@ -68,7 +78,7 @@ struct Buffer {
       (std::min)(Bytes / static_cast<std::int64_t>(sizeof(Storage)) / block_size, most_rows);
   static_assert(lanes > 0);
 
-  alignas(64) Storage values[static_cast<std::size_t>(lanes * block_size)];
+  alignas(64) Storage values[static_cast<std::size_t>(lanes * block_size + kernels::selection_room)];
 };
 
 /// A tensor that sums are read from, by its number in a loop.
@@ -79,15 +89,31 @@ struct Input {
   std::size_t tensor;
 };
 
+/// The same of positions that words leave. `buffer` has room for more.
+template <typename Storage, typename Scalar>
+[[gnu::noinline]] kernels::Rows<const Storage> packed_rows(const Input<Storage, Scalar>& from, const Places& places,
+                                                           const Tile& tile, Segment part, Storage* buffer) {
+  const std::int64_t n = part.last - part.first;
+  const kernels::MaskWord* const word = places.word_of(part.first);
+  const Storage* x = from.data + tile.base.tensor[from.tensor];
+  for (std::int64_t t = 0; t < tile.lanes; ++t, x += tile.lane.stride[from.tensor])
+    from.kernels.select.pack(x, word, part.first - word->position, n, buffer + t * n);
+  return {buffer, n};
+}
+
 /// The same of positions whose places are listed.
 template <typename Storage, typename Scalar>
 [[gnu::noinline]] kernels::Rows<const Storage> gathered_rows(const Input<Storage, Scalar>& from, const Places& places,
-                                                             const Tile& tile, Segment part, Storage* buffer) {
-  const std::int64_t n = part.last - part.first;
+                                                             const Tile& tile, Segment part, bool lane_by_lane,
+                                                             Storage* buffer) {
+  const std::int64_t n = part.last - part.first, lane = tile.lane.stride[from.tensor];
   const Storage* x = from.data + tile.base.tensor[from.tensor] + places.runs[0].at.tensor[from.tensor];
   const std::int32_t* offsets = places.offsets + part.first;
-  for (std::int64_t t = 0; t < tile.lanes; ++t, x += tile.lane.stride[from.tensor]) {
-    for (std::int64_t i = 0; i < n; ++i) buffer[t * n + i] = x[offsets[i]];
+  for (std::int64_t t = 0; lane_by_lane && t < tile.lanes; ++t) {
+    for (std::int64_t i = 0; i < n; ++i) buffer[t * n + i] = x[offsets[i] + t * lane];
+  }
+  for (std::int64_t i = 0; !lane_by_lane && i < n; ++i) {
+    for (std::int64_t t = 0; t < tile.lanes; ++t) buffer[t * n + i] = x[offsets[i] + t * lane];
   }
   return {buffer, n};
 }
@@ -99,8 +125,6 @@ template <typename Storage, typename Scalar>
                                                            const Tile& tile, Segment part, Storage* buffer) {
   const std::int64_t n = part.last - part.first, stride = values.fastest().stride[from.tensor],
                      lane_stride = tile.lane.stride[from.tensor];
-  if (values.places != nullptr && values.places->offsets != nullptr)
-    return gathered_rows(from, *values.places, tile, part, buffer);
   // While one run is copied, the next but one comes from memory.
   const std::int64_t next = values.rank < 2 || values.places != nullptr
                                 ? 0
@@ -108,6 +132,10 @@ template <typename Storage, typename Scalar>
   // Lane by lane where a block's cache lines are still near for the next lane.
   constexpr std::int64_t longest_near_step = 16;
   const bool lane_by_lane = stride <= longest_near_step;
+  if (values.places != nullptr && values.places->words != nullptr)
+    return packed_rows(from, *values.places, tile, part, buffer);
+  if (values.places != nullptr && values.places->offsets != nullptr)
+    return gathered_rows(from, *values.places, tile, part, lane_by_lane, buffer);
   values.for_each_run(part.first, part.last, [&](const Offsets& offsets, std::int64_t position, std::int64_t length) {
     const Storage* x = from.data + tile.base.tensor[from.tensor] + offsets.tensor[from.tensor];
     Storage* to = buffer + (position - part.first);
@@ -131,7 +159,7 @@ kernels::Rows<const Storage> value_rows(const Input<Storage, Scalar>& from, cons
                                         Segment part, Storage* buffer) {
   const std::size_t tensor = from.tensor;
   const std::int64_t n = part.last - part.first;
-  if ((n == 1 || Partition::steps_by(values.fastest(), 1, tensor, tensor + 1)) && is_one_run(values, part.first, n))
+  if ((n == 1 || Partition::steps_by(values.fastest(), 1, tensor, tensor + 1)) && is_in_place(values, part.first, n))
     return {from.data + tile.base.tensor[tensor] + values.offset(part.first, tensor), tile.lane.stride[tensor]};
   return copied_rows(from, values, tile, part, buffer);
 }

@@ -186,7 +186,7 @@ class ForwardSums {
       if (call_.adds) add_ahead(block, part);
       if (lanes) {
         append_lanes(first, n, sums.of);
-      } else if (rows && is_one_run(partition.values, first, n)) {
+      } else if (rows && is_in_place(partition.values, first, n)) {
         append_rows(*tile_, first, n, 0, nullptr, sums.of);
       } else {
         append_copies(first, n, sums.of);

@@ -38,7 +38,7 @@ struct Fusion {
 /// The pass that writes y.
 template <typename Storage, typename Scalar>
 Pass<Storage> pass_of(const ForwardCall<Storage, Scalar>& call, std::size_t first) {
-  Pass<Storage> pass{{call.x, nullptr, nullptr}, call.y, first, 1};
+  Pass<Storage> pass{{call.x, nullptr, nullptr}, call.y, first, 1, max_tensors, &call.kernels->select, call.stream};
   if (call.fused == nullptr) return pass;
   for (const Storage* each : {call.fused->residual, call.fused->dy}) {
     if (each != nullptr) pass.in[pass.inputs++] = each;
@@ -89,7 +89,14 @@ template <typename Storage, typename Scalar>
 template <typename Storage, typename Scalar>
 void write_part(const ForwardCall<Storage, Scalar>& call, const Part<Storage, Scalar>& at,
                 const kernels::Normalizers<Scalar>& by, kernels::Traffic traffic) {
-  if (call.fused != nullptr) return write_fused(call, at, by, traffic);
+  if (call.fused != nullptr && at.places == nullptr) return write_fused(call, at, by, traffic);
+  if (call.fused != nullptr) {
+    for (std::int64_t r = 0; r < at.size.rows; ++r) write_fused(call, at.at_row(r), by, traffic);
+    return;
+  }
+  if (at.places != nullptr)
+    return call.kernels->transform_listed({at.in[0].data, at.places}, {at.out.data, at.places}, at.size, by, at.affine,
+                                          traffic);
   call.kernels->transform(at.in[0], at.out, at.size, by, at.affine, traffic);
 }
 
@@ -99,8 +106,14 @@ template <typename Storage, typename Scalar>
 [[gnu::noinline]] void add_terms(const ForwardCall<Storage, Scalar>& call, const Tile& tile, Segment part) {
   const Fusion<Storage>& of = *call.fused;
   const Layout& layout = *call.layout;
-  const Pass<Storage> pass{{of.terms[0], of.terms[1], nullptr}, of.sum, 2, 2, 0};
-  const auto add = [&](const Part<Storage, Scalar>& at) { call.kernels->add(at.in[0], at.in[1], at.out, at.size, {}); };
+  const Pass<Storage> pass{{of.terms[0], of.terms[1], nullptr}, of.sum, 2, 2, 0, &call.kernels->select, false};
+  const auto add_part = [&](const Part<Storage, Scalar>& at) {
+    call.kernels->add(at.in[0], at.in[1], at.out, at.size, {});
+  };
+  const auto add = [&](const Part<Storage, Scalar>& at) {
+    if (at.places == nullptr) return add_part(at);
+    for (std::int64_t r = 0; r < at.size.rows; ++r) add_part(at.at_row(r));
+  };
   const Visitor<Storage, Scalar> visit(add);
   if (!layout.by_column) return for_rows(pass, layout, tile, part, ScaleAndShift<Scalar>{nullptr, nullptr}, visit);
   Columns<Scalar> columns(layout, tile.lanes, 256);

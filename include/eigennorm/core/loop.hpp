@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "eigennorm/kernels/block.hpp"
+
 /// \file
 /// The loops of a call: which positions are walked, in the order of memory.
 
@@ -63,12 +65,21 @@ struct Places {
   std::int64_t count;
   /// Where runs are short: how far each position is from the first, alike in all tensors; null: they are not.
   const std::int32_t* offsets = nullptr;
+  /// Where they are neighbours in memory, too: words that leave them, alike in all tensors; null: no words.
+  const kernels::MaskWord* words = nullptr;
+  std::int64_t word_count = 0;
 
+  bool are_listed() const { return offsets != nullptr || words != nullptr; }
   /// The run that has a position.
   [[gnu::noinline]] const Run& run_of(std::int64_t position) const {
     return *(std::upper_bound(runs, runs + count, position,
                               [](std::int64_t number, const Run& run) { return number < run.position; }) -
              1);
+  }
+  /// The word that has a position.
+  const kernels::MaskWord* word_of(std::int64_t position) const {
+    const auto before = [](std::int64_t number, const kernels::MaskWord& word) { return number < word.position; };
+    return std::upper_bound(words, words + word_count, position, before) - 1;
   }
 };
 

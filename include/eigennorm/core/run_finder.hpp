@@ -6,13 +6,14 @@
 #include <vector>
 
 #include "eigennorm/core/loop.hpp"
+#include "eigennorm/core/mask_bits.hpp"
 
 /// \file
 /// The runs of positions that a mask leaves.
 
 namespace eigennorm::core {
 
-/// Finds the runs of some axes, slowest in memory first, on which the mask says `wanted`.
+/// Finds the runs of some axes, slowest in memory first, that a mask leaves, or leaves out.
 class RunFinder {
  public:
   /// An axis, and what a step along it adds in the mask; 0 where all positions of the axis are alike.
@@ -20,13 +21,21 @@ class RunFinder {
     Axis axis;
     std::int64_t mask;
   };
+  /// Which runs: of valid positions, or of those that are not; of these all, or those that have valid positions on both
+  /// sides of them on the fastest axis, or the others.
+  enum class Which { valid, invalid, inner, outer };
 
-  RunFinder(bool wanted, bool features_matter, std::vector<Run>& to)
-      : wanted_(wanted), features_matter_(features_matter), runs_(to) {}
+  /// `words`: not null where words of a mask may stand for runs. A run then is what is valid of a row.
+  RunFinder(Which which, bool features_matter, std::vector<Run>& to, std::vector<MaskWord>* words = nullptr)
+      : which_(which), features_matter_(features_matter), runs_(to), words_(words) {}
 
   void add_axis(const Axis& axis, std::int64_t mask) { axes_[static_cast<std::size_t>(rank_++)] = {axis, mask}; }
   /// The axis along which runs step.
   Axis step() const { return rank_ == 0 ? no_axis() : axes_[static_cast<std::size_t>(rank_ - 1)].axis; }
+  void look_for(Which which) { which_ = which; }
+  /// Which::outer: how many positions are valid, and how many runs of a row they are.
+  std::int64_t valid() const { return valid_; }
+  std::int64_t valid_runs() const { return valid_runs_; }
 
   /// Appends the runs behind those that are there already, which stay by themselves. Returns how many positions they
   /// are.
@@ -35,6 +44,13 @@ class RunFinder {
     position_ = 0;
     walk(0, base, mask);
     return position_;
+  }
+
+  /// Whether words stand for runs: positions are neighbours in memory, and some are left out between them.
+  bool makes_words() const {
+    if (words_ == nullptr || rank_ == 0) return false;
+    const Masked& last = axes_[static_cast<std::size_t>(rank_ - 1)];
+    return last.mask != 0 && last.axis.feature == 0 && last.axis.stride[0] == 1;
   }
 
   /// A loop over runs, which it does not have yet.
@@ -54,7 +70,7 @@ class RunFinder {
  private:
   void walk(int level, Offsets at, const bool* mask) {
     if (level == rank_) {
-      if (*mask == wanted_) append(at, 1);
+      if (*mask == (which_ == Which::valid)) append(at, 1);
       return;
     }
     const Masked& of = axes_[static_cast<std::size_t>(level)];
@@ -63,22 +79,45 @@ class RunFinder {
   }
 
   /// The runs along the fastest axis.
-  void scan(const Masked& of, Offsets at, const bool* mask) {
+  void scan(const Masked& of, const Offsets& at, const bool* mask) {
     const std::int64_t extent = of.axis.extent;
     if (of.mask == 0) {
-      if (extent > 0 && *mask == wanted_) append(at, extent);
+      if (extent > 0 && *mask == (which_ == Which::valid)) append(at, extent);
       return;
     }
-    for (std::int64_t i = 0; i < extent;) {
+    if (makes_words()) return append_words(of, at, mask);
+    if (which_ == Which::valid || which_ == Which::invalid)
+      return scan_all(of, at, mask, 0, extent, which_ == Which::valid);
+    const MaskRow row(mask, of.mask, extent);
+    if (which_ == Which::outer) row.count(valid_, valid_runs_);
+    if (which_ == Which::inner) return scan_all(of, at, mask, row.first, row.last, false);
+    if (row.first > 0) append_along(of, at, 0, row.first);
+    if (row.last < extent && row.first < row.last) append_along(of, at, row.last, extent);
+  }
+  void scan_all(const Masked& of, const Offsets& at, const bool* mask, std::int64_t first, std::int64_t last,
+                bool wanted) {
+    for (std::int64_t i = first; i < last;) {
       std::int64_t end = i;
-      while (end < extent && mask[end * of.mask] == wanted_) ++end;
-      if (end > i) {
-        Offsets first = at;
-        first.step(of.axis, i);
-        append(first, end - i);
-      }
+      while (end < last && mask[end * of.mask] == wanted) ++end;
+      if (end > i) append_along(of, at, i, end);
       i = end + 1;
     }
+  }
+  void append_along(const Masked& of, Offsets at, std::int64_t first, std::int64_t last) {
+    at.step(of.axis, first);
+    append(at, last - first);
+  }
+
+  void append_words(const Masked& of, Offsets at, const bool* mask) {
+    const MaskRow row(mask, of.mask, of.axis.extent);
+    if (row.first == row.last) return;
+    const std::int64_t begin = position_;
+    row.for_each_word([&](std::uint64_t bits, std::int64_t start, std::int64_t lanes) {
+      words_->push_back({bits, lanes, at.tensor[0] + start, position_});
+      position_ += __builtin_popcountll(bits);
+    });
+    at.step(of.axis, row.first);
+    runs_.push_back({at, begin, position_ - begin});
   }
 
   void append(const Offsets& at, std::int64_t length) {
@@ -95,12 +134,14 @@ class RunFinder {
     return next.tensor == at.tensor && next.group == at.group && (!features_matter_ || next.feature == at.feature);
   }
 
-  bool wanted_, features_matter_;
+  Which which_;
+  bool features_matter_;
   std::vector<Run>& runs_;
+  std::vector<MaskWord>* words_;
   int rank_ = 0;
   std::array<Masked, max_rank + 1> axes_;
   std::size_t begin_ = 0;
-  std::int64_t position_ = 0;
+  std::int64_t position_ = 0, valid_ = 0, valid_runs_ = 0;
 };
 
 }  // namespace eigennorm::core

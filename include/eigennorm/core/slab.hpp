@@ -19,7 +19,12 @@ using kernels::Extent;
 struct Slab {
   Offsets at;
   Axis row, column;
-  const std::int32_t* places = nullptr;  ///< of the columns, in every tensor; null: they are a step apart
+  /// Where columns are, in every tensor, or, where `lists_rows`, rows; null: they are a step apart.
+  const std::int32_t* places = nullptr;
+  bool lists_rows = false;
+  /// Where words leave columns: those from position `first` on; null: none.
+  const Places* packed = nullptr;
+  std::int64_t first = 0;
 
   Extent size() const { return {row.extent, column.extent}; }
 };
@@ -149,28 +154,37 @@ class Slabs {
     const std::int64_t within = at_ - run.position, length = (std::min)(run.length - within, last_ - at_);
     slab_.at = tile_.base;
     slab_.at.add(run.at);
-    if (layout_.rows.places->offsets != nullptr && !layout_.by_column) return next_of_short_runs(run, within);
-    slab_.at.step(step, within);
     Axis& along = layout_.by_column ? slab_.row : slab_.column;
     along = step;
+    if (layout_.rows.places->are_listed()) return next_of_short_runs(run, within, along);
+    slab_.at.step(step, within);
     along.extent = length;
     at_ += length;
     return &slab_;
   }
 
   /// As many of them as follow each other with one feature.
-  const Slab* next_of_short_runs(const Run& first, std::int64_t within) {
+  const Slab* next_of_short_runs(const Run& first, std::int64_t within, Axis& along) {
     const Places& places = *layout_.rows.places;
     const Run* run = &first;
     std::int64_t length = first.length - within;
-    while (++run < places.runs + places.count && run->at.feature == first.at.feature && length < block_size)
+    // (Rows that words leave are long enough one by one, and so memory is walked in order.)
+    const std::int64_t enough = places.words != nullptr ? std::int64_t{64} : block_size;
+    while (++run < places.runs + places.count && run->at.feature == first.at.feature && length < enough)
       length += run->length;
     length = (std::min)({length, last_ - at_, block_size});
-    for (std::size_t t = 0; t < max_tensors; ++t)
-      slab_.at.tensor[t] = tile_.base.tensor[t] + places.runs[0].at.tensor[t];
-    slab_.places = places.offsets + at_;
-    slab_.column = layout_.rows.fastest();
-    slab_.column.extent = length;
+    // From where places are counted.
+    if (places.words != nullptr) {
+      slab_.at.tensor = tile_.base.tensor;
+      slab_.packed = &places;
+      slab_.first = at_;
+    } else {
+      for (std::size_t t = 0; t < max_tensors; ++t)
+        slab_.at.tensor[t] = tile_.base.tensor[t] + places.runs[0].at.tensor[t];
+      slab_.places = places.offsets + at_;
+      slab_.lists_rows = layout_.by_column;
+    }
+    along.extent = length;
     at_ += length;
     return &slab_;
   }

@@ -25,6 +25,8 @@ struct Pass {
   Storage* out;
   std::size_t first, inputs;
   std::size_t result = max_tensors;  ///< the number of the one that is written, where it is not the next
+  const kernels::Selection<Storage>* select = nullptr;
+  bool stream = false;  ///< results go past the caches
 
   std::size_t written() const { return result < max_tensors ? result : first + inputs; }
 };
@@ -39,6 +41,20 @@ struct Part {
   std::int64_t row = 0, column = 0;  ///< of the slab, where the part begins
   std::int64_t width = 0;            ///< columns of the slab
   bool copied = false;
+  const std::int32_t* places = nullptr;  ///< of rows that are listed; then `in` and `out` have no step
+
+  /// Row r alone.
+  Part at_row(std::int64_t r) const {
+    Part alone = *this;
+    const std::int64_t offset = places[r];
+    for (Rows<const Storage>& rows : alone.in) rows.data += rows.data == nullptr ? 0 : offset;
+    alone.out.data += offset;
+    alone.size.rows = 1;
+    alone.affine = affine.from(r, 0);
+    alone.row = row + r;
+    alone.places = nullptr;
+    return alone;
+  }
 
   /// Copies are near, and are read at once.
   kernels::Traffic traffic(bool stream, std::int64_t next) const {
@@ -88,7 +104,7 @@ template <typename Storage, typename Scalar>
 [[gnu::noinline]] void on_copies(const Pass<Storage>& pass, const Slab& slab, const Part<Storage, Scalar>& whole,
                                  const Visitor<Storage, Scalar>& visit) {
   constexpr std::int64_t most = (std::min)(block_size, 4096 / static_cast<std::int64_t>(sizeof(Storage)));
-  alignas(64) Storage memory[2 * most];
+  alignas(64) Storage memory[2 * most + kernels::selection_room];
   // (Of three tensors a little over half as much each.)
   const std::int64_t room = pass.inputs <= 2 ? most : most / 2 + most / 8;
   Storage* const buffers[3] = {memory, memory + room, memory + 2 * room};
@@ -98,15 +114,30 @@ template <typename Storage, typename Scalar>
   Storage* results = buffers[pass.inputs - 1];
   Part<Storage, Scalar> part = whole;
   part.copied = true;
+  part.places = nullptr;
+  const bool lists_columns = slab.places != nullptr && !slab.lists_rows;
+  // Where row r of a tensor begins.
+  const auto at = [&](auto tensor, std::int64_t r) {
+    return slab.lists_rows ? tensor.data + slab.places[r] : tensor(r);
+  };
   for (std::int64_t r = 0; r < slab.row.extent; r += rows) {
     for (std::int64_t c = 0; c < slab.column.extent; c += columns) {
-      const std::int32_t* const places = slab.places == nullptr ? nullptr : slab.places + c;
+      const std::int32_t* const places = lists_columns ? slab.places + c : nullptr;
       const std::int64_t stepped = places == nullptr ? c : 0;
+      const kernels::MaskWord* const word = slab.packed == nullptr ? nullptr : slab.packed->word_of(slab.first + c);
+      const std::int64_t skipped = word == nullptr ? 0 : slab.first + c - word->position;
       part.size = {(std::min)(rows, slab.row.extent - r), (std::min)(columns, slab.column.extent - c)};
       for (std::size_t k = 0; k < pass.inputs; ++k) {
         const std::int64_t stride = slab.column.stride[pass.first + k];
-        for (std::int64_t i = 0; i < part.size.rows; ++i)
-          gather(whole.in[k](r + i) + stepped * stride, stride, places, part.size.columns, buffers[k] + i * columns);
+        for (std::int64_t i = 0; i < part.size.rows; ++i) {
+          const Storage* const from = at(whole.in[k], r + i);
+          Storage* const to = buffers[k] + i * columns;
+          if (word != nullptr) {
+            pass.select->pack(from, word, skipped, part.size.columns, to);
+          } else {
+            gather(from + stepped * stride, stride, places, part.size.columns, to);
+          }
+        }
         part.in[k] = {buffers[k], columns};
       }
       part.out = {results, columns};
@@ -114,8 +145,15 @@ template <typename Storage, typename Scalar>
       part.row = whole.row + r;
       part.column = c;
       visit(part);
-      for (std::int64_t i = 0; i < part.size.rows; ++i)
-        scatter(results + i * columns, part.size.columns, whole.out(r + i) + stepped * out_stride, out_stride, places);
+      for (std::int64_t i = 0; i < part.size.rows; ++i) {
+        const Storage* const from = results + i * columns;
+        Storage* const to = at(whole.out, r + i);
+        if (word != nullptr) {
+          pass.select->unpack(from, word, skipped, part.size.columns, to, pass.stream);
+        } else {
+          scatter(from, part.size.columns, to + stepped * out_stride, out_stride, places);
+        }
+      }
     }
   }
 }
@@ -131,7 +169,9 @@ void on_contiguous(const Pass<Storage>& pass, const Slab& slab, Part<Storage, Sc
   whole.size = slab.size();
   whole.width = slab.column.extent;
   const std::size_t out = pass.written();
-  if (slab.places == nullptr && Partition::steps_by(slab.column, 1, pass.first, pass.first + pass.inputs) &&
+  if (slab.lists_rows) whole.places = slab.places;
+  if ((slab.places == nullptr || slab.lists_rows) && slab.packed == nullptr &&
+      Partition::steps_by(slab.column, 1, pass.first, pass.first + pass.inputs) &&
       Partition::steps_by(slab.column, 1, out, out + 1))
     return visit(whole);
   on_copies(pass, slab, whole, visit);

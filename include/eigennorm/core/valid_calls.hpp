@@ -79,12 +79,40 @@ void input_gradient(const BackwardCall<Storage, Scalar>& call, const ValidParts&
   });
 }
 
+/// Adds to the sums of each feature those of the valid values of a part, block by block: what words leave.
+template <typename Storage, typename Scalar>
+void add_blocks(const BackwardCall<Storage, Scalar>& part, const Offsets& base, const GradientTotals<Scalar>& to) {
+  const Loop &kept = part.partition->groups.kept, &values = part.partition->groups.reduced;
+  Buffer<Storage, block_size * sizeof(Storage)> x_copies, dy_copies;
+  for (std::int64_t i = 0; i < kept.size; ++i) {
+    const Tile group{kept.at(i), 1, no_axis()};
+    const MomentsView<Scalar> moments = part.moments.starting_at(group.base.group);
+    const Normalizers<Scalar> by{moments.high, moments.low, moments.rstd};
+    values.for_each_run(0, values.size, [&](const Offsets& at, std::int64_t position, std::int64_t length) {
+      for (std::int64_t first = position; first < position + length; first += block_size) {
+        const Segment block{first, (std::min)(first + block_size, position + length)};
+        const auto x = value_rows<Storage, Scalar>({*part.kernels, part.x, 0}, values, group, block, x_copies.values);
+        const auto dy =
+            value_rows<Storage, Scalar>({*part.kernels, part.dy, 1}, values, group, block, dy_copies.values);
+        Scalar plain, product;
+        part.kernels->gradient_sums(x, dy, {1, block.last - block.first}, by, {}, {&plain, &product});
+        const std::int64_t feature = base.feature + group.base.feature + at.feature;
+        GradientSums<Scalar> sums = to.get(feature);
+        sums.add(plain, product);
+        to.put(feature, sums);
+      }
+    });
+  }
+}
+
 /// Adds to the sums of each feature those of the valid values of a part, in their order. (Where groups have numbers of
 /// values of their own, or the mask varies along features, there are no pieces that would be alike for all.)
 template <typename Storage, typename Scalar>
 void add_values(const BackwardCall<Storage, Scalar>& part, const Offsets& base, const GradientTotals<Scalar>& to) {
   const Loop &kept = part.partition->groups.kept, &values = part.partition->groups.reduced;
   const Axis step = values.fastest();
+  if (values.places != nullptr && step.feature == 0 && values.places->words != nullptr)
+    return add_blocks(part, base, to);
   for (std::int64_t i = 0; i < kept.size; ++i) {
     const Offsets group = kept.at(i);
     const Scalar high = part.moments.high[group.group], low = part.moments.low[group.group],
@@ -178,7 +206,8 @@ template <typename Storage, typename Scalar>
     if (moves) layer.update_running(moments);
     if (used) keep_given(call, given_by(*used));
   }
-  parts.clear_gaps(y.data, 1, context.device);
+  parts.clear_gaps(y.data, 1, context.device,
+                   frozen ? ValidParts::Cleared::by_positions : ValidParts::Cleared::by_parts);
   moments.source_ = frozen ? Moments<Scalar>::Source::running : Moments<Scalar>::Source::batch;
 }
 
@@ -204,7 +233,8 @@ template <typename Storage, typename Scalar>
       core::forward(call, parts, context.device);
     }
   }
-  parts.clear_gaps(y.data, 1, context.device);
+  parts.clear_gaps(y.data, 1, context.device,
+                   layer.running ? ValidParts::Cleared::by_positions : ValidParts::Cleared::by_parts);
 }
 
 template <typename Storage, typename Scalar>
@@ -263,7 +293,9 @@ template <typename Storage, typename Scalar>
       backward_of_parts(layer, call, parts, context);
     }
   }
-  parts.clear_gaps(dx.data, 2, context.device);
+  const bool frozen = (context.moments == nullptr ? layer.moments_ : *context.moments).frozen();
+  parts.clear_gaps(dx.data, 2, context.device,
+                   frozen ? ValidParts::Cleared::by_positions : ValidParts::Cleared::by_parts);
 }
 
 /// All that is valid is one call.

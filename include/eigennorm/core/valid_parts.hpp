@@ -28,12 +28,16 @@ namespace eigennorm::core {
 ///   share a place on the kept axes along which it varies are a part.
 class ValidParts {
  public:
+  /// What has written results, and by it zeros where words of a mask leave something out: calls on parts, or on
+  /// positions.
+  enum class Cleared { nothing, by_parts, by_positions };
+
   using Part = ValidPart;
 
   /// `valid` goes with the shape. `room` has to stay. `whole`: the partition of the call without it.
   ValidParts(const Geometry& geometry, const Shape& shape, Order order, const std::array<Strides, max_tensors>& strides,
              const Valid& valid, const Partition& whole, ValidRoom& room)
-      : whole_(whole), mask_(valid.data), room_(room), gaps_(room.gaps) {
+      : whole_(whole), mask_(valid.data), room_(room), gaps_(room.gaps, room.inner_gaps) {
     room.clear();
     for (const Strides& other : strides) alike_ = alike_ && (other == strides[0] || other == Strides{});
     for_each_axis(geometry, Roles{whole.averaged_axes, whole.feature_axes}, shape, order, strides,
@@ -118,13 +122,20 @@ class ValidParts {
     }
   }
 
-  /// Writes zeros to all that is not valid in tensor number `tensor`.
+  /// Writes zeros to all that is not valid in tensor number `tensor`, but for what has them already.
   template <typename Storage>
-  void clear_gaps(Storage* data, std::size_t tensor, const Device& device) const {
-    gaps_.clear(data, tensor, device);
+  void clear_gaps(Storage* data, std::size_t tensor, const Device& device, Cleared cleared = Cleared::nothing) {
+    const bool between = cleared == Cleared::by_parts       ? !clear_between()
+                         : cleared == Cleared::by_positions ? position_places_.words == nullptr
+                                                            : true;
+    gaps_.clear(data, tensor, between, device);
   }
 
  private:
+  using Which = RunFinder::Which;
+  /// Runs of so many values are taken one by one.
+  static constexpr std::int64_t long_enough = 16;
+
   struct RoledAxis {
     Axis axis;
     bool averaged, is_feature, varies;
@@ -161,8 +172,33 @@ class ValidParts {
       const RoledAxis& of = axes_[static_cast<std::size_t>(i)];
       gaps_.add_axis(of.axis, of.varies, of.mask);
     }
-    invalid_ = gaps_.find(mask_);
+    const Axis fastest = gaps_.fastest();
+    const bool fit = alike_ && rank_ > 0 && fastest_varying_is_averaged() && fastest.stride[0] == 1;
+    invalid_ = gaps_.find(mask_, fit);
     size_ = whole_.size - invalid_;
+    uses_words_ = fit && gaps_.leave_runs_below(long_enough);
+  }
+
+  bool fastest_varying_is_averaged() const {
+    bool averaged = false;
+    for (int i = 0; i < rank_; ++i) {
+      const RoledAxis& of = axes_[static_cast<std::size_t>(i)];
+      if (of.varies) averaged = of.averaged;
+    }
+    return averaged;
+  }
+  /// Where words of the values of parts go: none where parts have no use for them.
+  std::vector<kernels::MaskWord>* words_in(std::vector<kernels::MaskWord>& room, bool interleaved) const {
+    return uses_words_ && !interleaved ? &room : nullptr;
+  }
+  /// Whether each part that has gaps has words for them.
+  bool clear_between() const {
+    if (!uses_words_) return false;
+    for (const Part& part : room_.parts) {
+      if (part.dense) continue;
+      if (part.values.words == nullptr || (!whole_.features_kept && part.featured.words == nullptr)) return false;
+    }
+    return true;
   }
 
   /// The same where a part is a block: its valid positions follow each other on the one averaged axis on which there
@@ -198,12 +234,15 @@ class ValidParts {
   void add_part(RunFinder& plain, RunFinder& featured, const Offsets& base, const bool* mask) {
     if (add_block(base, mask)) return;
     const auto first = static_cast<std::int64_t>(room_.values.size()),
-               first_featured = static_cast<std::int64_t>(room_.featured.size());
+               first_featured = static_cast<std::int64_t>(room_.featured.size()),
+               first_word = static_cast<std::int64_t>(room_.value_words.size()),
+               first_featured_word = static_cast<std::int64_t>(room_.featured_words.size());
     const std::int64_t count = plain.find({}, mask);
     if (count == 0) return;
     for (auto i = static_cast<std::size_t>(first); i < room_.values.size(); ++i) room_.values[i].at.feature = 0;
-    // (Where runs begin, until all are there and stay where they are.)
-    room_.parts.push_back({base, 1, count, {nullptr, first}, {nullptr, first_featured}});
+    // (Where runs and words begin, until all are there and stay where they are.)
+    const auto begin = [](std::int64_t run, std::int64_t word) { return Places{nullptr, run, nullptr, nullptr, word}; };
+    room_.parts.push_back({base, 1, count, begin(first, first_word), begin(first_featured, first_featured_word)});
     if (whole_.features_kept) return;
     featured.find({}, mask);
     // Of one feature alone, which then is that of the group.
@@ -224,44 +263,51 @@ class ValidParts {
 
   void find_parts() {
     if (!reduced_varies_) {
-      RunFinder kept(true, true, room_.groups);
+      RunFinder kept(Which::valid, true, room_.groups);
       add_axes(kept, [](const RoledAxis& of) { return !of.averaged && of.varies; });
       kept.find({}, mask_);
       for (const Run& run : room_.groups) room_.parts.push_back({run.at, run.length, whole_.count, {}, {}});
       return;
     }
-    RunFinder plain(true, false, room_.values), featured(true, true, room_.featured);
+    const bool interleaved = whole_.groups.interleaved;
+    RunFinder plain(Which::valid, false, room_.values, words_in(room_.value_words, interleaved)),
+        featured(Which::valid, true, room_.featured, words_in(room_.featured_words, interleaved));
     const auto reduced = [](const RoledAxis& of) { return of.averaged; };
     add_axes(plain, reduced);
     add_axes(featured, reduced);
     walk_kept(0, {}, mask_, plain, featured);
-    settle(room_.values, &Part::values);
-    settle(room_.featured, &Part::featured);
-    if (!whole_.groups.interleaved) {
-      list_offsets(room_.values, plain.step(), &Part::values, room_.value_offsets);
-      list_offsets(room_.featured, featured.step(), &Part::featured, room_.featured_offsets);
-    }
+    settle(room_.values, room_.value_words, &Part::values);
+    settle(room_.featured, room_.featured_words, &Part::featured);
+    list_offsets(room_.values, plain.step(), &Part::values, room_.value_offsets);
+    list_offsets(room_.featured, featured.step(), &Part::featured, room_.featured_offsets);
     values_loop_ = plain.loop();
     featured_loop_ = featured.loop();
   }
 
-  /// From the numbers of first runs to where these are.
-  void settle(const std::vector<Run>& runs, Places Part::*places) {
-    auto end = static_cast<std::int64_t>(runs.size());
+  /// From the numbers of first runs and words to where these are.
+  void settle(const std::vector<Run>& runs, std::vector<kernels::MaskWord>& words, Places Part::*places) {
+    auto end = static_cast<std::int64_t>(runs.size()), end_of_words = static_cast<std::int64_t>(words.size());
+    end_words(words);
     for (std::size_t i = room_.parts.size(); i-- > 0;) {
       Places& of = room_.parts[i].*places;
       if (room_.parts[i].dense) continue;
-      const std::int64_t first = of.count;
+      const std::int64_t first = of.count, first_word = of.word_count;
       of = {runs.data() + first, end - first};
+      if (!words.empty()) {
+        of.words = words.data() + first_word;
+        of.word_count = end_of_words - first_word;
+      }
       end = first;
+      end_of_words = first_word;
     }
+  }
+  /// What kernels want to find behind the last.
+  static void end_words(std::vector<kernels::MaskWord>& words) {
+    if (!words.empty()) words.push_back({~std::uint64_t{0}, 64, 0, (std::numeric_limits<std::int64_t>::max)()});
   }
 
   /// Lists where positions are, if their runs are too short to be taken one by one.
-  static bool are_short(std::int64_t positions, std::int64_t runs) {
-    constexpr std::int64_t long_enough = 16;
-    return positions < long_enough * runs;
-  }
+  static bool are_short(std::int64_t positions, std::int64_t runs) { return positions < long_enough * runs; }
   static bool append_offsets(const Places& places, const Axis& step, std::vector<std::int32_t>& to) {
     const std::int64_t origin = places.runs[0].at.tensor[0];
     for (std::int64_t r = 0; r < places.count; ++r) {
@@ -276,7 +322,10 @@ class ValidParts {
                     std::vector<std::int32_t>& to) {
     if (runs.empty() || !alike_ || step.feature != 0) return;
     std::int64_t positions = 0;
-    for (const Part& part : room_.parts) positions += part.dense ? 0 : part.count;
+    for (const Part& part : room_.parts) {
+      if ((part.*places).words != nullptr) return;
+      positions += part.dense ? 0 : part.count;
+    }
     if (!are_short(positions, static_cast<std::int64_t>(runs.size()))) return;
     to.reserve(static_cast<std::size_t>(positions));
     for (const Part& part : room_.parts) {
@@ -291,19 +340,30 @@ class ValidParts {
   }
 
   void find_all_positions() {
-    RunFinder finder(true, true, room_.positions);
+    RunFinder finder(Which::valid, true, room_.positions, words_in(room_.position_words, whole_.features.interleaved));
     add_axes(finder, [](const RoledAxis& of) { return !of.is_feature; });
     const std::int64_t count = finder.find({}, mask_);
     position_places_ = {room_.positions.data(), static_cast<std::int64_t>(room_.positions.size())};
-    if (!whole_.features.interleaved && alike_ && are_short(count, position_places_.count) &&
-        append_offsets(position_places_, finder.step(), room_.position_offsets))
-      position_places_.offsets = room_.position_offsets.data();
+    if (alike_ && finder.step().feature == 0) list_positions(finder.step(), count);
     positions_ = packed(packed_extent(true), packed_extent(false));
     positions_.kept_features = whole_.kept_features;
     positions_.features.kept = whole_.features.kept;
     positions_.features.reduced = with(finder.loop(), position_places_, count);
     positions_.size = size_;
-    positions_.whole = size_ < position_places_.count * 256 ? 0 : size_;
+    const bool in_pieces = position_places_.words == nullptr && size_ < position_places_.count * 256;
+    positions_.whole = in_pieces ? 0 : size_;
+  }
+
+  void list_positions(const Axis& step, std::int64_t count) {
+    std::vector<kernels::MaskWord>& words = room_.position_words;
+    if (!words.empty()) {
+      position_places_.word_count = static_cast<std::int64_t>(words.size());
+      end_words(words);
+      position_places_.words = words.data();
+    } else if (are_short(count, position_places_.count) &&
+               append_offsets(position_places_, step, room_.position_offsets)) {
+      position_places_.offsets = room_.position_offsets.data();
+    }
   }
 
   /// How many positions there are on all kept, or averaged, axes along which the mask varies; 1 where there are none.
@@ -394,7 +454,7 @@ class ValidParts {
     partition.features.kept.size = whole_.features.kept.size - part.base.feature;
     // What is written in short pieces stays in the caches, whatever it is a part of.
     constexpr std::int64_t streamed = 256;
-    const std::int64_t pieces = (std::max)(part.values.count, std::int64_t{1}) *
+    const std::int64_t pieces = (std::max)(part.values.words != nullptr ? 0 : part.values.count, std::int64_t{1}) *
                                 (partition.groups.interleaved ? 1 : partition.groups.kept.size);
     partition.whole = partition.size < streamed * pieces ? std::int64_t{0} : size_;
   }
@@ -404,6 +464,7 @@ class ValidParts {
     result.places = &places;
     result.size = size;
     result.axes[1].extent = 1;
+    if (places.words != nullptr) return result;
     for (std::int64_t i = 0; i < places.count; ++i)
       result.axes[1].extent = (std::max)(result.axes[1].extent, places.runs[i].length);
     return result;
@@ -418,6 +479,7 @@ class ValidParts {
   std::int64_t invalid_ = 0, size_ = 0;
   Gaps gaps_;
   bool alike_ = true;  // the strides of all tensors
+  bool uses_words_ = false;
   Loop values_loop_, featured_loop_;
   Partition positions_;
   Places position_places_{};

@@ -23,8 +23,9 @@ struct ValidPart {
 /// Runs of positions that are valid, and of those that are not. Kept, because fresh memory would cost more than to find
 /// them: after the first call nothing is allocated.
 struct ValidRoom {
-  std::vector<Run> gaps, values, featured, positions, groups;
+  std::vector<Run> gaps, inner_gaps, values, featured, positions, groups;
   std::vector<std::int32_t> value_offsets, featured_offsets, position_offsets;
+  std::vector<kernels::MaskWord> value_words, featured_words, position_words;
   std::vector<ValidPart> parts;
 
   ValidRoom() = default;
@@ -36,8 +37,9 @@ struct ValidRoom {
   ~ValidRoom() = default;
 
   void clear() {
-    for (std::vector<Run>* each : {&gaps, &values, &featured, &positions, &groups}) each->clear();
+    for (std::vector<Run>* each : {&gaps, &inner_gaps, &values, &featured, &positions, &groups}) each->clear();
     for (std::vector<std::int32_t>* each : {&value_offsets, &featured_offsets, &position_offsets}) each->clear();
+    for (std::vector<kernels::MaskWord>* each : {&value_words, &featured_words, &position_words}) each->clear();
     parts.clear();
   }
 };

@@ -7,11 +7,21 @@ struct Machine {
   typedef float Floats __attribute__((vector_size(64)));
   typedef double Doubles __attribute__((vector_size(64)));
   typedef short HalfBits __attribute__((vector_size(32)));
+  typedef int Ints __attribute__((vector_size(64)));
+#if defined(__clang__)
+  using HalfPlace = HalfBits;  // (What instructions by mask are given the address of.)
+#else
+  using HalfPlace = short;
+#endif
 
   static constexpr bool has_masks = true, loads_by_mask = true, stores_by_mask = true;
 
   EIGENNORM_INLINE unsigned short sixteen(std::int64_t count) { return static_cast<unsigned short>((1U << count) - 1); }
   EIGENNORM_INLINE unsigned char eight(std::int64_t count) { return static_cast<unsigned char>((1U << count) - 1); }
+
+  template <typename Storage>
+  static constexpr bool selects =
+      sizeof(Storage) == 2 || std::is_same_v<Storage, float> || std::is_same_v<Storage, double>;
 
   EIGENNORM_INLINE Doubles square_root(Doubles a) {
 #if defined(__clang__)
@@ -51,13 +61,65 @@ struct Machine {
     __builtin_ia32_storeupd512_mask(p, a, eight(count));
   }
 
+  EIGENNORM_INLINE void pack(const float* x, unsigned lanes, float* to) {
+    const auto mask = static_cast<unsigned short>(lanes);
+    const Floats values = __builtin_ia32_loadups512_mask(x, Floats{}, mask);
+    const Floats packed = __builtin_ia32_compresssf512_mask(values, Floats{}, mask);
+    __builtin_memcpy(to, &packed, sizeof packed);
+  }
+  EIGENNORM_INLINE void unpack(const float* from, unsigned lanes, unsigned written, float* y, bool stream) {
+    Floats packed;
+    __builtin_memcpy(&packed, from, sizeof packed);
+    const Floats values = __builtin_ia32_expandsf512_mask(packed, Floats{}, static_cast<unsigned short>(lanes));
+    if (stream) return Machine::stream(y, values);
+    __builtin_ia32_storeups512_mask(y, values, static_cast<unsigned short>(written));
+  }
+  EIGENNORM_INLINE void pack(const double* x, unsigned lanes, double* to) {
+    for (int i = 0; i < 2; ++i, x += 8, to += __builtin_popcount(lanes & 0xffU), lanes >>= 8) {
+      const auto mask = static_cast<unsigned char>(lanes);
+      const Doubles values = __builtin_ia32_loadupd512_mask(x, Doubles{}, mask);
+      const Doubles packed = __builtin_ia32_compressdf512_mask(values, Doubles{}, mask);
+      __builtin_memcpy(to, &packed, sizeof packed);
+    }
+  }
+  EIGENNORM_INLINE void unpack(const double* from, unsigned lanes, unsigned written, double* y, bool stream) {
+    for (int i = 0; i < 2; ++i, y += 8, from += __builtin_popcount(lanes & 0xffU), lanes >>= 8, written >>= 8) {
+      Doubles packed;
+      __builtin_memcpy(&packed, from, sizeof packed);
+      const Doubles values = __builtin_ia32_expanddf512_mask(packed, Doubles{}, static_cast<unsigned char>(lanes));
+      if (stream) {
+        Machine::stream(reinterpret_cast<float*>(y), Floats(values));
+      } else {
+        __builtin_ia32_storeupd512_mask(y, values, static_cast<unsigned char>(written));
+      }
+    }
+  }
+  /// (Sixteen bits by way of thirty-two: instructions for less are not on all processors that have these.)
+  template <typename Storage, typename = std::enable_if_t<sizeof(Storage) == 2>>
+  EIGENNORM_INLINE void pack(const Storage* x, unsigned lanes, Storage* to) {
+    const auto mask = static_cast<unsigned short>(lanes);
+    const HalfBits values = __builtin_ia32_loaddquhi256_mask(reinterpret_cast<const HalfPlace*>(x), HalfBits{}, mask);
+    const auto packed =
+        __builtin_convertvector(__builtin_ia32_compresssi512_mask(widen<Ints>(values), Ints{}, mask), HalfBits);
+    __builtin_memcpy(static_cast<void*>(to), &packed, sizeof packed);
+  }
+  template <typename Storage, typename = std::enable_if_t<sizeof(Storage) == 2>>
+  EIGENNORM_INLINE void unpack(const Storage* from, unsigned lanes, unsigned written, Storage* y, bool stream) {
+    HalfBits packed;
+    __builtin_memcpy(&packed, from, sizeof packed);
+    const Ints values =
+        __builtin_ia32_expandsi512_mask(widen<Ints>(packed), Ints{}, static_cast<unsigned short>(lanes));
+    if (stream) return stream_shorts(y, __builtin_convertvector(values, HalfBits));
+    __builtin_ia32_storedquhi256_mask(reinterpret_cast<HalfPlace*>(y), __builtin_convertvector(values, HalfBits),
+                                      static_cast<unsigned short>(written));
+  }
+
   /// (Left to itself, g++ widens halves and puts them together: four instructions instead of one.)
   template <typename Words, typename Shorts>
   EIGENNORM_INLINE Words widen(Shorts shorts) {
 #if defined(__clang__)
     return __builtin_convertvector(shorts, Words);
 #else
-    typedef int Ints __attribute__((vector_size(64)));
     return Words(__builtin_ia32_pmovzxwd512_mask(HalfBits(shorts), Ints{}, sixteen(16)));
 #endif
   }
@@ -65,7 +127,6 @@ struct Machine {
   /// The bits of values, each NaN by its sign and 0x7fc00000.
   template <typename Words>
   EIGENNORM_INLINE Words quiet_nans(Floats a) {
-    typedef int Ints __attribute__((vector_size(64)));
     const auto is_nan = __builtin_ia32_cmpps512_mask(a, a, 3, sixteen(16), 4);
     // (a & b) | c where there is a NaN
     return Words(__builtin_ia32_pternlogd512_mask(Ints(a), ~0x7fffff - Ints{}, 0x400000 - Ints{}, 0xea, is_nan));

@@ -8,6 +8,10 @@ struct Machine {
   typedef float Floats __attribute__((vector_size(16)));
   typedef double Doubles __attribute__((vector_size(16)));
 
+  /// Whether there are instructions that put values side by side.
+  template <typename Storage>
+  static constexpr bool selects = false;
+
   static constexpr bool has_masks = false, loads_by_mask = false, stores_by_mask = false;
 
   EIGENNORM_INLINE Doubles square_root(Doubles a) {

@@ -55,6 +55,37 @@ struct LaneRows {
   }
 };
 
+/// Rows of contiguous values, each at a place of its own. (Two words, too.)
+template <typename T>
+struct ListedRows {
+  T* data;
+  const std::int32_t* places;
+
+  T* operator()(std::int64_t row) const { return data + places[row]; }
+};
+
+/// Up to sixty-four neighbours in memory of which a mask leaves some: those whose bits are set.
+struct MaskWord {
+  std::uint64_t bits;
+  std::int64_t lanes;     ///< how many there are
+  std::int64_t at;        ///< where the first of them is
+  std::int64_t position;  ///< how many have been left in words before
+};
+
+/// Puts values that words leave side by side, and back; the first that is meant is the one behind `skipped` of those
+/// that the first word leaves. Behind the last of a list follows a word in which all bits are set.
+template <typename Storage>
+struct Selection {
+  /// to = those n of x. Behind them, up to sixteen more may be written
+  void (*pack)(const Storage* x, const MaskWord* words, std::int64_t skipped, std::int64_t n, Storage* to);
+  /// Those n of y = from, behind which sixteen more may be read; and 0 to what is left out between them, and up to the
+  /// next
+  void (*unpack)(const Storage* from, const MaskWord* words, std::int64_t skipped, std::int64_t n, Storage* y,
+                 bool stream);
+};
+/// How many values more than there are must have room behind packed ones.
+constexpr std::int64_t selection_room = 16;
+
 struct Extent {
   std::int64_t rows, columns;
 };
@@ -185,6 +216,8 @@ template <typename Storage, typename Scalar>
 struct BlockKernels {
   using In = Rows<const Storage>;
   using Out = Rows<Storage>;
+  using ListedIn = ListedRows<const Storage>;
+  using ListedOut = ListedRows<Storage>;
   using Lanes = LaneRows<const Storage>;
   using W = Wide<Scalar>;
 
@@ -238,11 +271,17 @@ struct BlockKernels {
   /// sum = a + b
   void (*add)(In a, In b, Out sum, Extent size, Traffic traffic);
   void (*gradient)(In x, In dy, Out dx, Extent size, const Gradient<Scalar>& by, Traffic traffic);
-  /// The same, rows by twos, and what pair_sums does. A row's values have their own scales
+  /// transform and gradient of rows that are listed, by column: parameters are the same for all of them
+  void (*transform_listed)(ListedIn x, ListedOut y, Extent size, const Normalizers<Scalar>& by,
+                           const Affine<Scalar>& affine, Traffic traffic);
+  void (*gradient_listed)(ListedIn x, ListedIn dy, ListedOut dx, Extent size, const Gradient<Scalar>& by,
+                          Traffic traffic);
+  /// gradient, rows by twos, and what pair_sums does. A row's values have their own scales
   void (*gradient_pairs)(In x, In dy, Out dx, Extent size, const Gradient<Scalar>& by, Sums<Scalar> sums,
                          Traffic traffic);
   /// y = x
   void (*copy)(In x, Out y, Extent size, Traffic traffic);
+  Selection<Storage> select;
   /// After streaming stores, before anybody is told of them
   void (*fence)();
 
@@ -273,8 +312,11 @@ struct BlockKernels {
             Functions::gate,
             Functions::add,
             Functions::gradient,
+            Functions::transform_listed,
+            Functions::gradient_listed,
             Functions::gradient_pairs,
             Functions::copy,
+            {Functions::pack, Functions::unpack},
             Functions::fence,
             Functions::flush,
             Functions::merge};

@@ -31,6 +31,8 @@ struct Functions {
   using V = typename L::V;
   using In = Rows<const Storage>;
   using Out = Rows<Storage>;
+  using ListedIn = ListedRows<const Storage>;
+  using ListedOut = ListedRows<Storage>;
   using Lanes = LaneRows<const Storage>;
 
   /// Two kilobytes: far enough ahead for memory, near enough to be still in L1 when it is needed.
@@ -85,6 +87,8 @@ struct Functions {
 #include "eigennorm/kernels/results.inl"
 
 #include "eigennorm/kernels/fused.inl"
+
+#include "eigennorm/kernels/select.inl"
 
   // ---- wide totals
 

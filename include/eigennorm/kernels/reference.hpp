@@ -57,6 +57,8 @@ struct Functions {
 
   using In = Rows<const Storage>;
   using Out = Rows<Storage>;
+  using ListedIn = ListedRows<const Storage>;
+  using ListedOut = ListedRows<Storage>;
   using Lanes = LaneRows<const Storage>;
   using W = Wide<Scalar>;
   using By = Normalizers<Scalar>;
@@ -296,6 +298,14 @@ struct Functions {
     }
   }
 
+  static void transform_listed(ListedIn x, ListedOut y, Extent size, const By& by, const Affine<Scalar>& affine,
+                               Traffic) {
+    for (std::int64_t r = 0; r < size.rows; ++r) transform({x(r), 0}, {y(r), 0}, {1, size.columns}, by, affine, {});
+  }
+  static void gradient_listed(ListedIn x, ListedIn dy, ListedOut dx, Extent size, const Gradient<Scalar>& by, Traffic) {
+    for (std::int64_t r = 0; r < size.rows; ++r) gradient({x(r), 0}, {dy(r), 0}, {dx(r), 0}, {1, size.columns}, by, {});
+  }
+
   static void gradient_pairs(In x, In dy, Out dx, Extent size, const Gradient<Scalar>& by, Sums<Scalar> sums, Traffic) {
     pair_sums(x, dy, size, by.by, sums);
     gradient(x, dy, dx, size, by, {});
@@ -303,6 +313,34 @@ struct Functions {
 
   static void copy(In x, Out y, Extent size, Traffic) {
     for (std::int64_t r = 0; r < size.rows; ++r) std::copy(x(r), x(r) + size.columns, y(r));
+  }
+
+  static void pack(const Storage* x, const MaskWord* word, std::int64_t skipped, std::int64_t n, Storage* to) {
+    for (std::int64_t lane = 0; n > 0; ++lane) {
+      if (lane == word->lanes) {
+        ++word;
+        lane = 0;
+      }
+      if ((word->bits >> lane & 1U) == 0 || skipped-- > 0) continue;
+      *to++ = x[word->at + lane];
+      --n;
+    }
+  }
+  static void unpack(const Storage* from, const MaskWord* word, std::int64_t skipped, std::int64_t n, Storage* y,
+                     bool) {
+    bool writes = false;
+    for (std::int64_t lane = 0;; ++lane) {
+      if (lane == word->lanes) {
+        ++word;
+        lane = 0;
+        if (n == 0 && word->bits != 0) return;
+      }
+      const bool is_set = (word->bits >> lane & 1U) != 0;
+      if (is_set && skipped-- > 0) continue;
+      if (is_set && n-- == 0) return;
+      writes = writes || is_set;
+      if (writes) y[word->at + lane] = is_set ? *from++ : static_cast<Storage>(Scalar(0));
+    }
   }
 
   static void fence() {}

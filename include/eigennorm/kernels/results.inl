@@ -195,19 +195,28 @@ static EIGENNORM_OUTLINE void gradient_rows(In x, In dy, Out dx, Extent size, co
 
 // ---- statistics by column
 
+/// Where rows are: what their addresses have in common with those of cache lines, whose lowest bits are 0.
+EIGENNORM_INLINE std::uintptr_t places_of(Out y, std::int64_t) {
+  return reinterpret_cast<std::uintptr_t>(y.data) | static_cast<std::uintptr_t>(y.step) * sizeof(Storage);
+}
+EIGENNORM_INLINE std::uintptr_t places_of(ListedOut y, std::int64_t rows) {
+  auto places = reinterpret_cast<std::uintptr_t>(y.data);
+  for (std::int64_t r = 0; r < rows; ++r) places |= static_cast<std::uintptr_t>(y.places[r]) * sizeof(Storage);
+  return places;
+}
+
 /// y = value for all lanes of n rows, several rows at a time, so that what is by lane is read once for all:
 /// `make(access, i)` gives the function of rows that makes the values of lanes i on.
-template <typename Make>
-EIGENNORM_INLINE void for_each_column(Out y, Extent size, bool stream, const Make& make) {
+template <typename Results, typename Make>
+EIGENNORM_INLINE void for_each_column(Results y, Extent size, bool stream, const Make& make) {
   const std::int64_t n = size.rows, lanes = size.columns;
-  const auto place = reinterpret_cast<std::uintptr_t>(y.data) | static_cast<std::uintptr_t>(y.step) * sizeof(Storage);
   // Long rows would push what is by lane out of L1.
   constexpr std::int64_t short_row = 256;
   // (Registers of 16 bytes are too few for more.)
   constexpr std::int64_t rows_at_once = EIGENNORM_BYTES == 16 ? 2 : 4;
   std::int64_t r = 0;
   const std::int64_t whole = lanes / 16 * 16;
-  if (lanes <= short_row && (!stream || (lanes == whole && place % 64 == 0))) {
+  if (lanes <= short_row && (!stream || (lanes == whole && places_of(y, n) % 64 == 0))) {
     for (; r + rows_at_once <= n; r += rows_at_once) {
       for (std::int64_t i = 0; i < whole; i += 16) {
         const auto value = make(Whole{}, i);
@@ -252,8 +261,8 @@ EIGENNORM_INLINE V fixed_of(Access access, const Scalar* parameter, const Affine
 }
 
 /// `ByRow`: scale or shift changes from row to row. (Apart: branches between loads and stores cost a quarter.)
-template <bool ByRow>
-static EIGENNORM_OUTLINE void transform_columns(In x, Out y, Extent size, const Normalizers<Scalar>& by,
+template <bool ByRow, typename Values, typename Results>
+static EIGENNORM_OUTLINE void transform_columns(Values x, Results y, Extent size, const Normalizers<Scalar>& by,
                                                 const Affine<Scalar>& affine, Traffic traffic) {
   const Normalizers<Scalar> from = by;
   const Affine<Scalar> own = affine;
@@ -276,8 +285,8 @@ static EIGENNORM_OUTLINE void transform_columns(In x, Out y, Extent size, const 
 }
 
 /// `ScaleFirst`: as Gradient has it; then scale may also change from row to row.
-template <bool ScaleFirst>
-static EIGENNORM_OUTLINE void gradient_columns(In x, In dy, Out dx, Extent size, const Gradient<Scalar>& by,
+template <bool ScaleFirst, typename Values, typename Results>
+static EIGENNORM_OUTLINE void gradient_columns(Values x, Values dy, Results dx, Extent size, const Gradient<Scalar>& by,
                                                Traffic traffic) {
   const Gradient<Scalar> from = by;
   for_each_column(
@@ -326,6 +335,17 @@ static void transform(In x, Out y, Extent size, const Normalizers<Scalar>& by, c
 static void gradient(In x, In dy, Out dx, Extent size, const Gradient<Scalar>& by, Traffic traffic) {
   const Traffic own = allowed(traffic, dx.data);
   if (!by.by.by_column) return gradient_rows(x, dy, dx, size, by, own);
+  return by.scale_first && by.affine.scale != nullptr ? gradient_columns<true>(x, dy, dx, size, by, own)
+                                                      : gradient_columns<false>(x, dy, dx, size, by, own);
+}
+
+static void transform_listed(ListedIn x, ListedOut y, Extent size, const Normalizers<Scalar>& by,
+                             const Affine<Scalar>& affine, Traffic traffic) {
+  transform_columns<false>(x, y, size, by, affine, allowed(traffic, y.data));
+}
+static void gradient_listed(ListedIn x, ListedIn dy, ListedOut dx, Extent size, const Gradient<Scalar>& by,
+                            Traffic traffic) {
+  const Traffic own = allowed(traffic, dx.data);
   return by.scale_first && by.affine.scale != nullptr ? gradient_columns<true>(x, dy, dx, size, by, own)
                                                       : gradient_columns<false>(x, dy, dx, size, by, own);
 }
