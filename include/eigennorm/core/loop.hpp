@@ -68,8 +68,6 @@ struct Places {
   /// Where they are neighbours in memory, too: words that leave them, alike in all tensors; null: no words.
   const kernels::MaskWord* words = nullptr;
   std::int64_t word_count = 0;
-
-  bool are_listed() const { return offsets != nullptr || words != nullptr; }
   /// The run that has a position.
   [[gnu::noinline]] const Run& run_of(std::int64_t position) const {
     return *(std::upper_bound(runs, runs + count, position,
@@ -80,6 +78,18 @@ struct Places {
   const kernels::MaskWord* word_of(std::int64_t position) const {
     const auto before = [](std::int64_t number, const kernels::MaskWord& word) { return number < word.position; };
     return std::upper_bound(words, words + word_count, position, before) - 1;
+  }
+  /// The number of a position's lane, from the first of `word` on, whose row it is in.
+  std::int64_t lane_of(std::int64_t position, const kernels::MaskWord& word) const {
+    const kernels::MaskWord& own = *word_of(position);
+    std::uint64_t bits = own.bits;
+    for (std::int64_t i = own.position; i < position; ++i) bits &= bits - 1;
+    return own.at - word.at + __builtin_ctzll(bits);
+  }
+  /// How many lanes there are from the first of `word` to the last of a run.
+  std::int64_t lanes_to_end(const Run& run, const kernels::MaskWord& word) const {
+    const kernels::MaskWord& last = *word_of(run.position + run.length - 1);
+    return last.at - word.at + last.lanes;
   }
 };
 

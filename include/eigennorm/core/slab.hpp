@@ -22,9 +22,9 @@ struct Slab {
   /// Where columns are, in every tensor, or, where `lists_rows`, rows; null: they are a step apart.
   const std::int32_t* places = nullptr;
   bool lists_rows = false;
-  /// Where words leave columns: those from position `first` on; null: none.
-  const Places* packed = nullptr;
-  std::int64_t first = 0;
+  /// Where words leave columns: these are lanes of theirs, the first `skipped` of which are not meant; null: none.
+  const kernels::MaskWord* words = nullptr;
+  std::int64_t skipped = 0;
 
   Extent size() const { return {row.extent, column.extent}; }
 };
@@ -156,9 +156,23 @@ class Slabs {
     slab_.at.add(run.at);
     Axis& along = layout_.by_column ? slab_.row : slab_.column;
     along = step;
-    if (layout_.rows.places->are_listed()) return next_of_short_runs(run, within, along);
+    if (layout_.rows.places->words != nullptr) return next_of_words(run, within, along);
+    if (layout_.rows.places->offsets != nullptr) return next_of_short_runs(run, within, along);
     slab_.at.step(step, within);
     along.extent = length;
+    at_ += length;
+    return &slab_;
+  }
+
+  /// What words leave of a row, or a part of it, and what they leave out behind it.
+  const Slab* next_of_words(const Run& run, std::int64_t within, Axis& along) {
+    const Places& places = *layout_.rows.places;
+    const std::int64_t length = (std::min)(run.length - within, last_ - at_);
+    slab_.words = places.word_of(at_);
+    slab_.skipped = places.lane_of(at_, *slab_.words);
+    slab_.at.tensor = tile_.base.tensor;
+    along.extent = within + length < run.length ? places.lane_of(at_ + length, *slab_.words)
+                                                : places.lanes_to_end(run, *slab_.words);
     at_ += length;
     return &slab_;
   }
@@ -168,22 +182,13 @@ class Slabs {
     const Places& places = *layout_.rows.places;
     const Run* run = &first;
     std::int64_t length = first.length - within;
-    // (Rows that words leave are long enough one by one, and so memory is walked in order.)
-    const std::int64_t enough = places.words != nullptr ? std::int64_t{64} : block_size;
-    while (++run < places.runs + places.count && run->at.feature == first.at.feature && length < enough)
+    while (++run < places.runs + places.count && run->at.feature == first.at.feature && length < block_size)
       length += run->length;
     length = (std::min)({length, last_ - at_, block_size});
-    // From where places are counted.
-    if (places.words != nullptr) {
-      slab_.at.tensor = tile_.base.tensor;
-      slab_.packed = &places;
-      slab_.first = at_;
-    } else {
-      for (std::size_t t = 0; t < max_tensors; ++t)
-        slab_.at.tensor[t] = tile_.base.tensor[t] + places.runs[0].at.tensor[t];
-      slab_.places = places.offsets + at_;
-      slab_.lists_rows = layout_.by_column;
-    }
+    for (std::size_t t = 0; t < max_tensors; ++t)
+      slab_.at.tensor[t] = tile_.base.tensor[t] + places.runs[0].at.tensor[t];
+    slab_.places = places.offsets + at_;
+    slab_.lists_rows = layout_.by_column;
     along.extent = length;
     at_ += length;
     return &slab_;

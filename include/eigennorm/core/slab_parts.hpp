@@ -104,7 +104,7 @@ template <typename Storage, typename Scalar>
 [[gnu::noinline]] void on_copies(const Pass<Storage>& pass, const Slab& slab, const Part<Storage, Scalar>& whole,
                                  const Visitor<Storage, Scalar>& visit) {
   constexpr std::int64_t most = (std::min)(block_size, 4096 / static_cast<std::int64_t>(sizeof(Storage)));
-  alignas(64) Storage memory[2 * most + kernels::selection_room];
+  alignas(64) Storage memory[2 * most];
   // (Of three tensors a little over half as much each.)
   const std::int64_t room = pass.inputs <= 2 ? most : most / 2 + most / 8;
   Storage* const buffers[3] = {memory, memory + room, memory + 2 * room};
@@ -124,20 +124,12 @@ template <typename Storage, typename Scalar>
     for (std::int64_t c = 0; c < slab.column.extent; c += columns) {
       const std::int32_t* const places = lists_columns ? slab.places + c : nullptr;
       const std::int64_t stepped = places == nullptr ? c : 0;
-      const kernels::MaskWord* const word = slab.packed == nullptr ? nullptr : slab.packed->word_of(slab.first + c);
-      const std::int64_t skipped = word == nullptr ? 0 : slab.first + c - word->position;
       part.size = {(std::min)(rows, slab.row.extent - r), (std::min)(columns, slab.column.extent - c)};
       for (std::size_t k = 0; k < pass.inputs; ++k) {
         const std::int64_t stride = slab.column.stride[pass.first + k];
-        for (std::int64_t i = 0; i < part.size.rows; ++i) {
-          const Storage* const from = at(whole.in[k], r + i);
-          Storage* const to = buffers[k] + i * columns;
-          if (word != nullptr) {
-            pass.select->pack(from, word, skipped, part.size.columns, to);
-          } else {
-            gather(from + stepped * stride, stride, places, part.size.columns, to);
-          }
-        }
+        for (std::int64_t i = 0; i < part.size.rows; ++i)
+          gather(at(whole.in[k], r + i) + stepped * stride, stride, places, part.size.columns,
+                 buffers[k] + i * columns);
         part.in[k] = {buffers[k], columns};
       }
       part.out = {results, columns};
@@ -145,15 +137,45 @@ template <typename Storage, typename Scalar>
       part.row = whole.row + r;
       part.column = c;
       visit(part);
-      for (std::int64_t i = 0; i < part.size.rows; ++i) {
-        const Storage* const from = results + i * columns;
-        Storage* const to = at(whole.out, r + i);
-        if (word != nullptr) {
-          pass.select->unpack(from, word, skipped, part.size.columns, to, pass.stream);
-        } else {
-          scatter(from, part.size.columns, to + stepped * out_stride, out_stride, places);
-        }
+      for (std::int64_t i = 0; i < part.size.rows; ++i)
+        scatter(results + i * columns, part.size.columns, at(whole.out, r + i) + stepped * out_stride, out_stride,
+                places);
+    }
+  }
+}
+
+/// The same of a part whose columns are lanes of words: what they leave out is 0 in the copies, whatever is there.
+template <typename Storage, typename Scalar>
+[[gnu::noinline]] void on_kept(const Pass<Storage>& pass, const Slab& slab, const Part<Storage, Scalar>& whole,
+                               const Visitor<Storage, Scalar>& visit) {
+  constexpr std::int64_t most = (std::min)(block_size, 4096 / static_cast<std::int64_t>(sizeof(Storage)));
+  // (Whole words, of three tensors half as many each.)
+  const std::int64_t room = pass.inputs <= 2 ? most : most / 2;
+  alignas(64) Storage memory[2 * most];
+  const std::int64_t lanes = slab.column.extent, columns = (std::min)((lanes + 15) / 16 * 16, room);
+  const std::int64_t rows = room / columns;
+  Part<Storage, Scalar> part = whole;
+  part.copied = true;
+  for (std::int64_t r = 0; r < slab.row.extent; r += rows) {
+    for (std::int64_t c = 0; c < lanes; c += columns) {
+      const kernels::MaskWord* const words = slab.words + c / 64;
+      part.size = {(std::min)(rows, slab.row.extent - r), (std::min)(columns, lanes - c)};
+      const kernels::LaneRange meant{(std::max)(slab.skipped - c, std::int64_t{0}), part.size.columns};
+      for (std::size_t k = 0; k < pass.inputs; ++k) {
+        Storage* const copies = memory + static_cast<std::int64_t>(k) * room;
+        for (std::int64_t i = 0; i < part.size.rows; ++i)
+          pass.select->keep(whole.in[k](r + i), words, meant, copies + i * columns);
+        part.in[k] = {copies, columns};
       }
+      // Results take the place of what was read last.
+      Storage* const results = memory + static_cast<std::int64_t>(pass.inputs - 1) * room;
+      part.out = {results, columns};
+      part.affine = whole.affine.from(r, c);
+      part.row = whole.row + r;
+      part.column = c;
+      visit(part);
+      for (std::int64_t i = 0; i < part.size.rows; ++i)
+        pass.select->put_kept(results + i * columns, words, meant, whole.out(r + i), pass.stream);
     }
   }
 }
@@ -170,7 +192,8 @@ void on_contiguous(const Pass<Storage>& pass, const Slab& slab, Part<Storage, Sc
   whole.width = slab.column.extent;
   const std::size_t out = pass.written();
   if (slab.lists_rows) whole.places = slab.places;
-  if ((slab.places == nullptr || slab.lists_rows) && slab.packed == nullptr &&
+  if (slab.words != nullptr) return on_kept(pass, slab, whole, visit);
+  if ((slab.places == nullptr || slab.lists_rows) &&
       Partition::steps_by(slab.column, 1, pass.first, pass.first + pass.inputs) &&
       Partition::steps_by(slab.column, 1, out, out + 1))
     return visit(whole);

@@ -2,38 +2,20 @@
 #define EIGENNORM_BYTES 32
 #define EIGENNORM_TAIL always_inline
 
-/// For each choice of eight lanes: the lanes that are set, and of each lane how many are set before it, or -1 where it
-/// is not.
-struct SelectionTable {
-  signed char lanes[256][8] = {}, ranks[256][8] = {};
+/// For each choice of eight lanes, those that are set.
+struct ChosenLanes {
+  signed char lanes[256][8] = {};
 
-  constexpr SelectionTable() {
+  constexpr ChosenLanes() {
     for (unsigned choice = 0; choice < 256; ++choice) {
-      signed char count = 0;
-      for (unsigned lane = 0; lane < 8; ++lane) {
-        const bool is_set = (choice >> lane & 1U) != 0;
-        ranks[choice][lane] = is_set ? count : static_cast<signed char>(-1);
-        if (is_set) lanes[choice][count++] = static_cast<signed char>(lane);
+      int count = 0;
+      for (int lane = 0; lane < 8; ++lane) {
+        if ((choice >> lane & 1U) != 0) lanes[choice][count++] = static_cast<signed char>(lane);
       }
     }
   }
-  template <typename Ints>
-  EIGENNORM_INLINE Ints wide(const signed char (&numbers)[8]) {
-    typedef signed char Chars __attribute__((vector_size(8)));
-    Chars chars;
-    __builtin_memcpy(&chars, numbers, sizeof chars);
-    return __builtin_convertvector(chars, Ints);
-  }
-  template <typename Ints>
-  inline __attribute__((always_inline)) Ints lanes_of(unsigned choice) const {
-    return wide<Ints>(lanes[choice]);
-  }
-  template <typename Ints>
-  inline __attribute__((always_inline)) Ints ranks_of(unsigned choice) const {
-    return wide<Ints>(ranks[choice]);
-  }
 };
-inline constexpr SelectionTable selection_table;
+inline constexpr ChosenLanes chosen_lanes;
 
 template <typename T>
 struct Machine {
@@ -78,29 +60,26 @@ struct Machine {
                                         lane < (static_cast<long long>(count) - Longs{}));
   }
 
-  /// Which lane of eight each value goes to: the number of those that are set before it; negative where it is not set.
-  EIGENNORM_INLINE Ints ranks(unsigned lanes) { return selection_table.ranks_of<Ints>(lanes); }
+  /// Those of eight values that are set; others are not read, and are 0.
+  EIGENNORM_INLINE Floats load_lanes(const float* p, unsigned lanes) {
+    const Ints to_sign = {31, 30, 29, 28, 27, 26, 25, 24};
+    return __builtin_ia32_maskloadps256(reinterpret_cast<const Floats*>(p), (static_cast<int>(lanes) - Ints{})
+                                                                                << to_sign);
+  }
   EIGENNORM_INLINE void pack(const float* x, unsigned lanes, float* to) {
+    typedef signed char Chars __attribute__((vector_size(8)));
     for (int i = 0; i < 2; ++i, x += 8, to += __builtin_popcount(lanes & 0xffU), lanes >>= 8) {
-      const Floats values = __builtin_ia32_maskloadps256(reinterpret_cast<const Floats*>(x), ~ranks(lanes & 0xffU));
-      const Floats packed = __builtin_ia32_permvarsf256(values, selection_table.lanes_of<Ints>(lanes & 0xffU));
+      Chars chosen;
+      __builtin_memcpy(&chosen, chosen_lanes.lanes[lanes & 0xffU], sizeof chosen);
+      const Floats values = load_lanes(x, lanes & 0xffU);
+      const Floats packed = __builtin_ia32_permvarsf256(values, __builtin_convertvector(chosen, Ints));
       __builtin_memcpy(to, &packed, sizeof packed);
     }
   }
-  EIGENNORM_INLINE void unpack(const float* from, unsigned lanes, unsigned written, float* y, bool stream) {
-    for (int i = 0; i < 2; ++i, y += 8, from += __builtin_popcount(lanes & 0xffU), lanes >>= 8, written >>= 8) {
-      Floats packed;
-      __builtin_memcpy(&packed, from, sizeof packed);
-      const Ints rank = ranks(lanes & 0xffU);
-      const Floats values = Floats(Ints(__builtin_ia32_permvarsf256(packed, rank)) & (rank >= 0));
-      if (stream) {
-        Machine::stream(y, values);
-      } else if ((written & 0xffU) == 0xffU) {
-        __builtin_memcpy(y, &values, sizeof values);
-      } else {
-        for (unsigned left = written & 0xffU; left != 0; left &= left - 1)
-          y[__builtin_ctz(left)] = values[__builtin_ctz(left)];
-      }
+  EIGENNORM_INLINE void keep(const float* from, unsigned lanes, float* to) {
+    for (int i = 0; i < 2; ++i, from += 8, to += 8, lanes >>= 8) {
+      const Floats values = load_lanes(from, lanes & 0xffU);
+      __builtin_memcpy(to, &values, sizeof values);
     }
   }
 

@@ -67,12 +67,9 @@ struct Machine {
     const Floats packed = __builtin_ia32_compresssf512_mask(values, Floats{}, mask);
     __builtin_memcpy(to, &packed, sizeof packed);
   }
-  EIGENNORM_INLINE void unpack(const float* from, unsigned lanes, unsigned written, float* y, bool stream) {
-    Floats packed;
-    __builtin_memcpy(&packed, from, sizeof packed);
-    const Floats values = __builtin_ia32_expandsf512_mask(packed, Floats{}, static_cast<unsigned short>(lanes));
-    if (stream) return Machine::stream(y, values);
-    __builtin_ia32_storeups512_mask(y, values, static_cast<unsigned short>(written));
+  EIGENNORM_INLINE void keep(const float* from, unsigned lanes, float* to) {
+    const Floats values = __builtin_ia32_loadups512_mask(from, Floats{}, static_cast<unsigned short>(lanes));
+    __builtin_memcpy(to, &values, sizeof values);
   }
   EIGENNORM_INLINE void pack(const double* x, unsigned lanes, double* to) {
     for (int i = 0; i < 2; ++i, x += 8, to += __builtin_popcount(lanes & 0xffU), lanes >>= 8) {
@@ -82,16 +79,10 @@ struct Machine {
       __builtin_memcpy(to, &packed, sizeof packed);
     }
   }
-  EIGENNORM_INLINE void unpack(const double* from, unsigned lanes, unsigned written, double* y, bool stream) {
-    for (int i = 0; i < 2; ++i, y += 8, from += __builtin_popcount(lanes & 0xffU), lanes >>= 8, written >>= 8) {
-      Doubles packed;
-      __builtin_memcpy(&packed, from, sizeof packed);
-      const Doubles values = __builtin_ia32_expanddf512_mask(packed, Doubles{}, static_cast<unsigned char>(lanes));
-      if (stream) {
-        Machine::stream(reinterpret_cast<float*>(y), Floats(values));
-      } else {
-        __builtin_ia32_storeupd512_mask(y, values, static_cast<unsigned char>(written));
-      }
+  EIGENNORM_INLINE void keep(const double* from, unsigned lanes, double* to) {
+    for (int i = 0; i < 2; ++i, from += 8, to += 8, lanes >>= 8) {
+      const Doubles values = __builtin_ia32_loadupd512_mask(from, Doubles{}, static_cast<unsigned char>(lanes & 0xffU));
+      __builtin_memcpy(to, &values, sizeof values);
     }
   }
   /// (Sixteen bits by way of thirty-two: instructions for less are not on all processors that have these.)
@@ -104,14 +95,10 @@ struct Machine {
     __builtin_memcpy(static_cast<void*>(to), &packed, sizeof packed);
   }
   template <typename Storage, typename = std::enable_if_t<sizeof(Storage) == 2>>
-  EIGENNORM_INLINE void unpack(const Storage* from, unsigned lanes, unsigned written, Storage* y, bool stream) {
-    HalfBits packed;
-    __builtin_memcpy(&packed, from, sizeof packed);
-    const Ints values =
-        __builtin_ia32_expandsi512_mask(widen<Ints>(packed), Ints{}, static_cast<unsigned short>(lanes));
-    if (stream) return stream_shorts(y, __builtin_convertvector(values, HalfBits));
-    __builtin_ia32_storedquhi256_mask(reinterpret_cast<HalfPlace*>(y), __builtin_convertvector(values, HalfBits),
-                                      static_cast<unsigned short>(written));
+  EIGENNORM_INLINE void keep(const Storage* from, unsigned lanes, Storage* to) {
+    const HalfBits values = __builtin_ia32_loaddquhi256_mask(reinterpret_cast<const HalfPlace*>(from), HalfBits{},
+                                                             static_cast<unsigned short>(lanes));
+    __builtin_memcpy(static_cast<void*>(to), &values, sizeof values);
   }
 
   /// (Left to itself, g++ widens halves and puts them together: four instructions instead of one.)

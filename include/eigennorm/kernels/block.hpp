@@ -72,18 +72,24 @@ struct MaskWord {
   std::int64_t position;  ///< how many have been left in words before
 };
 
-/// Puts values that words leave side by side, and back; the first that is meant is the one behind `skipped` of those
-/// that the first word leaves. Behind the last of a list follows a word in which all bits are set.
+/// Lanes of words that follow each other, by number.
+struct LaneRange {
+  std::int64_t first, last;
+};
+
+/// Values that words leave.
 template <typename Storage>
 struct Selection {
-  /// to = those n of x. Behind them, up to sixteen more may be written
+  /// to = n of them side by side, from the one behind `skipped` of the first word on. Behind them, up to sixteen more
+  /// may be written
   void (*pack)(const Storage* x, const MaskWord* words, std::int64_t skipped, std::int64_t n, Storage* to);
-  /// Those n of y = from, behind which sixteen more may be read; and 0 to what is left out between them, and up to the
-  /// next
-  void (*unpack)(const Storage* from, const MaskWord* words, std::int64_t skipped, std::int64_t n, Storage* y,
-                 bool stream);
+  /// to = x in those lanes of words that follow each other in memory, and 0 in all others up to of.last, which are not
+  /// read. Behind them, up to sixteen more may be written
+  void (*keep)(const Storage* x, const MaskWord* words, LaneRange of, Storage* to);
+  /// y = from in the same lanes, and 0 in those between them; others are not written
+  void (*put_kept)(const Storage* from, const MaskWord* words, LaneRange of, Storage* y, bool stream);
 };
-/// How many values more than there are must have room behind packed ones.
+/// How many more values must have room behind those that are put together.
 constexpr std::int64_t selection_room = 16;
 
 struct Extent {
@@ -316,7 +322,7 @@ struct BlockKernels {
             Functions::gradient_listed,
             Functions::gradient_pairs,
             Functions::copy,
-            {Functions::pack, Functions::unpack},
+            {Functions::pack, Functions::keep, Functions::put_kept},
             Functions::fence,
             Functions::flush,
             Functions::merge};

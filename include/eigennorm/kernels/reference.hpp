@@ -321,26 +321,23 @@ struct Functions {
         ++word;
         lane = 0;
       }
-      if ((word->bits >> lane & 1U) == 0 || skipped-- > 0) continue;
+      if (!is_set(word, lane) || skipped-- > 0) continue;
       *to++ = x[word->at + lane];
       --n;
     }
   }
-  static void unpack(const Storage* from, const MaskWord* word, std::int64_t skipped, std::int64_t n, Storage* y,
-                     bool) {
-    bool writes = false;
-    for (std::int64_t lane = 0;; ++lane) {
-      if (lane == word->lanes) {
-        ++word;
-        lane = 0;
-        if (n == 0 && word->bits != 0) return;
-      }
-      const bool is_set = (word->bits >> lane & 1U) != 0;
-      if (is_set && skipped-- > 0) continue;
-      if (is_set && n-- == 0) return;
-      writes = writes || is_set;
-      if (writes) y[word->at + lane] = is_set ? *from++ : static_cast<Storage>(Scalar(0));
+  static bool is_set(const MaskWord* words, std::int64_t lane) {
+    return (words[lane / 64].bits >> lane % 64 & 1U) != 0;
+  }
+  static void keep(const Storage* x, const MaskWord* words, LaneRange of, Storage* to) {
+    for (std::int64_t lane = 0; lane < of.last; ++lane) {
+      const bool kept = lane >= of.first && is_set(words, lane);
+      to[lane] = kept ? x[words->at + lane] : static_cast<Storage>(Scalar(0));
     }
+  }
+  static void put_kept(const Storage* from, const MaskWord* words, LaneRange of, Storage* y, bool) {
+    for (std::int64_t lane = of.first; lane < of.last; ++lane)
+      y[words->at + lane] = is_set(words, lane) ? from[lane] : static_cast<Storage>(Scalar(0));
   }
 
   static void fence() {}

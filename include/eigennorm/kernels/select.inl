@@ -1,7 +1,7 @@
-// Inside Functions (functions.inl): values that a mask leaves, neighbours in memory, put side by side and back.
+// Inside Functions (functions.inl): values that a mask leaves, neighbours in memory.
 
 EIGENNORM_INLINE int lowest(std::uint64_t bits) { return __builtin_ctzll(bits); }
-/// All bits but the lowest `count` of those that are set.
+/// Of bits that are set, all but the lowest `count`.
 EIGENNORM_INLINE std::uint64_t without_lowest(std::uint64_t bits, std::int64_t count) {
   for (std::int64_t i = 0; i < count; ++i) bits &= bits - 1;
   return bits;
@@ -13,18 +13,6 @@ EIGENNORM_INLINE void pack_lanes(const Storage* x, unsigned lanes, Storage* to) 
     Machine<Storage>::pack(x, lanes, to);
   } else {
     for (; lanes != 0; lanes &= lanes - 1) *to++ = x[lowest(lanes)];
-  }
-}
-/// Those lanes that are `written`: packed values where `lanes` are set, otherwise 0. `stream`: all are, and it is a
-/// cache line, or a whole part of one.
-EIGENNORM_INLINE void unpack_lanes(const Storage* from, unsigned lanes, unsigned written, Storage* y, bool stream) {
-  if constexpr (Machine<Storage>::template selects<Storage>) {
-    Machine<Storage>::unpack(from, lanes, written, y, stream);
-  } else {
-    for (; written != 0; written &= written - 1) {
-      const int lane = lowest(written);
-      y[lane] = (lanes >> lane & 1U) != 0 ? *from++ : static_cast<Storage>(Scalar(0));
-    }
   }
 }
 
@@ -48,37 +36,56 @@ static void pack(const Storage* x, const MaskWord* word, std::int64_t skipped, s
   }
 }
 
-/// Lanes [first, last) of a word.
-EIGENNORM_INLINE void unpack_word(const Storage* from, std::uint64_t bits, std::int64_t first, std::int64_t last,
-                                  Storage* y, bool stream) {
-  const bool lines = stream && reinterpret_cast<std::uintptr_t>(y) % 64 == 0;
-  for (std::int64_t lane = first / 16 * 16; lane < last; lane += 16) {
-    const auto lanes = static_cast<unsigned>(bits >> lane & 0xffffU);
-    unsigned written = 0xffffU;
-    if (lane < first) written &= written << (first - lane);
-    if (last - lane < 16) written &= (1U << (last - lane)) - 1;
-    unpack_lanes(from, lanes, written, y + lane, lines && written == 0xffffU);
-    from += __builtin_popcount(lanes);
+/// Bits [first, last), of which the first sixty-four are there.
+EIGENNORM_INLINE std::uint64_t bits_between(std::int64_t first, std::int64_t last) {
+  const std::uint64_t below_last = last >= 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << last) - 1;
+  return first >= 64 ? 0 : below_last & ~std::uint64_t{0} << first;
+}
+
+/// to = from in sixteen lanes: those that are set; others are not read, and become 0.
+EIGENNORM_INLINE void keep_lanes(const Storage* from, unsigned lanes, Storage* to) {
+  if constexpr (Machine<Storage>::template selects<Storage>) {
+    Machine<Storage>::keep(from, lanes, to);
+  } else {
+    std::fill(to, to + 16, static_cast<Storage>(Scalar(0)));
+    for (; lanes != 0; lanes &= lanes - 1) to[lowest(lanes)] = from[lowest(lanes)];
+  }
+}
+/// The same, to those lanes alone that are `written`.
+EIGENNORM_INLINE void write_lanes(const Storage* from, unsigned lanes, unsigned written, Storage* to) {
+  for (; written != 0; written &= written - 1) {
+    const int lane = lowest(written);
+    to[lane] = (lanes >> lane & 1U) != 0 ? from[lane] : static_cast<Storage>(Scalar(0));
   }
 }
 
-static void unpack(const Storage* from, const MaskWord* word, std::int64_t skipped, std::int64_t n, Storage* y,
-                   bool stream) {
-  std::uint64_t bits = without_lowest(word->bits, skipped);
-  std::int64_t first = lowest(bits);
-  while (true) {
-    const std::int64_t count = __builtin_popcountll(bits);
-    if (count > n) {
-      // Here the next values begin, which belong to others.
-      const std::uint64_t others = without_lowest(bits, n);
-      return unpack_word(from, bits & ~others, first, lowest(others), y + word->at, stream);
+static void keep(const Storage* x, const MaskWord* words, LaneRange of, Storage* to) {
+  const Storage* from = x + words->at;
+  for (std::int64_t start = 0; start < of.last; start += 64, ++words) {
+    std::uint64_t bits = words->bits & bits_between(of.first - start, of.last - start);
+    for (std::int64_t lane = start; lane < (std::min)(start + 64, of.last); lane += 16, bits >>= 16) {
+      prefetch<16, 2>(from + lane + ahead);
+      keep_lanes(from + lane, static_cast<unsigned>(bits & 0xffffU), to + lane);
     }
-    unpack_word(from, bits, first, word->lanes, y + word->at, stream);
-    from += count;
-    n -= count;
-    ++word;
-    if (n == 0 && word->bits != 0) return;
-    bits = word->bits;
-    first = 0;
+  }
+}
+
+static void put_kept(const Storage* from, const MaskWord* words, LaneRange of, Storage* y, bool stream) {
+  Storage* const to = y + words->at;
+  const bool lines = line <= 16 && stream && reinterpret_cast<std::uintptr_t>(to) % 64 == 0;
+  for (std::int64_t start = 0; start < of.last; start += 64, ++words) {
+    std::uint64_t bits = words->bits, written = bits_between(of.first - start, of.last - start);
+    for (std::int64_t lane = start; lane < (std::min)(start + 64, of.last); lane += 16, bits >>= 16, written >>= 16) {
+      const auto lanes = static_cast<unsigned>(bits & 0xffffU), these = static_cast<unsigned>(written & 0xffffU);
+      if (these != 0xffffU) {
+        write_lanes(from + lane, lanes, these, to + lane);
+      } else if (lines) {
+        alignas(64) Storage kept[16];
+        keep_lanes(from + lane, lanes, kept);
+        stream_lines(to + lane, kept, 0, 16);
+      } else {
+        keep_lanes(from + lane, lanes, to + lane);
+      }
+    }
   }
 }
