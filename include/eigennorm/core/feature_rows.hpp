@@ -31,6 +31,8 @@ class FeatureRows {
 
   /// Longer rows are taken in column blocks, sixteen at a time: two of them with all accumulators leave L2.
   static constexpr std::int64_t longest_row = 8 * block_size;
+  /// Rows that are taken together whatever their length: a pair.
+  static constexpr std::int64_t fewest_rows = 2;
   /// Whether rows need more accumulators than the stack has room for.
   static bool needs_accumulators(std::int64_t n) { return n > block_size && n <= longest_row; }
   /// Whole cache lines.
@@ -38,6 +40,29 @@ class FeatureRows {
 
   explicit FeatureRows(const Call& call)
       : call_(call), n_(call.partition->count), axis_(call.partition->groups.kept.fastest()) {}
+
+  /// Whether all rows are taken at once, so that their sums need not wait for others.
+  static bool is_one_take(const Partition& partition) {
+    return partition.groups.kept.size <= (needs_accumulators(partition.count) ? fewest_rows : pieces_together);
+  }
+  /// Such rows. Calls `add(column, n, totals)` for the sums of all columns.
+  template <typename F>
+  void only_take(const F& add) {
+    alignas(64) Scalar own[2][block_size];
+    take(0, axis_.extent, {own[0], own[1]}, [&](std::int64_t column, std::int64_t columns, KernelSums sums) {
+      // As many as are near.
+      constexpr std::int64_t together = 256;
+      Wide<Scalar> numbers[GradientTotals<Scalar>::room(together)];
+      for (std::int64_t i = 0; i < columns; i += together) {
+        const std::int64_t n = (std::min)(together, columns - i);
+        const GradientTotals<Scalar> totals(numbers, n);
+        totals.clear(0, n);
+        flush_sums(call_, totals, n, sums.plain + i, sums.product + i);
+        add(column + i, n, totals);
+      }
+    });
+    if (call_.stream) call_.kernels->fence();
+  }
 
   /// Parts [first, last) of the rows.
   void parts(std::int64_t first, std::int64_t last) {
@@ -54,19 +79,23 @@ class FeatureRows {
       totals.clear(0, n_);
       const std::int64_t end = (std::min)((part + 1) * cut.per_part, cut.pieces);
       for (std::int64_t row = part * cut.per_part; row < end; row += pieces_together)
-        take(row, (std::min)(pieces_together, end - row), totals, sums);
+        take(row, (std::min)(pieces_together, end - row), sums,
+             [&](std::int64_t column, std::int64_t columns, KernelSums of) {
+               flush_sums(call_, totals.starting_at(column), columns, of.plain, of.product);
+             });
     }
     if (call_.stream) call_.kernels->fence();
   }
 
  private:
-  /// At most sixteen rows: dx, and their sums added to `totals`.
-  void take(std::int64_t row, std::int64_t count, const GradientTotals<Scalar>& totals, KernelSums sums) {
+  /// At most sixteen rows: dx, and `flush(column, columns, sums)` for their sums.
+  template <typename Flush>
+  void take(std::int64_t row, std::int64_t count, KernelSums sums, const Flush& flush) {
     const bool by_columns = n_ > longest_row;
     // As many rows at a time as stay in L1 between sums and dx: an even number, for pairs.
-    const std::int64_t most = by_columns ? most_rows : std::clamp(block_size / n_ / 2 * 2, std::int64_t{2}, most_rows);
+    const std::int64_t most = by_columns ? most_rows : std::clamp(block_size / n_ / 2 * 2, fewest_rows, most_rows);
     // Long rows column by column, so that the accumulators stay in L1.
-    const std::int64_t width = by_columns ? block_size : n_;
+    const std::int64_t width = by_columns || count <= most ? (std::min)(block_size, n_) : n_;
     for (std::int64_t done = 0; done < count; done += most) {
       const std::int64_t rows = (std::min)(most, count - done);
       correct(row + done, rows);
@@ -77,7 +106,7 @@ class FeatureRows {
           std::fill(sums.product, sums.product + columns, Scalar(0));
         }
         write(row + done, column, {rows, columns}, sums);
-        if (done + rows == count) flush_sums(call_, totals.starting_at(column), columns, sums.plain, sums.product);
+        if (done + rows == count) flush(column, columns, sums);
       }
     }
   }

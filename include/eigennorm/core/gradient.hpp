@@ -41,10 +41,12 @@ struct AffineGradients {
   }
 
   /// The same for features [first, first + n).
-  void add_all(std::int64_t first, std::int64_t n, const GradientTotals<Scalar>& sums) const {
+  template <typename Storage>
+  void add_all(const BlockKernels<Storage, Scalar>& kernels, std::int64_t first, std::int64_t n,
+               const GradientTotals<Scalar>& sums) const {
     if (totals.sum != nullptr) return add_to_totals(first, n, sums);
-    add_to(scale == nullptr ? nullptr : scale + first, n, sums.product, sums.product_lost);
-    add_to(shift == nullptr ? nullptr : shift + first, n, sums.sum, sums.sum_lost);
+    if (scale != nullptr) kernels.add_totals(sums.product, sums.product_lost, n, scale + first);
+    if (shift != nullptr) kernels.add_totals(sums.sum, sums.sum_lost, n, shift + first);
   }
 
  private:
@@ -53,12 +55,6 @@ struct AffineGradients {
       GradientSums<Scalar> total = totals.get(first + i);
       total.add(sums.get(i));
       totals.put(first + i, total);
-    }
-  }
-  static void add_to(Scalar* gradient, std::int64_t n, const Wide<Scalar>* sum, const Wide<Scalar>* lost) {
-    for (std::int64_t i = 0; gradient != nullptr && i < n; ++i) {
-      const Wide<Scalar> total = lost == nullptr ? sum[i] : sum[i] + lost[i];
-      gradient[i] = static_cast<Scalar>(static_cast<Wide<Scalar>>(gradient[i]) + total);
     }
   }
 };
@@ -124,7 +120,7 @@ void merge_parts(const BackwardCall<Storage, Scalar>& call, std::int64_t parts,
         call.kernels->merge(next.sum, next.sum_lost, n, total.sum, total.sum_lost);
         call.kernels->merge(next.product, next.product_lost, n, total.product, total.product_lost);
       }
-      gradients.add_all(start, n, total);
+      gradients.add_all(*call.kernels, start, n, total);
     }
   });
 }
@@ -172,6 +168,11 @@ void backward_of_varying(BackwardCall<Storage, Scalar> call, const AffineGradien
   if (!gradients.wanted()) return input_gradient(call, device);
   const FeaturePieces cut(partition);
   if (Rows::fits(partition) && (cut.parts >= device.threads_for(partition.size) || partition.count < segment_size)) {
+    if (Rows::is_one_take(partition)) {
+      return Rows(call).only_take([&](std::int64_t first, std::int64_t n, const GradientTotals<Scalar>& totals) {
+        gradients.add_all(*call.kernels, first, n, totals);
+      });
+    }
     device.parallel_for(cut.parts, partition.size / cut.parts,
                         [&](std::int64_t first, std::int64_t last) { Rows(call).parts(first, last); });
     return merge_parts(call, cut.parts, gradients, device);
@@ -180,7 +181,7 @@ void backward_of_varying(BackwardCall<Storage, Scalar> call, const AffineGradien
     const PieceSums<Scalar> pieces(scratch, partition);
     call.pieces = &pieces;
     input_gradient(call, device);
-    return gradients.add_all(0, partition.features.kept.size, pieces.totals());
+    return gradients.add_all(*call.kernels, 0, partition.features.kept.size, pieces.totals());
   }
   // Before dx is written, because it may be written over dy.
   sum_features(call, gradients, device);

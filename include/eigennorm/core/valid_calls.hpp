@@ -147,12 +147,12 @@ void sum_features(BackwardCall<Storage, Scalar> call, const ValidParts& parts, c
       part.sums = GradientTotals<Scalar>(scratch, sums_in(partition));
       sum_features(part, AffineGradients<Scalar>{nullptr, nullptr, {}, totals}, device);
     });
-    return gradients.add_all(0, features, totals);
+    return gradients.add_all(*call.kernels, 0, features, totals);
   }
   parts.for_each({}, [&](const Partition& partition, const Offsets& base, const Device&) {
     add_values(part_of(call, partition, base), base, totals);
   });
-  gradients.add_all(0, features, totals);
+  gradients.add_all(*call.kernels, 0, features, totals);
 }
 
 /// Whether every feature is kept: the sums of groups are those of features.

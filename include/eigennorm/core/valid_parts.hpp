@@ -132,7 +132,6 @@ class ValidParts {
   }
 
  private:
-  using Which = RunFinder::Which;
   /// Runs of so many values are taken one by one.
   static constexpr std::int64_t long_enough = 16;
 
@@ -187,9 +186,10 @@ class ValidParts {
     }
     return averaged;
   }
-  /// Where words of the values of parts go: none where parts have no use for them.
-  std::vector<kernels::MaskWord>* words_in(std::vector<kernels::MaskWord>& room, bool interleaved) const {
-    return uses_words_ && !interleaved ? &room : nullptr;
+  /// What finds runs of valid positions; words, too, where they have a use.
+  RunFinder finder(bool features_matter, const Reduction& of, FoundPlaces& found) const {
+    return {RunFinder::Which::valid, features_matter, found.runs,
+            uses_words_ && !of.interleaved ? &found.words : nullptr};
   }
   /// Whether each part that has gaps has words for them.
   bool clear_between() const {
@@ -233,21 +233,17 @@ class ValidParts {
   /// Reductions of the part whose kept positions begin at `base`.
   void add_part(RunFinder& plain, RunFinder& featured, const Offsets& base, const bool* mask) {
     if (add_block(base, mask)) return;
-    const auto first = static_cast<std::int64_t>(room_.values.size()),
-               first_featured = static_cast<std::int64_t>(room_.featured.size()),
-               first_word = static_cast<std::int64_t>(room_.value_words.size()),
-               first_featured_word = static_cast<std::int64_t>(room_.featured_words.size());
+    const Places first = room_.values.next(), first_featured = room_.featured.next();
     const std::int64_t count = plain.find({}, mask);
     if (count == 0) return;
-    for (auto i = static_cast<std::size_t>(first); i < room_.values.size(); ++i) room_.values[i].at.feature = 0;
-    // (Where runs and words begin, until all are there and stay where they are.)
-    const auto begin = [](std::int64_t run, std::int64_t word) { return Places{nullptr, run, nullptr, nullptr, word}; };
-    room_.parts.push_back({base, 1, count, begin(first, first_word), begin(first_featured, first_featured_word)});
+    for (auto i = static_cast<std::size_t>(first.count); i < room_.values.runs.size(); ++i)
+      room_.values.runs[i].at.feature = 0;
+    room_.parts.push_back({base, 1, count, first, first_featured});
     if (whole_.features_kept) return;
     featured.find({}, mask);
     // Of one feature alone, which then is that of the group.
     if (partition_of(room_.parts.back()).features_kept)
-      room_.parts.back().base.feature += room_.featured[static_cast<std::size_t>(first_featured)].at.feature;
+      room_.parts.back().base.feature += room_.featured.runs[static_cast<std::size_t>(first_featured.count)].at.feature;
   }
 
   /// At each place on the kept axes along which the mask varies, from `level` on.
@@ -263,75 +259,49 @@ class ValidParts {
 
   void find_parts() {
     if (!reduced_varies_) {
-      RunFinder kept(Which::valid, true, room_.groups);
+      RunFinder kept(RunFinder::Which::valid, true, room_.groups);
       add_axes(kept, [](const RoledAxis& of) { return !of.averaged && of.varies; });
       kept.find({}, mask_);
       for (const Run& run : room_.groups) room_.parts.push_back({run.at, run.length, whole_.count, {}, {}});
       return;
     }
-    const bool interleaved = whole_.groups.interleaved;
-    RunFinder plain(Which::valid, false, room_.values, words_in(room_.value_words, interleaved)),
-        featured(Which::valid, true, room_.featured, words_in(room_.featured_words, interleaved));
+    RunFinder plain = finder(false, whole_.groups, room_.values),
+              featured = finder(true, whole_.groups, room_.featured);
     const auto reduced = [](const RoledAxis& of) { return of.averaged; };
     add_axes(plain, reduced);
     add_axes(featured, reduced);
     walk_kept(0, {}, mask_, plain, featured);
-    settle(room_.values, room_.value_words, &Part::values);
-    settle(room_.featured, room_.featured_words, &Part::featured);
-    list_offsets(room_.values, plain.step(), &Part::values, room_.value_offsets);
-    list_offsets(room_.featured, featured.step(), &Part::featured, room_.featured_offsets);
+    settle(room_.values, plain.step(), &Part::values);
+    settle(room_.featured, featured.step(), &Part::featured);
     values_loop_ = plain.loop();
     featured_loop_ = featured.loop();
   }
 
   /// From the numbers of first runs and words to where these are.
-  void settle(const std::vector<Run>& runs, std::vector<kernels::MaskWord>& words, Places Part::*places) {
-    auto end = static_cast<std::int64_t>(runs.size()), end_of_words = static_cast<std::int64_t>(words.size());
-    end_words(words);
-    for (std::size_t i = room_.parts.size(); i-- > 0;) {
-      Places& of = room_.parts[i].*places;
-      if (room_.parts[i].dense) continue;
-      const std::int64_t first = of.count, first_word = of.word_count;
-      of = {runs.data() + first, end - first};
-      if (!words.empty()) {
-        of.words = words.data() + first_word;
-        of.word_count = end_of_words - first_word;
-      }
-      end = first;
-      end_of_words = first_word;
-    }
-  }
-  /// What kernels want to find behind the last.
-  static void end_words(std::vector<kernels::MaskWord>& words) {
-    if (!words.empty()) words.push_back({~std::uint64_t{0}, 64, 0, (std::numeric_limits<std::int64_t>::max)()});
-  }
-
-  /// Lists where positions are, if their runs are too short to be taken one by one.
-  static bool are_short(std::int64_t positions, std::int64_t runs) { return positions < long_enough * runs; }
-  static bool append_offsets(const Places& places, const Axis& step, std::vector<std::int32_t>& to) {
-    const std::int64_t origin = places.runs[0].at.tensor[0];
-    for (std::int64_t r = 0; r < places.count; ++r) {
-      const Run& run = places.runs[r];
-      const std::int64_t first = run.at.tensor[0] - origin, last = first + (run.length - 1) * step.stride[0];
-      if (first < 0 || last > (std::numeric_limits<std::int32_t>::max)()) return false;
-      for (std::int64_t i = 0; i < run.length; ++i) to.push_back(static_cast<std::int32_t>(first + i * step.stride[0]));
-    }
-    return true;
-  }
-  void list_offsets(const std::vector<Run>& runs, const Axis& step, Places Part::*places,
-                    std::vector<std::int32_t>& to) {
-    if (runs.empty() || !alike_ || step.feature != 0) return;
+  void settle(FoundPlaces& found, const Axis& step, Places Part::*places) {
+    Places end = found.next();
+    found.end_words();
     std::int64_t positions = 0;
-    for (const Part& part : room_.parts) {
-      if ((part.*places).words != nullptr) return;
-      positions += part.dense ? 0 : part.count;
+    for (std::size_t i = room_.parts.size(); i-- > 0;) {
+      Part& part = room_.parts[i];
+      if (part.dense) continue;
+      const Places first = part.*places;
+      part.*places = found.between(first, end);
+      end = first;
+      positions += part.count;
     }
-    if (!are_short(positions, static_cast<std::int64_t>(runs.size()))) return;
-    to.reserve(static_cast<std::size_t>(positions));
+    if (lists(found, step, positions)) list_offsets(found, step, positions, places);
+  }
+  /// Whether places are listed: runs are too short to be taken one by one.
+  bool lists(const FoundPlaces& found, const Axis& step, std::int64_t positions) const {
+    return found.words.empty() && alike_ && step.feature == 0 && positions < long_enough * found.number();
+  }
+  void list_offsets(FoundPlaces& found, const Axis& step, std::int64_t positions, Places Part::*places) {
+    found.offsets.reserve(static_cast<std::size_t>(positions));
     for (const Part& part : room_.parts) {
-      if (!part.dense && !append_offsets(part.*places, step, to)) return;
+      if (!part.dense && !found.append_offsets(part.*places, step)) return;
     }
-    const std::int32_t* next = to.data();
+    const std::int32_t* next = found.offsets.data();
     for (Part& part : room_.parts) {
       if (part.dense) continue;
       (part.*places).offsets = next;
@@ -340,30 +310,21 @@ class ValidParts {
   }
 
   void find_all_positions() {
-    RunFinder finder(Which::valid, true, room_.positions, words_in(room_.position_words, whole_.features.interleaved));
-    add_axes(finder, [](const RoledAxis& of) { return !of.is_feature; });
-    const std::int64_t count = finder.find({}, mask_);
-    position_places_ = {room_.positions.data(), static_cast<std::int64_t>(room_.positions.size())};
-    if (alike_ && finder.step().feature == 0) list_positions(finder.step(), count);
+    FoundPlaces& found = room_.positions;
+    RunFinder of_all = finder(true, whole_.features, found);
+    add_axes(of_all, [](const RoledAxis& of) { return !of.is_feature; });
+    const std::int64_t count = of_all.find({}, mask_);
+    found.end_words();
+    position_places_ = found.all();
+    if (lists(found, of_all.step(), count) && found.append_offsets(position_places_, of_all.step()))
+      position_places_.offsets = found.offsets.data();
     positions_ = packed(packed_extent(true), packed_extent(false));
     positions_.kept_features = whole_.kept_features;
     positions_.features.kept = whole_.features.kept;
-    positions_.features.reduced = with(finder.loop(), position_places_, count);
+    positions_.features.reduced = with(of_all.loop(), position_places_, count);
     positions_.size = size_;
     const bool in_pieces = position_places_.words == nullptr && size_ < position_places_.count * 256;
     positions_.whole = in_pieces ? 0 : size_;
-  }
-
-  void list_positions(const Axis& step, std::int64_t count) {
-    std::vector<kernels::MaskWord>& words = room_.position_words;
-    if (!words.empty()) {
-      position_places_.word_count = static_cast<std::int64_t>(words.size());
-      end_words(words);
-      position_places_.words = words.data();
-    } else if (are_short(count, position_places_.count) &&
-               append_offsets(position_places_, step, room_.position_offsets)) {
-      position_places_.offsets = room_.position_offsets.data();
-    }
   }
 
   /// How many positions there are on all kept, or averaged, axes along which the mask varies; 1 where there are none.

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "eigennorm/core/found_places.hpp"
 #include "eigennorm/core/loop.hpp"
 
 /// \file
@@ -23,9 +24,8 @@ struct ValidPart {
 /// Runs of positions that are valid, and of those that are not. Kept, because fresh memory would cost more than to find
 /// them: after the first call nothing is allocated.
 struct ValidRoom {
-  std::vector<Run> gaps, inner_gaps, values, featured, positions, groups;
-  std::vector<std::int32_t> value_offsets, featured_offsets, position_offsets;
-  std::vector<kernels::MaskWord> value_words, featured_words, position_words;
+  std::vector<Run> gaps, inner_gaps, groups;
+  FoundPlaces values, featured, positions;
   std::vector<ValidPart> parts;
 
   ValidRoom() = default;
@@ -37,9 +37,8 @@ struct ValidRoom {
   ~ValidRoom() = default;
 
   void clear() {
-    for (std::vector<Run>* each : {&gaps, &inner_gaps, &values, &featured, &positions, &groups}) each->clear();
-    for (std::vector<std::int32_t>* each : {&value_offsets, &featured_offsets, &position_offsets}) each->clear();
-    for (std::vector<kernels::MaskWord>* each : {&value_words, &featured_words, &position_words}) each->clear();
+    for (std::vector<Run>* each : {&gaps, &inner_gaps, &groups}) each->clear();
+    for (FoundPlaces* each : {&values, &featured, &positions}) each->clear();
     parts.clear();
   }
 };

@@ -297,6 +297,8 @@ struct BlockKernels {
   void (*flush)(Scalar* sums, std::int64_t n, W* totals, W* lost);
   /// Adds wide totals, with what they lost, to others
   void (*merge)(const W* from, const W* from_lost, std::int64_t n, W* totals, W* lost);
+  /// Adds wide totals, with what they lost, to numbers of Scalar, each rounded once
+  void (*add_totals)(const W* totals, const W* lost, std::int64_t n, Scalar* to);
 
   template <typename Functions>
   static constexpr BlockKernels of() {
@@ -325,7 +327,8 @@ struct BlockKernels {
             {Functions::pack, Functions::keep, Functions::put_kept},
             Functions::fence,
             Functions::flush,
-            Functions::merge};
+            Functions::merge,
+            Functions::add_totals};
   }
 };
 

@@ -128,6 +128,19 @@ struct Functions {
     }
   }
 
+  static void add_totals(const Wide<Scalar>* __restrict totals, const Wide<Scalar>* __restrict lost, std::int64_t n,
+                         Scalar* __restrict to) {
+    const auto add = [=](std::int64_t i) __attribute__((always_inline)) {
+      const Wide<Scalar> total = WideSum<Scalar>::compensated ? totals[i] + lost[i] : totals[i];
+      to[i] = static_cast<Scalar>(static_cast<Wide<Scalar>>(to[i]) + total);
+    };
+    std::int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+      for (int j = 0; j < 16; ++j) add(i + j);
+    }
+    for (; i < n; ++i) add(i);
+  }
+
   static void copy(In x, Out y, Extent size, Traffic traffic) {
     const std::int64_t n = size.columns;
     for (std::int64_t r = 0; r < size.rows; ++r) {

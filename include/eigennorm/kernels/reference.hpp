@@ -356,6 +356,12 @@ struct Functions {
       if (WideSum<Scalar>::compensated) lost[i] = lost[i] + from_lost[i];
     }
   }
+  static void add_totals(const W* totals, const W* lost, std::int64_t n, Scalar* to) {
+    for (std::int64_t i = 0; i < n; ++i) {
+      const W total = lost == nullptr ? totals[i] : totals[i] + lost[i];
+      to[i] = static_cast<Scalar>(static_cast<W>(to[i]) + total);
+    }
+  }
   static void add_wide(W next, W& total, W& lost) {
     WideSum<Scalar> sum{total, lost};
     sum.add(next);

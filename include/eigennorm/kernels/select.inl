@@ -36,10 +36,11 @@ static void pack(const Storage* x, const MaskWord* word, std::int64_t skipped, s
   }
 }
 
-/// Bits [first, last), of which the first sixty-four are there.
-EIGENNORM_INLINE std::uint64_t bits_between(std::int64_t first, std::int64_t last) {
-  const std::uint64_t below_last = last >= 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << last) - 1;
-  return first >= 64 ? 0 : below_last & ~std::uint64_t{0} << first;
+/// The bits of lanes [of.first, of.last) of a word that begins with lane `start`, which is before the last.
+EIGENNORM_INLINE std::uint64_t bits_of(LaneRange of, std::int64_t start) {
+  const std::uint64_t all = ~std::uint64_t{0};
+  const std::int64_t first = (std::max)(of.first - start, std::int64_t{0}), last = of.last - start;
+  return (first >= 64 ? 0 : all << first) & (last >= 64 ? all : ~(all << last));
 }
 
 /// to = from in sixteen lanes: those that are set; others are not read, and become 0.
@@ -62,7 +63,7 @@ EIGENNORM_INLINE void write_lanes(const Storage* from, unsigned lanes, unsigned 
 static void keep(const Storage* x, const MaskWord* words, LaneRange of, Storage* to) {
   const Storage* from = x + words->at;
   for (std::int64_t start = 0; start < of.last; start += 64, ++words) {
-    std::uint64_t bits = words->bits & bits_between(of.first - start, of.last - start);
+    std::uint64_t bits = words->bits & bits_of(of, start);
     for (std::int64_t lane = start; lane < (std::min)(start + 64, of.last); lane += 16, bits >>= 16) {
       prefetch<16, 2>(from + lane + ahead);
       keep_lanes(from + lane, static_cast<unsigned>(bits & 0xffffU), to + lane);
@@ -74,7 +75,7 @@ static void put_kept(const Storage* from, const MaskWord* words, LaneRange of, S
   Storage* const to = y + words->at;
   const bool lines = line <= 16 && stream && reinterpret_cast<std::uintptr_t>(to) % 64 == 0;
   for (std::int64_t start = 0; start < of.last; start += 64, ++words) {
-    std::uint64_t bits = words->bits, written = bits_between(of.first - start, of.last - start);
+    std::uint64_t bits = words->bits, written = bits_of(of, start);
     for (std::int64_t lane = start; lane < (std::min)(start + 64, of.last); lane += 16, bits >>= 16, written >>= 16) {
       const auto lanes = static_cast<unsigned>(bits & 0xffffU), these = static_cast<unsigned>(written & 0xffffU);
       if (these != 0xffffU) {
