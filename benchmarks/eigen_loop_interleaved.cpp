@@ -31,9 +31,8 @@ struct Columns {
 
 /// Numbers of each channel that a call needs room for.
 struct Room {
-  explicit Room(std::int64_t channels)
-      : sum(channels), product(channels), factor(channels), offset(channels), passed(channels) {}
-  Values sum, product, factor, offset, passed;
+  explicit Room(std::int64_t channels) : sum(channels), product(channels), factor(channels), offset(channels) {}
+  Values sum, product, factor, offset;
 };
 
 template <Extra extra, typename Kept>
@@ -80,16 +79,25 @@ void evaluate(const Buffers& b, const Columns& c, const Kept& kept, State& s, Ro
   write<extra>(b, c, kept, factor, offset);
 }
 
-/// What ReLU lets pass of row r: dy where it lets all.
+/// What ReLU lets pass of row r, as an expression: dy where it lets all.
 template <Extra extra>
-In passed(const Buffers& b, const Columns& c, Room& room, std::int64_t r) {
+auto passed(const Buffers& b, const Columns& c, Room& room, std::int64_t r) {
   if constexpr (!has_relu(extra)) {
     return c.in(b.dy, r);
   } else {
     const auto normalized = c.in(b.x, r) * c.part(room.factor) + c.part(room.offset);
-    Out result = extra == Extra::relu ? c.part(room.passed) : c.out(b.second_result, r);
-    result = (summed<extra>(normalized, [&] { return c.in(b.residual, r); }) > 0.0F).select(c.in(b.dy, r), 0.0F);
-    return In(result.data(), c.n);
+    const auto y = summed<extra>(normalized, [&] { return c.in(b.residual, r); });
+    return gated(y, c.in(b.dy, r));
+  }
+}
+
+/// The same, from where it has been written if somebody wants it: as the gradient of a residual.
+template <Extra extra>
+auto wanted(const Buffers& b, const Columns& c, Room& room, std::int64_t r) {
+  if constexpr (extra == Extra::residual_relu) {
+    return c.in(b.second_result, r);
+  } else {
+    return passed<extra>(b, c, room, r);
   }
 }
 
@@ -103,7 +111,8 @@ void backward(const Buffers& b, const Columns& c, const Kept& kept, State& s, Ro
   product.setZero();
   for (std::int64_t r = 0; r < c.rows; ++r) {
     if (!kept(r)) continue;
-    const In dy = passed<extra>(b, c, room, r);
+    if constexpr (extra == Extra::residual_relu) c.out(b.second_result, r) = passed<extra>(b, c, room, r);
+    const auto dy = wanted<extra>(b, c, room, r);
     sum += dy;
     product += dy * (c.in(b.x, r) - mean);
   }
@@ -116,8 +125,7 @@ void backward(const Buffers& b, const Columns& c, const Kept& kept, State& s, Ro
       c.out(b.y, r).setZero();
       continue;
     }
-    const In dy = extra == Extra::residual_relu ? c.in(b.second_result, r) : passed<extra>(b, c, room, r);
-    c.out(b.y, r) = (dy - sum - (c.in(b.x, r) - mean) * product) * factor;
+    c.out(b.y, r) = (wanted<extra>(b, c, room, r) - sum - (c.in(b.x, r) - mean) * product) * factor;
   }
 }
 

@@ -90,7 +90,7 @@ void backward(const Buffers& b, const Channel<Kept>& c, State& s) {
   for (std::int64_t n = 0; n < c.samples; ++n) {
     if constexpr (has_relu(extra)) {
       const auto y = summed<extra>(c.in(b.x, n) * factor + shift, [&] { return c.in(b.residual, n); });
-      c.out(passed, n) = (y > 0.0F).select(c.in(b.dy, n), 0.0F);
+      c.out(passed, n) = gated(y, c.in(b.dy, n));
     }
     sum += c.kept.only(c.in(dy, n), n).sum();
     product += c.kept.only(c.in(dy, n) * (c.in(b.x, n) - mean), n).sum();

@@ -1,5 +1,5 @@
-// oneDNN: layer, batch, group (also as instance) and RMS normalization; primitives made beforehand. ReLU, and a
-// residual before it, by flags of BatchNorm.
+// oneDNN: layer, batch, group (also as instance) and RMS normalization; primitives made beforehand. ReLU is a
+// flag of BatchNorm. (So is a residual before it, but no implementation for processors has it.)
 
 #include <omp.h>
 
@@ -22,7 +22,8 @@ struct State {
   stream queue{cpu};
   primitive work, first;
   std::unordered_map<int, memory> arguments;
-  memory x, dy, y, residual, second_result;
+  memory x, dy, y;
+  bool has_moments = false;
 };
 
 /// Outer sizes first, as the library has them: channels are axis 1.
@@ -64,7 +65,7 @@ void build(State& s, const Workload& w, Pass pass, normalization_flags flags, Mo
   const auto eps = static_cast<float>(epsilon);
   const memory::desc data = tensor(w);
   const typename Forward::primitive_desc forward(s.cpu, kind, data, data, more..., eps, flags);
-  s.first = s.work = primitive(forward);
+  s.work = s.first = primitive(forward);
   add_arguments(s, w, forward);
   if (pass != Pass::backward) return;
   s.work = primitive(
@@ -88,36 +89,29 @@ void build(State& s, const Workload& w, Pass pass) {
     default:
       Flags flags = pass == Pass::evaluate ? parameters | Flags::use_global_stats : parameters;
       if (w.extra == Extra::relu) flags = flags | Flags::fuse_norm_relu;
-      if (w.extra == Extra::residual_relu) flags = flags | Flags::fuse_norm_add_relu;
       return build<batch_normalization_forward, batch_normalization_backward>(s, w, pass, flags);
   }
 }
 
 /// Lets all primitives find their tensors, whichever they take.
 void add_tensors(State& s, const Workload& w) {
-  for (memory* tensor_of_call : {&s.x, &s.dy, &s.y, &s.residual, &s.second_result})
-    *tensor_of_call = memory(tensor(w), s.cpu, DNNL_MEMORY_NONE);
+  for (memory* one : {&s.x, &s.dy, &s.y}) *one = memory(tensor(w), s.cpu, DNNL_MEMORY_NONE);
   s.arguments[DNNL_ARG_SRC] = s.x;
   s.arguments[DNNL_ARG_DST] = s.y;
   s.arguments[DNNL_ARG_DIFF_DST] = s.dy;
   s.arguments[DNNL_ARG_DIFF_SRC] = s.y;
-  s.arguments[DNNL_ARG_SRC_1] = s.residual;
-  s.arguments[DNNL_ARG_DIFF_SRC_1] = s.second_result;
 }
 
 void set_tensors(State& s, const Buffers& b) {
   s.x.set_data_handle(const_cast<float*>(b.x));
   s.dy.set_data_handle(const_cast<float*>(b.dy));
   s.y.set_data_handle(b.y);
-  if (b.residual == nullptr) return;
-  s.residual.set_data_handle(const_cast<float*>(b.residual));
-  s.second_result.set_data_handle(b.second_result);
 }
 
 }  // namespace
 
 Work onednn(const Workload& w, Pass pass, int threads) {
-  if (w.layer == Layer::weight_norm || w.has_mask() || w.extra == Extra::added) return {};
+  if (w.layer == Layer::weight_norm || w.has_mask() || w.has_residual()) return {};
   omp_set_num_threads(threads);
   const auto state = std::make_shared<State>();
   try {
@@ -126,12 +120,11 @@ Work onednn(const Workload& w, Pass pass, int threads) {
     return {};
   }
   add_tensors(*state, w);
-  const auto has_moments = std::make_shared<bool>(pass != Pass::backward);
   return [=](const Buffers& b) {
     if (omp_get_max_threads() != threads) omp_set_num_threads(threads);
     set_tensors(*state, b);
-    if (!*has_moments) state->first.execute(state->queue, state->arguments);
-    *has_moments = true;
+    if (pass == Pass::backward && !state->has_moments) state->first.execute(state->queue, state->arguments);
+    state->has_moments = true;
     state->work.execute(state->queue, state->arguments);
     state->queue.wait();
   };
