@@ -49,7 +49,7 @@ const char* panel_of(const Workload& workload) {
     case Layer::rms_norm:
       return "RMSNorm";
     case Layer::batch_norm:
-      return "BatchNorm, N x C x H x W";
+      return "BatchNorm, N x C x positions";
     case Layer::batch_norm_last:
       return "BatchNorm, channels last";
     case Layer::group_norm:
