@@ -4,6 +4,7 @@
 #include <eigennorm/eigennorm.hpp>
 #include <memory>
 
+#include "mask.hpp"
 #include "workload.hpp"
 
 namespace benchmarks {
@@ -36,10 +37,17 @@ Normalization<float> layer_of(const Workload& workload) {
   }
 }
 
-/// A layer with its threads.
+/// A layer with its threads, and its mask.
 struct Runner {
   Runner(const Workload& workload, int count)
-      : layer(layer_of(workload)), pool(count), device(&pool, count), threads(count) {}
+      : layer(layer_of(workload)),
+        pool(count),
+        device(&pool, count),
+        threads(count),
+        extra(workload.extra),
+        mask(mask_of(workload)) {
+    if (extra == Extra::relu || extra == Extra::residual_relu) layer.activation = Activation::relu;
+  }
 
   Context<float> context() const { return threads == 1 ? Context<float>() : Context<float>(device); }
 
@@ -47,33 +55,78 @@ struct Runner {
   Eigen::ThreadPool pool;
   Eigen::ThreadPoolDevice device;
   int threads;
+  Extra extra;
+  std::shared_ptr<const Mask> mask;
   bool has_moments = false;
 };
 
 template <int Rank>
+using Sizes = std::array<Eigen::Index, Rank>;
+
+/// The context of a forward or evaluation.
+template <int Rank>
+Context<float> forward_context(const Runner& runner, const Buffers& b, const Sizes<Rank>& shape,
+                               const Sizes<Rank>& mask_shape) {
+  Context<float> context = runner.context();
+  if (runner.extra == Extra::none || runner.extra == Extra::relu) return context;
+  if (runner.mask != nullptr) {
+    const Eigen::TensorMap<const Eigen::Tensor<bool, Rank, Eigen::RowMajor>> valid(runner.mask->valid.get(),
+                                                                                   mask_shape);
+    context.valid = valid;
+    return context;
+  }
+  context.residual = In<Rank>(b.residual, shape);
+  if (runner.extra == Extra::added) context.added = Out<Rank>(b.second_result, shape);
+  return context;
+}
+
+/// The same of a backward. Where the sum of x and the residual is kept, x is that sum here.
+template <int Rank>
+Context<float> backward_context(const Runner& runner, const Buffers& b, const Sizes<Rank>& shape,
+                                const Sizes<Rank>& mask_shape) {
+  if (runner.extra == Extra::added) {
+    Context<float> context = runner.context();
+    context.added_gradient = In<Rank>(b.residual, shape);
+    return context;
+  }
+  Context<float> context = forward_context<Rank>(runner, b, shape, mask_shape);
+  if (runner.extra == Extra::residual_relu) context.residual_gradient = Out<Rank>(b.second_result, shape);
+  return context;
+}
+
+template <int Rank>
 Work make(const Workload& workload, Pass pass, int threads, InstructionSet set) {
   const auto runner = std::make_shared<Runner>(workload, threads);
-  std::array<Eigen::Index, Rank> shape;
+  Sizes<Rank> shape;
   std::copy(workload.shape.begin(), workload.shape.end(), shape.begin());
+  Sizes<Rank> mask_shape = shape;
+  mask_shape[workload.layer == Layer::batch_norm ? 1 : Rank - 1] = 1;
   return [=](const Buffers& b) {
     limit_instruction_set(set);
     Out<Rank> y(b.y, shape);
     const In<Rank> x(b.x, shape);
     if (pass == Pass::forward) {
-      runner->layer.forward(x, y, runner->context());
+      runner->layer.forward(x, y, forward_context<Rank>(*runner, b, shape, mask_shape));
     } else if (pass == Pass::evaluate) {
-      runner->layer.evaluate(x, y, runner->context());
+      runner->layer.evaluate(x, y, forward_context<Rank>(*runner, b, shape, mask_shape));
     } else {
       // Backward needs a forward before, of values like these.
-      if (!runner->has_moments) runner->layer.forward(x, y, runner->context());
+      if (!runner->has_moments) runner->layer.forward(x, y, forward_context<Rank>(*runner, b, shape, mask_shape));
       runner->has_moments = true;
-      runner->layer.backward(x, In<Rank>(b.dy, shape), y, runner->context());
+      runner->layer.backward(x, In<Rank>(b.dy, shape), y, backward_context<Rank>(*runner, b, shape, mask_shape));
     }
   };
 }
 
 Work make(const Workload& workload, Pass pass, int threads, InstructionSet set) {
-  return workload.shape.size() == 2 ? make<2>(workload, pass, threads, set) : make<4>(workload, pass, threads, set);
+  switch (workload.shape.size()) {
+    case 2:
+      return make<2>(workload, pass, threads, set);
+    case 3:
+      return make<3>(workload, pass, threads, set);
+    default:
+      return make<4>(workload, pass, threads, set);
+  }
 }
 
 }  // namespace

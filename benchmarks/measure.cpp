@@ -39,15 +39,17 @@ bool competes(const std::string& system) {
   return system == ours || std::find(peers.begin(), peers.end(), system) != peers.end();
 }
 
-/// The layer; BatchNorm by where its channels are.
-const char* panel_of(Layer layer) {
-  switch (layer) {
+/// What goes with the call; without any the layer, BatchNorm by where its channels are.
+const char* panel_of(const Workload& workload) {
+  if (workload.has_mask()) return "With masks: three of four positions valid";
+  if (workload.extra != Extra::none) return "With ReLU and residual";
+  switch (workload.layer) {
     case Layer::layer_norm:
       return "LayerNorm";
     case Layer::rms_norm:
       return "RMSNorm";
     case Layer::batch_norm:
-      return "BatchNorm, N x C x H x W";
+      return "BatchNorm, N x C x positions";
     case Layer::batch_norm_last:
       return "BatchNorm, channels last";
     case Layer::group_norm:
@@ -57,6 +59,14 @@ const char* panel_of(Layer layer) {
     default:
       return "WeightNorm";
   }
+}
+
+/// How the picture calls a row: without what its panel says.
+std::string label_of(const Workload& workload, const Row& row) {
+  std::string label = row.name + ", " + row.pass;
+  const auto valid = label.find(valid_text);
+  if (valid != std::string::npos) label.erase(valid, std::string(valid_text).size());
+  return workload.extra == Extra::none ? label.substr(label.find(' ') + 1) : label;
 }
 
 /// Collects the median time of each benchmark.
@@ -91,10 +101,10 @@ void add_hot(const std::string& name, const Work& work, const Buffers& buffers) 
 }
 
 /// Registers work on other buffers each time.
-void add_cold(const std::string& name, const Work& work, Ring& ring, std::int64_t size) {
-  work(ring.next(size));
+void add_cold(const std::string& name, const Work& work, Ring& ring, const Workload& workload) {
+  work(ring.next(workload));
   benchmark::RegisterBenchmark(name.c_str(), [=, &ring](benchmark::State& state) {
-    for (auto _ : state) work(ring.next(size));
+    for (auto _ : state) work(ring.next(workload));
   })->UseRealTime();
 }
 
@@ -113,14 +123,13 @@ const char* name_of(Pass pass) {
 }
 
 Row measure(const Workload& workload, Pass pass, int threads, Ring& ring) {
-  const std::int64_t size = workload.size();
   for (const System& system : systems()) {
     const Work work = system.make(workload, pass, threads);
     if (!work) continue;
     if (workload.hot) {
-      add_hot(system.name, work, ring.at(0, size));
+      add_hot(system.name, work, ring.at(0, workload));
     } else {
-      add_cold(system.name, work, ring, size);
+      add_cold(system.name, work, ring, workload);
     }
   }
   const Times times = run();
@@ -128,8 +137,8 @@ Row measure(const Workload& workload, Pass pass, int threads, Ring& ring) {
   const double copied = times.at("copy");
   const double best = workload.hot ? copied : std::min(copied, times.at("copy, streamed"));
   const std::string name = workload.name + (workload.hot ? " (hot)" : "");
-  Row row{name, name_of(pass), {}, best * 1e6, panel_of(workload.layer), ""};
-  row.label = name.substr(name.find(' ') + 1) + ", " + row.pass;
+  Row row{name, name_of(pass), {}, best * 1e6, panel_of(workload), ""};
+  row.label = label_of(workload, row);
   for (const auto& [system, seconds] : times) row.ratios[system] = seconds / best;
   return row;
 }
@@ -143,7 +152,7 @@ std::vector<Row> measure_values(const ValueWorkload& shape, Pass pass, int threa
     for (const System& system : systems()) {
       if (!competes(system.name)) continue;
       const Work work = system.make(shape.workload, pass, threads);
-      if (work) add_hot(key(system.name, all[i]), work, ring.at(i, shape.workload.size()));
+      if (work) add_hot(key(system.name, all[i]), work, ring.at(i, shape.workload));
     }
   }
   const Times times = run();

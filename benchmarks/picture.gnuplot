@@ -19,14 +19,14 @@ top = 84.0
 below = 30.0
 height = top + rows * row + panels * above + below
 
-set terminal svg size 900,height dynamic background "white" font "sans,12"
+set terminal svg size 1000,height dynamic background "white" font "sans,12"
 set output picture
 set multiplot title "Time of other systems, where EigenNorm takes 1 (one thread)\n\
 {/*0.85 Bars go to the best of them: to the right EigenNorm is ahead, to the left another is. The scale ends at 1/16 and 16.}" \
   font ",15"
 set logscale x 2
 set xrange [1.0 / 16.8:16.8]
-set lmargin at screen 0.29
+set lmargin at screen 0.4
 set rmargin at screen 0.98
 set grid xtics lc rgb "#cccccc"
 set border 0

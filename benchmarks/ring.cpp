@@ -28,6 +28,21 @@ class Random {
 /// From one buffer to the next.
 std::size_t room(std::int64_t size) { return (static_cast<std::size_t>(size) + page - 1) / page * page + page + apart; }
 
+/// How many buffers a workload has, and how far apart. In a page, those that set number s reads begin at s * read and
+/// on, by times of `apart`, and those that it writes behind them.
+struct Set {
+  explicit Set(const Workload& workload)
+      : read(workload.has_residual() ? 3 : 2),
+        written(workload.has_residual() ? 2 : 1),
+        buffer(room(workload.size())) {}
+
+  /// From the results of one set to those of the next.
+  std::size_t step() const { return written * buffer + (read - written) * apart; }
+
+  std::size_t read, written;
+  std::size_t buffer;  ///< from one buffer to the next
+};
+
 /// The number of the row or channel that value `i` belongs to.
 std::int64_t group_of(const Workload& w, std::int64_t i) {
   switch (w.layer) {
@@ -55,23 +70,30 @@ Ring::Ring(std::size_t bytes) {
   result_ = input_ + (count - results_) / page * page;
 }
 
-std::size_t Ring::sets(std::int64_t size) const {
-  const std::size_t count = (results_ - 2 * apart) / (room(size) + apart);
+std::size_t Ring::sets(const Workload& workload) const {
+  const Set set(workload);
+  const std::size_t count = (results_ - set.read * apart) / set.step();
   if (count == 0) throw std::runtime_error("the memory for the buffers is too small (--ring)");
   return count;
 }
 
-Buffers Ring::at(std::size_t turn, std::int64_t size) const {
-  // In a page, x, dy and y begin at 2 set, 2 set + 1 and 2 set + 2 times `apart`.
-  const std::size_t step = room(size), set = turn % sets(size);
-  float* x = input_ + set * 2 * step;
-  return {x, x + step, result_ + set * (step + apart) + 2 * apart};
+Buffers Ring::at(std::size_t turn, const Workload& workload) const {
+  const Set set(workload);
+  const std::size_t number = turn % sets(workload);
+  float* x = input_ + number * set.read * set.buffer;
+  float* y = result_ + number * set.step() + set.read * apart;
+  Buffers buffers{x, x + set.buffer, y, nullptr, nullptr};
+  if (workload.has_residual()) {
+    buffers.residual = x + 2 * set.buffer;
+    buffers.second_result = y + set.buffer;
+  }
+  return buffers;
 }
 
 void Ring::fill(std::size_t turn, const Workload& workload, const Values& values) {
   const std::int64_t size = workload.size();
-  if (turn >= sets(size)) throw std::runtime_error("the memory for the buffers is too small (--ring)");
-  float* x = input_ + (at(turn, size).x - input_);
+  if (turn >= sets(workload)) throw std::runtime_error("the memory for the buffers is too small (--ring)");
+  float* x = input_ + (at(turn, workload).x - input_);
   Random random;
   for (std::int64_t i = 0; i < size; ++i) {
     const float value = values.centre + values.spread * random.next();

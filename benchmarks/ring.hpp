@@ -16,18 +16,18 @@ class Ring {
  public:
   explicit Ring(std::size_t bytes);
 
-  /// Set number `turn` of three buffers of `size` values. After the last set comes the first.
-  Buffers at(std::size_t turn, std::int64_t size) const;
+  /// Set number `turn` of the buffers of a workload. After the last set comes the first.
+  Buffers at(std::size_t turn, const Workload& workload) const;
 
   /// The next set, other memory each time.
-  Buffers next(std::int64_t size) { return at(turn_++, size); }
+  Buffers next(const Workload& workload) { return at(turn_++, workload); }
 
   /// Lets x of set number `turn` hold other values, which stay there.
   void fill(std::size_t turn, const Workload& workload, const Values& values);
 
  private:
   /// How many sets there is memory for. Fails where there is none.
-  std::size_t sets(std::int64_t size) const;
+  std::size_t sets(const Workload& workload) const;
 
   float* input_;
   float* result_;

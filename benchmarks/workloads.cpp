@@ -9,10 +9,9 @@ const std::vector<Pass> train = {Pass::forward, Pass::backward};
 const std::vector<Pass> all = {Pass::forward, Pass::backward, Pass::evaluate};
 const std::vector<Pass> evaluate_only = {Pass::evaluate};
 
-}  // namespace
+using L = Layer;
 
-std::vector<Workload> workloads() {
-  using L = Layer;
+std::vector<Workload> plain_workloads() {
   return {
       {L::layer_norm, "LayerNorm 1 x 64", {1, 64}, true, all},
       {L::layer_norm, "LayerNorm 8 x 64", {8, 64}, true, train},
@@ -51,8 +50,55 @@ std::vector<Workload> workloads() {
   };
 }
 
+/// With an activation, or a residual.
+std::vector<Workload> fused_workloads() {
+  const Workload planes{L::batch_norm, "BatchNorm 32 x 64 x 56 x 56", {32, 64, 56, 56}, false, all};
+  const Workload last{L::batch_norm_last, "BatchNorm 32 x 56 x 56 x 64, NHWC", {32, 56, 56, 64}, false, all};
+  std::vector<Workload> result;
+  const auto add = [&](Workload workload, Extra extra, const char* text, const std::vector<Pass>& passes) {
+    workload.extra = extra;
+    workload.name += text;
+    workload.passes = passes;
+    result.push_back(workload);
+  };
+  for (const Workload& workload : {planes, last}) {
+    add(workload, Extra::relu, ", relu", all);
+    add(workload, Extra::residual_relu, ", residual, relu", train);
+  }
+  add({L::layer_norm, "LayerNorm 4096 x 1024", {4096, 1024}, false, train}, Extra::added, ", added residual", train);
+  return result;
+}
+
+/// Sequences, without a mask and with each.
+std::vector<Workload> sequence_workloads() {
+  std::vector<Workload> result;
+  const std::vector<Workload> shapes = {
+      {L::batch_norm_last, "BatchNorm N x T x C 256 x 256 x 64", {256, 256, 64}, false, all},
+      {L::batch_norm_last, "BatchNorm N x T x C 16 x 32 x 64", {16, 32, 64}, true, all},
+      {L::batch_norm, "BatchNorm N x C x T 128 x 64 x 1024", {128, 64, 1024}, false, all},
+      {L::layer_norm, "LayerNorm N x T x C 64 x 256 x 512", {64, 256, 512}, false, train},
+  };
+  for (const Workload& shape : shapes) {
+    result.push_back(shape);
+    for (const Extra extra : {Extra::lengths, Extra::random}) {
+      result.push_back(shape);
+      result.back().extra = extra;
+      result.back().name += std::string(valid_text) + (extra == Extra::lengths ? ", lengths" : ", random");
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+std::vector<Workload> workloads() {
+  std::vector<Workload> result = plain_workloads();
+  for (const auto& more : {fused_workloads(), sequence_workloads()})
+    result.insert(result.end(), more.begin(), more.end());
+  return result;
+}
+
 std::vector<ValueWorkload> value_workloads() {
-  using L = Layer;
   const Values zeros{"zeros", 0, 0, false};
   // Has no short binary form, so that sums of it are rounded.
   const Values constant{"one constant", 0.1F, 0, false};
