@@ -131,6 +131,11 @@ class BackwardTask {
     for (std::int64_t piece = segment.first; piece < segment.last; ++piece) {
       alignas(64) Scalar plain[most], product[most];
       sum_piece(cut_.first_value(piece), cut_.values_in(piece), {plain, product});
+      if (!cut_.by_runs && call_.pieces == nullptr) {
+        call_.kernels->flush(plain, tile_->lanes, totals.sum, totals.sum_lost);
+        call_.kernels->flush(product, tile_->lanes, totals.product, totals.product_lost);
+        continue;
+      }
       const std::int64_t feature =
           cut_.by_runs ? tile_->base.feature + partition.groups.reduced.at(cut_.first_value(piece)).feature : 0;
       for (std::int64_t t = 0; t < tile_->lanes; ++t)
@@ -142,13 +147,10 @@ class BackwardTask {
     if (call_.half == Half::results) return correct();
     const GradientTotals<Scalar> totals = sums.totals();
     const Partition& partition = *call_.partition;
-    for (std::int64_t t = 0; t < tile_->lanes; ++t) {
-      const GradientSums<Scalar> sum = totals.get(t);
-      if (call_.half == Half::sums) call_.all.put(tile_->base.group + t * tile_->lane.group, sum);
-      correction_of(sum, call_.statistic, partition.count, mean_[t], slope_[t]);
-      if (partition.features_kept && call_.wants_parameters)
-        call_.sums.put(tile_->base.group + t * tile_->lane.group, sum);
-    }
+    const std::int64_t group = tile_->base.group, step = tile_->lane.group;
+    if (call_.half == Half::sums) call_.all.put_all(group, step, tile_->lanes, totals);
+    if (partition.features_kept && call_.wants_parameters) call_.sums.put_all(group, step, tile_->lanes, totals);
+    correct(totals, partition.count);
   }
 
   void write(std::int64_t first, std::int64_t last) const {
@@ -173,10 +175,22 @@ class BackwardTask {
 
   /// By the sums of all members.
   void correct() {
-    for (std::int64_t t = 0; t < tile_->lanes; ++t) {
-      const GradientSums<Scalar> sum = call_.all.get(tile_->base.group + t * tile_->lane.group);
-      correction_of(sum, call_.statistic, call_.count, mean_[t], slope_[t]);
-    }
+    Sums of_all;
+    const GradientTotals<Scalar> totals = of_all.totals();
+    for (std::int64_t t = 0; t < tile_->lanes; ++t)
+      totals.put(t, call_.all.get(tile_->base.group + t * tile_->lane.group));
+    correct(totals, call_.count);
+  }
+  /// What correction_of does, for all lanes.
+  void correct(const GradientTotals<Scalar>& totals, std::int64_t count) {
+    const std::int64_t lanes = tile_->lanes;
+    const auto n = static_cast<W>(count);
+    std::fill(mean_, mean_ + lanes, Scalar(0));
+    std::fill(slope_, slope_ + lanes, Scalar(0));
+    if (is_centred(call_.statistic)) call_.kernels->quotients(totals.sum, totals.sum_lost, lanes, n, mean_);
+    if (!has_sigma(call_.statistic)) return;
+    const W divisor = call_.statistic == Statistic::sum_square ? W(1) : n;
+    call_.kernels->quotients(totals.product, totals.product_lost, lanes, divisor, slope_);
   }
 
   Normalizers<Scalar> by() const { return statistics_.by(tile_->lanes == 1 ? 0 : 1); }

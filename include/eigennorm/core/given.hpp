@@ -98,7 +98,8 @@ void transform_given(const ForwardCall<Storage, Scalar>& of, const Given<Scalar>
   const std::int64_t run = layout.run(), most = GivenStatistics<Storage, Scalar>::most;
   const std::int64_t positions = layout.by_column ? most : most_rows * most;
   const bool alone = layout.has_places() ? !layout.by_column : run > segment_size;
-  const std::int64_t width = alone ? layout.lanes_of_runs() : std::clamp(positions / run, std::int64_t{1}, most);
+  const std::int64_t width =
+      alone ? (layout.has_places() ? most_rows : std::int64_t{1}) : std::clamp(positions / run, std::int64_t{1}, most);
   // Whole runs, of one lane also parts of them.
   const std::int64_t unit = alone || width == 1 ? 1 : run;
   const std::int64_t in_task = (std::max)(segment_size / (width * unit), std::int64_t{1}) * unit;

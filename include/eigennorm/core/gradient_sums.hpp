@@ -65,6 +65,18 @@ struct GradientTotals {
     sum_lost[i] = sums.sum.lost;
     product_lost[i] = sums.product.lost;
   }
+  /// The first n of `from`, a step apart from i on.
+  void put_all(std::int64_t i, std::int64_t step, std::int64_t n, const GradientTotals& from) const {
+    if (step != 1) {
+      for (std::int64_t k = 0; k < n; ++k) put(i + k * step, from.get(k));
+      return;
+    }
+    std::copy(from.sum, from.sum + n, sum + i);
+    std::copy(from.product, from.product + n, product + i);
+    if (sum_lost == nullptr) return;
+    std::copy(from.sum_lost, from.sum_lost + n, sum_lost + i);
+    std::copy(from.product_lost, from.product_lost + n, product_lost + i);
+  }
   GradientSums<Scalar> get(std::int64_t i) const {
     if (sum_lost == nullptr) return {{sum[i], 0}, {product[i], 0}};
     return {{sum[i], sum_lost[i]}, {product[i], product_lost[i]}};

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -96,16 +97,26 @@ class RunFinder {
   }
   void scan_all(const Masked& of, const Offsets& at, const bool* mask, std::int64_t first, std::int64_t last,
                 bool wanted) {
-    for (std::int64_t i = first; i < last;) {
-      std::int64_t end = i;
-      while (end < last && mask[end * of.mask] == wanted) ++end;
-      if (end > i) append_along(of, at, i, end);
-      i = end + 1;
+    // Word by word: where a run begins that has not ended yet.
+    constexpr std::int64_t none = -1;
+    std::int64_t begin = none;
+    for (std::int64_t start = first; start < last; start += 64) {
+      const std::int64_t lanes = (std::min)(std::int64_t{64}, last - start);
+      const std::uint64_t valid = mask_bits(mask + start * of.mask, of.mask, lanes), bits = wanted ? valid : ~valid;
+      for (std::int64_t lane = 0; lane < lanes;) {
+        const std::uint64_t left = (begin == none ? bits : ~bits) >> lane;
+        lane = left == 0 ? lanes : (std::min)(lane + __builtin_ctzll(left), lanes);
+        if (lane == lanes) break;
+        if (begin != none) append_along(of, at, begin, start + lane);
+        begin = begin == none ? start + lane : none;
+      }
     }
+    if (begin != none) append_along(of, at, begin, last);
   }
   void append_along(const Masked& of, Offsets at, std::int64_t first, std::int64_t last) {
     at.step(of.axis, first);
-    append(at, last - first);
+    // (Behind others of its row it continues none.)
+    append(at, last - first, first == 0);
   }
 
   void append_words(const Masked& of, Offsets at, const bool* mask) {
@@ -120,8 +131,8 @@ class RunFinder {
     runs_.push_back({at, begin, position_ - begin});
   }
 
-  void append(const Offsets& at, std::int64_t length) {
-    if (runs_.size() > begin_ && continues(at)) {
+  void append(const Offsets& at, std::int64_t length, bool may_continue = true) {
+    if (may_continue && runs_.size() > begin_ && continues(at)) {
       runs_.back().length += length;
     } else {
       runs_.push_back({at, position_, length});

@@ -176,6 +176,7 @@ template <typename Storage, typename Scalar>
   ValidParts parts(layer.geometry_, x.shape, order_of(x, y), {x.strides, y.strides}, *context.valid, whole,
                    layer.valid_room_);
   if (parts.all()) return forward(layer, x, y, without_valid(context));
+  parts.find_parts();
   if (parts.size() > 0) check_count(layer, parts.least_count(), x.shape, 1, " of which one value is valid");
   const bool frozen = layer.running && layer.running->use_in_forward, corrected = renormalizes(layer);
   const bool moves = moves_running(layer, whole) && parts.size() > 0;
@@ -230,6 +231,7 @@ template <typename Storage, typename Scalar>
       parts.find_positions();
       transform_given(call, given_by(*layer.running), parts, context.device);
     } else {
+      parts.find_parts();
       core::forward(call, parts, context.device);
     }
   }
@@ -243,8 +245,9 @@ template <typename Storage, typename Scalar>
   const core::Partition whole = core::partition(geometry, x.shape, x.order, {x.strides, x.strides});
   check_valid(geometry.name, geometry, whole, x.shape, *context.valid);
   ThreadRoom room;
-  const ValidParts parts(geometry, x.shape, x.order, {x.strides, x.strides}, *context.valid, whole, room.get());
+  ValidParts parts(geometry, x.shape, x.order, {x.strides, x.strides}, *context.valid, whole, room.get());
   if (parts.all()) return observe(x, geometry, statistic, without_valid(context), moments);
+  parts.find_parts();
   moments.prepare_parts(whole, parts, x.shape, x.order, statistic, geometry.groups,
                         {statistic == Statistic::mean_variance});
   moments.source_ = Moments<Scalar>::Source::none;
@@ -263,7 +266,8 @@ template <typename Storage, typename Scalar>
   const core::Partition whole = core::partition(layer.geometry_, x.shape, order_of(x, dy, dx), strides);
   // (That of the layer is in use.)
   ThreadRoom room;
-  const ValidParts parts(layer.geometry_, x.shape, order_of(x, dy, dx), strides, *context.valid, whole, room.get());
+  ValidParts parts(layer.geometry_, x.shape, order_of(x, dy, dx), strides, *context.valid, whole, room.get());
+  parts.find_parts();
   Moments<Scalar>& moments = context.moments == nullptr ? layer.moments_ : *context.moments;
   Fusion<Storage> fused;
   fused.relu = true;
@@ -283,6 +287,7 @@ template <typename Storage, typename Scalar>
                    layer.valid_room_);
   check_valid_count(layer, context, parts.size());
   if (parts.all()) return backward(layer, x, dy, dx, without_valid(context));
+  parts.find_parts();
   parts.find_positions();
   if (parts.size() > 0) {
     if (layer.activation != Activation::none) pass_on_valid(layer, x, dy, dx, context);

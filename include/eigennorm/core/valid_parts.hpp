@@ -50,11 +50,7 @@ class ValidParts {
                     reduced_varies_ = reduced_varies_ || (varies && averaged);
                     features_vary_ = features_vary_ || (varies && is_feature);
                   });
-    if (whole.size == 0) return;
-    find_gaps();
-    // (Where nothing is left out nobody asks for parts.)
-    if (invalid_ == 0) return;
-    find_parts();
+    if (whole.size > 0) find_gaps();
   }
   ValidParts(const ValidParts&) = delete;
   ValidParts& operator=(const ValidParts&) = delete;
@@ -85,6 +81,11 @@ class ValidParts {
     bool blocks = !features_vary_;
     for (const Part& part : room_.parts) blocks = blocks && part.dense;
     return blocks;
+  }
+
+  /// Before they are asked for.
+  void find_parts() {
+    if (size_ > 0) find_all_parts();
   }
 
   /// The loops of all valid positions: only `features`, `kept_features`, `size` and what sums of features are cut by.
@@ -257,7 +258,7 @@ class ValidParts {
       walk_kept(level + 1, base, mask, plain, featured);
   }
 
-  void find_parts() {
+  void find_all_parts() {
     if (!reduced_varies_) {
       RunFinder kept(RunFinder::Which::valid, true, room_.groups);
       add_axes(kept, [](const RoledAxis& of) { return !of.averaged && of.varies; });

@@ -297,8 +297,10 @@ struct BlockKernels {
   void (*flush)(Scalar* sums, std::int64_t n, W* totals, W* lost);
   /// Adds wide totals, with what they lost, to others
   void (*merge)(const W* from, const W* from_lost, std::int64_t n, W* totals, W* lost);
-  /// Adds wide totals, with what they lost, to numbers of Scalar, each rounded once
+  /// Adds wide totals, with what they lost, to numbers of Scalar, each rounded once; -0 counts as 0
   void (*add_totals)(const W* totals, const W* lost, std::int64_t n, Scalar* to);
+  /// to = (totals + lost) / divisor
+  void (*quotients)(const W* totals, const W* lost, std::int64_t n, W divisor, Scalar* to);
 
   template <typename Functions>
   static constexpr BlockKernels of() {
@@ -328,7 +330,8 @@ struct BlockKernels {
             Functions::fence,
             Functions::flush,
             Functions::merge,
-            Functions::add_totals};
+            Functions::add_totals,
+            Functions::quotients};
   }
 };
 

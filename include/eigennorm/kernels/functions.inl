@@ -128,17 +128,31 @@ struct Functions {
     }
   }
 
-  static void add_totals(const Wide<Scalar>* __restrict totals, const Wide<Scalar>* __restrict lost, std::int64_t n,
-                         Scalar* __restrict to) {
-    const auto add = [=](std::int64_t i) __attribute__((always_inline)) {
-      const Wide<Scalar> total = WideSum<Scalar>::compensated ? totals[i] + lost[i] : totals[i];
-      to[i] = static_cast<Scalar>(static_cast<Wide<Scalar>>(to[i]) + total);
-    };
+  /// to[i] = value(i) for all i < n, by vectors like add_wide.
+  template <typename Value>
+  EIGENNORM_INLINE void round_each(std::int64_t n, Scalar* __restrict to, const Value& value) {
     std::int64_t i = 0;
     for (; i + 16 <= n; i += 16) {
-      for (int j = 0; j < 16; ++j) add(i + j);
+      for (int j = 0; j < 16; ++j) to[i + j] = static_cast<Scalar>(value(i + j));
     }
-    for (; i < n; ++i) add(i);
+    for (; i < n; ++i) to[i] = static_cast<Scalar>(value(i));
+  }
+  EIGENNORM_INLINE Wide<Scalar> total_of(const Wide<Scalar>* totals, const Wide<Scalar>* lost, std::int64_t i) {
+    return WideSum<Scalar>::compensated ? totals[i] + lost[i] : totals[i];
+  }
+
+  static void add_totals(const Wide<Scalar>* __restrict totals, const Wide<Scalar>* __restrict lost, std::int64_t n,
+                         Scalar* __restrict to) {
+    round_each(
+        n, to, [=](std::int64_t i) __attribute__((always_inline)) {
+          return static_cast<Wide<Scalar>>(to[i]) + (Wide<Scalar>(0) + total_of(totals, lost, i));
+        });
+  }
+
+  static void quotients(const Wide<Scalar>* __restrict totals, const Wide<Scalar>* __restrict lost, std::int64_t n,
+                        Wide<Scalar> divisor, Scalar* __restrict to) {
+    round_each(
+        n, to, [=](std::int64_t i) __attribute__((always_inline)) { return total_of(totals, lost, i) / divisor; });
   }
 
   static void copy(In x, Out y, Extent size, Traffic traffic) {

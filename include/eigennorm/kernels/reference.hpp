@@ -359,8 +359,12 @@ struct Functions {
   static void add_totals(const W* totals, const W* lost, std::int64_t n, Scalar* to) {
     for (std::int64_t i = 0; i < n; ++i) {
       const W total = lost == nullptr ? totals[i] : totals[i] + lost[i];
-      to[i] = static_cast<Scalar>(static_cast<W>(to[i]) + total);
+      to[i] = static_cast<Scalar>(static_cast<W>(to[i]) + (W(0) + total));
     }
+  }
+  static void quotients(const W* totals, const W* lost, std::int64_t n, W divisor, Scalar* to) {
+    for (std::int64_t i = 0; i < n; ++i)
+      to[i] = static_cast<Scalar>((lost == nullptr ? totals[i] : totals[i] + lost[i]) / divisor);
   }
   static void add_wide(W next, W& total, W& lost) {
     WideSum<Scalar> sum{total, lost};
