@@ -129,7 +129,28 @@ Work make(const Workload& workload, Pass pass, int threads, InstructionSet set) 
   }
 }
 
+/// Evaluation of frames of one shape, as real-time code has them.
+template <int Rank>
+Work make_prepared(const Workload& workload) {
+  Sizes<Rank> shape;
+  std::copy(workload.shape.begin(), workload.shape.end(), shape.begin());
+  const Normalization<float> layer = layer_of(workload);
+  const Eigen::Tensor<float, Rank, Eigen::RowMajor> like(shape);
+  auto y = like;
+  const auto prepared = layer.prepare(like, y);
+  return [=](const Buffers& b) {
+    limit_instruction_set(InstructionSet::avx512);
+    prepared(b.x, b.y);
+  };
+}
+
 }  // namespace
+
+Work eigennorm_prepared(const Workload& workload, Pass pass, int threads) {
+  if (pass != Pass::evaluate || !workload.hot || workload.extra != Extra::none || threads > 1) return {};
+  const std::size_t rank = workload.shape.size();
+  return rank == 2 ? make_prepared<2>(workload) : rank == 3 ? make_prepared<3>(workload) : make_prepared<4>(workload);
+}
 
 Work eigennorm(const Workload& workload, Pass pass, int threads) {
   return make(workload, pass, threads, InstructionSet::avx512);

@@ -21,6 +21,7 @@ const std::vector<System>& systems() {
       {"copy", copy},
       {"copy, streamed", copy_streamed},
       {ours, eigennorm},
+      {"EigenNorm, prepared", eigennorm_prepared},
       {"EigenNorm, AVX2", eigennorm_avx2},
       {"EigenNorm, SSE2", eigennorm_baseline},
       {"Eigen loop", eigen_loop},

@@ -95,6 +95,7 @@ std::vector<ValueWorkload> value_workloads();
 Work copy(const Workload&, Pass, int threads);           ///< the sum of all that is read goes to all that is written
 Work copy_streamed(const Workload&, Pass, int threads);  ///< the same by non-temporal stores
 Work eigennorm(const Workload&, Pass, int threads);
+Work eigennorm_prepared(const Workload&, Pass, int threads);  ///< hot evaluation, prepared beforehand
 Work eigennorm_avx2(const Workload&, Pass, int threads);      ///< lowered to AVX2
 Work eigennorm_baseline(const Workload&, Pass, int threads);  ///< lowered to SSE2
 Work eigen_loop(const Workload&, Pass, int threads);          ///< what a careful user of Eigen writes by hand
