@@ -271,15 +271,6 @@ void Calls<Storage, Scalar>::check_valid_count(const Layer& layer, const Context
              " values, got ", context.valid ? "" : "none, for ", values, " values"});
 }
 
-/// What is not there yet: a residual of which positions are left out.
-template <typename Storage, typename Scalar>
-void Calls<Storage, Scalar>::check_no_residual(const Layer& layer, const Context<Scalar>& context) {
-  if (!context.residual && !context.residual_gradient && !context.added && !context.added_gradient) return;
-  fail_with({layer.name(),
-             ": expected no residual or sum (Context::residual, Context::added) together with valid "
-             "positions, got one"});
-}
-
 /// What neither a layer on a parameter nor a spread batch takes.
 template <typename Storage, typename Scalar>
 void Calls<Storage, Scalar>::check_no_valid(const Layer& layer, const Context<Scalar>& context) {

@@ -35,7 +35,7 @@ class ValidParts {
              const Valid& valid, const Partition& whole, ValidRoom& room)
       : whole_(whole), mask_(valid.data), room_(room), gaps_(room.gaps) {
     room.clear();
-    for (const Strides& other : strides) alike_ = alike_ && (other == strides[0] || other == Strides{});
+    for (const Strides& other : strides) alike_ = alike_ && other == strides[0];
     for_each_axis(geometry, Roles{whole.averaged_axes, whole.feature_axes}, shape, order, strides,
                   [&](const Axis& axis, bool averaged, bool is_feature, int number) {
                     const bool varies = valid.shape[number] > 1;
