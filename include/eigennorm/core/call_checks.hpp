@@ -127,9 +127,11 @@ Order order_of(const Views&... views) {
   return order;
 }
 
-/// Of the tensors of a forward or evaluation, as core/fused.hpp numbers them.
+/// Of the tensors of a forward or evaluation, as core/fused.hpp numbers them. (Inlined, however many calls there are: a
+/// small batch would feel a copy.)
 template <typename T, typename Scalar>
-std::array<Strides, max_tensors> strides_of(const View<T>& x, const Strides& y, const Context<Scalar>& context) {
+[[gnu::always_inline]] inline std::array<Strides, max_tensors> strides_of(const View<T>& x, const Strides& y,
+                                                                          const Context<Scalar>& context) {
   if (!context.residual) return {x.strides, y};
   const Strides residual = context.residual.template as<T>().strides;
   if (context.added) return {context.added.template as<std::remove_const_t<T>>().strides, y, x.strides, residual};
