@@ -28,9 +28,9 @@ namespace eigennorm {
 /// are not looked at. Where groups stay within samples each is packed by itself, and its number of values is its own. A
 /// group without any has no statistics and learns nothing; without any at all a batch is as an empty one. The mask may
 /// not vary along channels; along the features of LayerNorm and RMSNorm it may: each value keeps its own scale, and one
-/// that is absent adds nothing to its gradient. `backward` takes the mask of its forward again. WeightNorm, batches
-/// that are spread over members, and residuals take none. What is found of a mask is kept by the layer, and for
-/// `evaluate` by the thread: the next call allocates nothing.
+/// that is absent adds nothing to its gradient. `backward` takes the mask of its forward again. WeightNorm and batches
+/// that are spread over members take none. What is found of a mask is kept by the layer, and for `evaluate` by the
+/// thread: the next call allocates nothing.
 ///
 /// **A residual** is a tensor of yours, of x's shape, element type and storage order, that is added in the same pass:
 ///
@@ -39,7 +39,9 @@ namespace eigennorm {
 ///
 /// `backward` takes the residual again, after a forward with `added` the sum as its x. It writes the gradient of the
 /// residual into `residual_gradient`; with `added` that of both terms is dx, to which it adds `added_gradient`, the
-/// gradient that reaches the sum itself. The views are of tensors of yours, which have to be there at the call.
+/// gradient that reaches the sum itself. The views are of tensors of yours, which have to be there at the call. With
+/// valid positions nothing looks at a residual elsewhere, and what is written there is 0: the sum, also where it takes
+/// the place of x or of the residual, and both gradients.
 ///
 /// \code
 /// #include <eigennorm/eigennorm.hpp>

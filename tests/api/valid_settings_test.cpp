@@ -172,6 +172,22 @@ TEST_CASE("on a pool, from memory, and with results over what was read, there ar
   }
 }
 
+TEST_CASE("one value stands for all of a gradient, also where positions are left out one by one") {
+  const Eigen::MatrixXf x = test::random_matrix(40, 3, 18), dy = Eigen::MatrixXf::Constant(40, 3, 0.25F);
+  using AnyStride = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
+  const Eigen::Map<const Eigen::MatrixXf, 0, AnyStride> one(dy.data(), 40, 3, AnyStride(0, 0));
+  Eigen::Array<bool, Eigen::Dynamic, 1> mask(40);
+  for (int i = 0; i < 40; ++i) mask[i] = i % 3 != 0;
+  BatchNorm<float> layer(3);
+  layer.forward(x, with(mask));
+  BatchNorm<float> other = layer;
+  Eigen::MatrixXf dx(40, 3), expected(40, 3);
+  layer.backward(x, one, dx, with(mask));
+  other.backward(x, dy, expected, with(mask));
+  CHECK(same_bits(dx, expected));
+  CHECK(bits(layer) == bits(other));
+}
+
 TEST_CASE("a mask along features leaves each value its scale and its shift, in many rows, too") {
   const Eigen::Index rows = 40, columns = 104;
   const Eigen::MatrixXf x = test::random_matrix(rows, columns, 16);
@@ -336,17 +352,48 @@ TEST_CASE("backward needs the valid positions of its forward") {
   CHECK(same_bits(layer.backward(x, dy, with(all)), dx));
 }
 
-TEST_CASE("a residual is not taken together with valid positions") {
-  const Tensor x = tensor(3, 2, 4, 13);
-  const Bools mask = lengths({4, 2, 3}, 4);
-  BatchNorm<float> layer(2);
-  Context<float> context = with(mask);
-  context.residual = x;
-  const std::string text =
-      "BatchNorm: expected no residual or sum (Context::residual, Context::added) together with valid positions, got "
-      "one";
-  CHECK(failure([&] { layer.forward(x, context); }) == text);
-  CHECK(failure([&] { layer.evaluate(x, context); }) == text);
+TEST_CASE("a residual is added where it is valid, and nothing is written elsewhere but 0") {
+  const Bools mask = lengths({4, 0, 2}, 4);
+  const Tensor x = tensor(3, 2, 4, 13), dy = tensor(3, 2, 4, 14), zero = x.constant(0);
+  Tensor residual = tensor(3, 2, 4, 15), y = x, dx = x, gradient = x;
+  residual(2, 1, 3) = not_a_number;
+  LayerNorm<float> layer(2, over(1));
+  Context<float> context = with(mask), plain = context;
+  context.residual = residual;
+  context.residual_gradient = gradient;
+  const Tensor alone = layer.forward(x, plain);
+  layer.forward(x, y, context);
+  layer.backward(x, dy, dx, context);
+  for (Eigen::Index n = 0; n < 3; ++n) {
+    for (Eigen::Index t = 0; t < 4; ++t) {
+      CHECK(y(n, 1, t) == (mask(n, 0, t) ? alone(n, 1, t) + residual(n, 1, t) : 0));
+      CHECK(gradient(n, 1, t) == (mask(n, 0, t) ? dy(n, 1, t) : 0));
+    }
+  }
+  // A sum over x, of which then only what is valid is left.
+  Tensor sum = x;
+  context.residual_gradient = {};
+  context.added = sum;
+  layer.forward(sum, y, context);
+  CHECK(sum(2, 1, 1) == x(2, 1, 1) + residual(2, 1, 1));
+  CHECK(same_bits(y, layer.forward(sum, plain)));
+  for (Eigen::Index t = 2; t < 4; ++t) CHECK(same_bits(sum(2, 1, t), 0.0F));
+  // Nothing is valid; everything is.
+  const Bools none = lengths({0, 0, 0}, 4), all = lengths({4, 4, 4}, 4);
+  context.valid = none;
+  layer.forward(x, y, context);
+  CHECK(same_bits(y, zero));
+  CHECK(same_bits(sum, zero));
+  context.added = {};
+  layer.forward(x, y, context);
+  context.residual_gradient = gradient;
+  layer.backward(x, dy, dx, context);
+  CHECK(same_bits(gradient, zero));
+  CHECK(same_bits(dx, zero));
+  context.valid = all;
+  layer.forward(x, y, context);
+  context.valid.reset();
+  CHECK(same_bits(y, layer.forward(x, context)));
 }
 
 TEST_CASE("a batch that is spread takes no mask, and no member waits") {

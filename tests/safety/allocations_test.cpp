@@ -207,6 +207,24 @@ TEMPLATE_LIST_TEST_CASE("with valid positions nothing is allocated after the fir
       };
       step();
       CHECK(allocations_of(step) == 0);
+      // With all that can be fused, too.
+      layer.activation = Activation::relu;
+      TestType sum(shape), dsum(shape);
+      Context<Scalar> behind = context, before;
+      view(behind.residual, dy);
+      before = behind;
+      view(behind.residual_gradient, dsum);
+      view(before.added, sum);
+      view(before.added_gradient, dy);
+      const auto fused_step = [&, &layer = layer] {
+        forward(layer, x, y, behind);
+        backward(layer, x, dy, dx, behind);
+        forward(layer, x, y, before);
+        backward(layer, sum, dy, dx, before);
+      };
+      fused_step();
+      CHECK(allocations_of(fused_step) == 0);
+      layer.activation = Activation::none;
       long again = -1;
       std::thread([&, &layer = layer] {
         const auto evaluate_once = [&] { evaluate(layer, x, y, context); };

@@ -127,9 +127,11 @@ Order order_of(const Views&... views) {
   return order;
 }
 
-/// Of the tensors of a forward or evaluation, as core/fused.hpp numbers them.
+/// Of the tensors of a forward or evaluation, as core/fused.hpp numbers them. (Inlined, however many calls there are: a
+/// small batch would feel a copy.)
 template <typename T, typename Scalar>
-std::array<Strides, max_tensors> strides_of(const View<T>& x, const Strides& y, const Context<Scalar>& context) {
+[[gnu::always_inline]] inline std::array<Strides, max_tensors> strides_of(const View<T>& x, const Strides& y,
+                                                                          const Context<Scalar>& context) {
   if (!context.residual) return {x.strides, y};
   const Strides residual = context.residual.template as<T>().strides;
   if (context.added) return {context.added.template as<std::remove_const_t<T>>().strides, y, x.strides, residual};
@@ -269,15 +271,6 @@ void Calls<Storage, Scalar>::check_valid_count(const Layer& layer, const Context
   }
   fail_with({layer.name(), ": expected the valid positions of its forward in backward, which are ", moments.valid_,
              " values, got ", context.valid ? "" : "none, for ", values, " values"});
-}
-
-/// What is not there yet: a residual of which positions are left out.
-template <typename Storage, typename Scalar>
-void Calls<Storage, Scalar>::check_no_residual(const Layer& layer, const Context<Scalar>& context) {
-  if (!context.residual && !context.residual_gradient && !context.added && !context.added_gradient) return;
-  fail_with({layer.name(),
-             ": expected no residual or sum (Context::residual, Context::added) together with valid "
-             "positions, got one"});
 }
 
 /// What neither a layer on a parameter nor a spread batch takes.

@@ -30,6 +30,7 @@ template <typename Scalar>
 struct AffineGradients;
 struct LayerFacts;
 struct SpreadMerge;
+enum class Cleared;
 class ValidParts;
 
 /// What the verbs do once the door is behind them: `Storage` is the type of x's elements. Defined in core/calls.hpp
@@ -100,8 +101,14 @@ struct Calls {
   static void remember_fused(const Layer& layer, const Context<Scalar>& context, Moments<Scalar>& moments);
   static Forward gate_call(Layer& layer, Moments<Scalar>& moments, const core::Partition& partition, const In& x,
                            const Out& to, const Fusion<Storage>& fused);
+  struct Passing;
+  static bool passes_on(const Layer& layer, const Context<Scalar>& context) {
+    return layer.activation != Activation::none || context.residual_gradient;
+  }
   static In passed_on(const Layer& layer, const In& dy, const Out& dx, const Context<Scalar>& context);
   static void pass_on(Layer& layer, const In& x, const In& dy, const Out& dx, const Context<Scalar>& context);
+  static Forward adding_call(const Layer& layer, const core::Partition& partition, const Out& dx, const In& gradient,
+                             Fusion<Storage>& fused);
   static void add_gradient(const Layer& layer, const In& x, const Out& dx, const Context<Scalar>& context);
   // The same calls where the batch is spread over the members of context.peers (core/spread_calls.hpp).
   static bool is_spread(const Layer& layer, int rank, const Context<Scalar>& context);
@@ -117,14 +124,15 @@ struct Calls {
                              const Context<Scalar>& context);
   static void check_valid_count(const Layer& layer, const Context<Scalar>& context, std::int64_t values);
   static void check_no_valid(const Layer& layer, const Context<Scalar>& context);
-  static void check_no_residual(const Layer& layer, const Context<Scalar>& context);
   static Context<Scalar> without_valid(Context<Scalar> context) {
     context.valid.reset();
     return context;
   }
   static void valid_forward(Layer& layer, const In& x, const Out& y, const Context<Scalar>& context);
   static void valid_evaluate(const Layer& layer, const In& x, const Out& y, const Context<Scalar>& context);
+  static void clear_results(ValidParts& parts, const Out& y, const Context<Scalar>& context, Cleared cleared);
   static void pass_on_valid(Layer& layer, const In& x, const In& dy, const Out& dx, const Context<Scalar>& context);
+  static void add_valid_gradient(const Layer& layer, const In& x, const Out& dx, const Context<Scalar>& context);
   static void valid_backward(Layer& layer, const In& x, const In& dy, const Out& dx, const Context<Scalar>& context);
   static void backward_of_one(Layer& layer, const Backward& call, const ValidParts& parts,
                               const Context<Scalar>& context);

@@ -161,28 +161,60 @@ auto Calls<Storage, Scalar>::gate_call(Layer& layer, Moments<Scalar>& moments, c
   return call;
 }
 
+/// How dy is passed on: the tensors of that walk are x, the residual where the gate needs it, dy, and where it goes.
+template <typename Storage, typename Scalar>
+struct Calls<Storage, Scalar>::Passing {
+  Out to;
+  Fusion<Storage> fused;
+  std::array<Strides, max_tensors> strides;
+
+  Passing(const Layer& layer, const In& x, const In& dy, const Out& dx, const Context<Scalar>& context)
+      : to(context.residual_gradient ? context.residual_gradient.template as<Storage>() : dx),
+        strides{x.strides, dy.strides, to.strides} {
+    fused.relu = layer.activation == Activation::relu;
+    fused.dy = dy.data;
+    if (!fused.relu || !context.residual || context.added) return;
+    const In residual = context.residual.template as<const Storage>();
+    fused.residual = residual.data;
+    strides = {x.strides, residual.strides, dy.strides, to.strides};
+  }
+};
+
 /// Passes dy through the activation, and on to the residual. (A pass of its own: gates belong to values, of which
 /// sums and dx are made in several walks. Not inlined, so that what it needs of the stack is there only then.)
 template <typename Storage, typename Scalar>
 [[gnu::noinline]] void Calls<Storage, Scalar>::pass_on(Layer& layer, const In& x, const In& dy, const Out& dx,
                                                        const Context<Scalar>& context) {
-  const bool relu = layer.activation == Activation::relu;
-  if (!relu && !context.residual_gradient) return;
-  const Out to = context.residual_gradient ? context.residual_gradient.template as<Storage>() : dx;
-  if (!relu && core::overlap(to, dy) == Overlap::same) return;
+  if (!passes_on(layer, context)) return;
+  const Passing passing(layer, x, dy, dx, context);
+  if (!passing.fused.relu && core::overlap(passing.to, dy) == Overlap::same) return;
   Moments<Scalar>& moments = context.moments == nullptr ? layer.moments_ : *context.moments;
-  Fusion<Storage> fused;
-  fused.relu = relu;
-  fused.dy = dy.data;
-  std::array<Strides, max_tensors> strides{x.strides, dy.strides, to.strides};
-  if (relu && moments.residual_) {
-    const In residual = context.residual.template as<const Storage>();
-    fused.residual = residual.data;
-    strides = {x.strides, residual.strides, dy.strides, to.strides};
-  }
-  const core::Partition partition = core::partition(layer.geometry_, x.shape, order_of(x, dy, dx), strides);
-  Forward call = gate_call(layer, moments, partition, x, to, fused);
+  const core::Partition partition = core::partition(layer.geometry_, x.shape, order_of(x, dy, dx), passing.strides);
+  Forward call = gate_call(layer, moments, partition, x, passing.to, passing.fused);
   core::forward(call, context.device);
+}
+
+/// What adds `gradient`, which reaches the sum itself, to dx. (Of the walk's tensors the one that would be y is none.)
+template <typename Storage, typename Scalar>
+auto Calls<Storage, Scalar>::adding_call(const Layer& layer, const core::Partition& partition, const Out& dx,
+                                         const In& gradient, Fusion<Storage>& fused) -> Forward {
+  fused.terms[0] = dx.data;
+  fused.terms[1] = gradient.data;
+  fused.sum = dx.data;
+  Forward call = forward_call(layer, partition, dx.data, nullptr, {});
+  call.fused = &fused;
+  return call;
+}
+
+/// Makes the sum of such a call, and nothing of it.
+template <typename Storage, typename Scalar>
+void add_alone(ForwardCall<Storage, Scalar>& call, const Device& device) {
+  const Partition& partition = *call.partition;
+  const Layout layout(partition.groups, 0, call.tensors());
+  call.layout = &layout;
+  const std::int64_t width = tile_width<Scalar>(partition, layout, 12 * block_size, device.threads_for(partition.size));
+  add_all_terms(call, partition.groups, width, device);
+  call.layout = nullptr;
 }
 
 /// Adds the gradient that reaches the sum itself to dx.
@@ -193,16 +225,8 @@ template <typename Storage, typename Scalar>
   const core::Partition partition = core::partition(layer.geometry_, x.shape, order_of(x, dx),
                                                     {dx.strides, dx.strides, dx.strides, gradient.strides});
   Fusion<Storage> fused;
-  fused.terms[0] = dx.data;
-  fused.terms[1] = gradient.data;
-  fused.sum = dx.data;
-  Forward call = forward_call(layer, partition, dx.data, nullptr, {});
-  call.fused = &fused;
-  const Layout layout(partition.groups, 0, call.tensors());
-  call.layout = &layout;
-  const std::int64_t width =
-      tile_width<Scalar>(partition, layout, 12 * block_size, context.device.threads_for(partition.size));
-  add_all_terms(call, partition.groups, width, context.device);
+  Forward call = adding_call(layer, partition, dx, gradient, fused);
+  add_alone(call, context.device);
 }
 
 }  // namespace eigennorm::core

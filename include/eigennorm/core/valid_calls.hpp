@@ -17,17 +17,35 @@
 
 namespace eigennorm::core {
 
+/// Strides of so many tensors for ValidParts: those of which there are none are as the first. (0 would be those of a
+/// value that stands for all, and no place would be the same in all tensors.)
+inline std::array<Strides, max_tensors> filled_up(std::array<Strides, max_tensors> strides, std::size_t tensors) {
+  std::fill(strides.begin() + static_cast<std::ptrdiff_t>(tensors), strides.end(), strides[0]);
+  return strides;
+}
+/// Of a forward or evaluation.
+template <typename Storage, typename Scalar>
+std::array<Strides, max_tensors> all_strides_of(const View<const Storage>& x, const View<Storage>& y,
+                                                const Context<Scalar>& context) {
+  return filled_up(strides_of(x, y.strides, context), context.added ? 4 : context.residual ? 3 : 2);
+}
+
 /// The same call on one part of it. `fused`: what is fused with it, if anything is.
 template <typename Storage, typename Scalar>
 ForwardCall<Storage, Scalar> part_of(const ForwardCall<Storage, Scalar>& call, const Partition& partition,
                                      const Offsets& base, Fusion<Storage>& fused) {
   ForwardCall<Storage, Scalar> part = call;
-  std::size_t written = 1;
+  const std::size_t written = call.inputs();
   if (call.fused != nullptr) {
     fused = *call.fused;
-    if (fused.dy != nullptr) fused.dy += base.tensor[1];
+    if (fused.residual != nullptr) fused.residual += base.tensor[1];
+    if (fused.dy != nullptr) fused.dy += base.tensor[written - 1];
+    if (fused.sum != nullptr) {
+      fused.terms[0] += base.tensor[2];
+      fused.terms[1] += base.tensor[3];
+      fused.sum += base.tensor[0];
+    }
     part.fused = &fused;
-    written = fused.inputs();
   }
   part.partition = &partition;
   part.x += base.tensor[0];
@@ -53,12 +71,13 @@ BackwardCall<Storage, Scalar> part_of(const BackwardCall<Storage, Scalar>& call,
 
 /// A forward call by each group's own statistics, on what is valid.
 template <typename Storage, typename Scalar>
-void forward(const ForwardCall<Storage, Scalar>& call, const ValidParts& parts, const Device& device) {
+void forward(ForwardCall<Storage, Scalar>& call, const ValidParts& parts, const Device& device) {
   parts.for_each(device, [&](const Partition& partition, const Offsets& base, const Device& inner) {
     Fusion<Storage> fused;
     ForwardCall<Storage, Scalar> part = part_of(call, partition, base, fused);
     core::forward(part, inner);
   });
+  call.adds = false;
 }
 
 /// y by given statistics, on what is valid.
@@ -170,10 +189,9 @@ void backward_of_kept(BackwardCall<Storage, Scalar> call, const ValidParts& part
 template <typename Storage, typename Scalar>
 [[gnu::cold]] void Calls<Storage, Scalar>::valid_forward(Layer& layer, const In& x, const Out& y,
                                                          const Context<Scalar>& context) {
-  check_no_residual(layer, context);
   const core::Partition whole = check_forward(layer, x, y, context);
   check_valid_of(layer, whole, x.shape, context);
-  ValidParts parts(layer.geometry_, x.shape, order_of(x, y), {x.strides, y.strides}, *context.valid, whole,
+  ValidParts parts(layer.geometry_, x.shape, order_of(x, y), all_strides_of(x, y, context), *context.valid, whole,
                    layer.valid_room_);
   if (parts.all()) return forward(layer, x, y, without_valid(context));
   parts.find_parts();
@@ -196,6 +214,7 @@ template <typename Storage, typename Scalar>
       parts.find_positions();
       keep_given(call, given_by(*layer.running));
       transform_given(call, given_by(*layer.running), parts, context.device);
+      call.adds = false;
     }
     if (frozen || corrected) call.y = nullptr;
     if (moves || !frozen) core::forward(call, parts, context.device);
@@ -207,8 +226,7 @@ template <typename Storage, typename Scalar>
     if (moves) layer.update_running(moments);
     if (used) keep_given(call, given_by(*used));
   }
-  parts.clear_gaps(y.data, 1, context.device,
-                   frozen ? ValidParts::Cleared::by_positions : ValidParts::Cleared::by_parts);
+  clear_results(parts, y, context, frozen ? Cleared::by_positions : Cleared::by_parts);
   moments.source_ = frozen ? Moments<Scalar>::Source::running : Moments<Scalar>::Source::batch;
 }
 
@@ -216,12 +234,12 @@ template <typename Storage, typename Scalar>
 [[gnu::cold]] void Calls<Storage, Scalar>::valid_evaluate(const Layer& layer, const In& x, const Out& y,
                                                           const Context<Scalar>& context) {
   check_no_moments(layer, context);
-  check_no_residual(layer, context);
   const core::Partition whole = check_evaluation(layer, x, &y, context);
   check_valid_of(layer, whole, x.shape, context);
   // (The layer is const, and others may use it at once.)
   ThreadRoom room;
-  ValidParts parts(layer.geometry_, x.shape, order_of(x, y), {x.strides, y.strides}, *context.valid, whole, room.get());
+  ValidParts parts(layer.geometry_, x.shape, order_of(x, y), all_strides_of(x, y, context), *context.valid, whole,
+                   room.get());
   if (parts.all()) return evaluate(layer, x, y, without_valid(context));
   Forward call = forward_call(layer, whole, x.data, y.data, {});
   Fusion<Storage> fused;
@@ -235,8 +253,15 @@ template <typename Storage, typename Scalar>
       core::forward(call, parts, context.device);
     }
   }
-  parts.clear_gaps(y.data, 1, context.device,
-                   layer.running ? ValidParts::Cleared::by_positions : ValidParts::Cleared::by_parts);
+  clear_results(parts, y, context, layer.running ? Cleared::by_positions : Cleared::by_parts);
+}
+
+/// Zeros where nothing is valid: in y, and in the sum that is kept.
+template <typename Storage, typename Scalar>
+[[gnu::cold]] void Calls<Storage, Scalar>::clear_results(ValidParts& parts, const Out& y,
+                                                         const Context<Scalar>& context, Cleared cleared) {
+  parts.clear_gaps(y.data, context.residual && !context.added ? 2 : 1, context.device, cleared);
+  if (context.added) parts.clear_gaps(context.added.template as<Storage>().data, 0, context.device);
 }
 
 template <typename Storage, typename Scalar>
@@ -245,7 +270,7 @@ template <typename Storage, typename Scalar>
   const core::Partition whole = core::partition(geometry, x.shape, x.order, {x.strides, x.strides});
   check_valid(geometry.name, geometry, whole, x.shape, *context.valid);
   ThreadRoom room;
-  ValidParts parts(geometry, x.shape, x.order, {x.strides, x.strides}, *context.valid, whole, room.get());
+  ValidParts parts(geometry, x.shape, x.order, filled_up({x.strides}, 1), *context.valid, whole, room.get());
   if (parts.all()) return observe(x, geometry, statistic, without_valid(context), moments);
   parts.find_parts();
   moments.prepare_parts(whole, parts, x.shape, x.order, statistic, geometry.groups,
@@ -258,49 +283,69 @@ template <typename Storage, typename Scalar>
   moments.source_ = Moments<Scalar>::Source::batch;
 }
 
-/// Passes dy through the activation where it is valid, to dx.
+/// Passes dy on where it is valid; the gradient of the residual is 0 elsewhere.
 template <typename Storage, typename Scalar>
 [[gnu::cold]] void Calls<Storage, Scalar>::pass_on_valid(Layer& layer, const In& x, const In& dy, const Out& dx,
                                                          const Context<Scalar>& context) {
-  const std::array<Strides, max_tensors> strides{x.strides, dy.strides, dx.strides};
-  const core::Partition whole = core::partition(layer.geometry_, x.shape, order_of(x, dy, dx), strides);
+  if (!passes_on(layer, context)) return;
+  const Passing passing(layer, x, dy, dx, context);
+  const core::Partition whole = core::partition(layer.geometry_, x.shape, order_of(x, dy, dx), passing.strides);
   // (That of the layer is in use.)
   ThreadRoom room;
-  ValidParts parts(layer.geometry_, x.shape, order_of(x, dy, dx), strides, *context.valid, whole, room.get());
+  ValidParts parts(layer.geometry_, x.shape, order_of(x, dy, dx), filled_up(passing.strides, passing.fused.tensors()),
+                   *context.valid, whole, room.get());
   parts.find_parts();
   Moments<Scalar>& moments = context.moments == nullptr ? layer.moments_ : *context.moments;
+  if (parts.size() > 0 && (passing.fused.relu || core::overlap(passing.to, dy) != Overlap::same)) {
+    Forward call = gate_call(layer, moments, whole, x, passing.to, passing.fused);
+    core::forward(call, parts, context.device);
+  }
+  if (context.residual_gradient) parts.clear_gaps(passing.to.data, passing.fused.inputs(), context.device);
+}
+
+/// Adds the gradient that reaches the sum itself to dx where it is valid.
+template <typename Storage, typename Scalar>
+[[gnu::cold]] void Calls<Storage, Scalar>::add_valid_gradient(const Layer& layer, const In& x, const Out& dx,
+                                                              const Context<Scalar>& context) {
+  const In gradient = context.added_gradient.template as<const Storage>();
+  const std::array<Strides, max_tensors> strides{dx.strides, dx.strides, dx.strides, gradient.strides};
+  const core::Partition whole = core::partition(layer.geometry_, x.shape, order_of(x, dx), strides);
+  ThreadRoom room;
+  ValidParts parts(layer.geometry_, x.shape, order_of(x, dx), strides, *context.valid, whole, room.get());
+  parts.find_parts();
   Fusion<Storage> fused;
-  fused.relu = true;
-  fused.dy = dy.data;
-  const Forward call = gate_call(layer, moments, whole, x, dx, fused);
-  core::forward(call, parts, context.device);
+  const Forward call = adding_call(layer, whole, dx, gradient, fused);
+  parts.for_each(context.device, [&](const core::Partition& partition, const Offsets& base, const Device& device) {
+    Fusion<Storage> own;
+    Forward part = part_of(call, partition, base, own);
+    add_alone(part, device);
+  });
 }
 
 template <typename Storage, typename Scalar>
 [[gnu::cold]] void Calls<Storage, Scalar>::valid_backward(Layer& layer, const In& x, const In& dy, const Out& dx,
                                                           const Context<Scalar>& context) {
-  check_no_residual(layer, context);
   const core::Partition whole = check_backward(layer, x, dy, dx, context);
   check_valid_of(layer, whole, x.shape, context);
   ValidParts parts(layer.geometry_, x.shape, order_of(x, dy, dx),
-                   {x.strides, passed_on(layer, dy, dx, context).strides, dx.strides}, *context.valid, whole,
-                   layer.valid_room_);
+                   filled_up({x.strides, passed_on(layer, dy, dx, context).strides, dx.strides}, 3), *context.valid,
+                   whole, layer.valid_room_);
   check_valid_count(layer, context, parts.size());
   if (parts.all()) return backward(layer, x, dy, dx, without_valid(context));
   parts.find_parts();
   parts.find_positions();
+  pass_on_valid(layer, x, dy, dx, context);
   if (parts.size() > 0) {
-    if (layer.activation != Activation::none) pass_on_valid(layer, x, dy, dx, context);
     const Backward call = backward_call(layer, whole, x, dy, dx, context);
     if (parts.is_one_call()) {
       backward_of_one(layer, call, parts, context);
     } else {
       backward_of_parts(layer, call, parts, context);
     }
+    if (context.added_gradient) add_valid_gradient(layer, x, dx, context);
   }
   const bool frozen = (context.moments == nullptr ? layer.moments_ : *context.moments).frozen();
-  parts.clear_gaps(dx.data, 2, context.device,
-                   frozen ? ValidParts::Cleared::by_positions : ValidParts::Cleared::by_parts);
+  parts.clear_gaps(dx.data, 2, context.device, frozen ? Cleared::by_positions : Cleared::by_parts);
 }
 
 /// All that is valid is one call.

@@ -20,6 +20,10 @@
 
 namespace eigennorm::core {
 
+/// What has written results, and by it zeros where words of a mask leave something out: calls on parts, or on
+/// positions.
+enum class Cleared { nothing, by_parts, by_positions };
+
 /// The valid positions of a call. What is constant along an axis there may be taken together along it:
 ///
 /// - where the mask varies along averaged axes alone (BatchNorm), all is one part, whose groups are shorter;
@@ -28,10 +32,6 @@ namespace eigennorm::core {
 ///   share a place on the kept axes along which it varies are a part.
 class ValidParts {
  public:
-  /// What has written results, and by it zeros where words of a mask leave something out: calls on parts, or on
-  /// positions.
-  enum class Cleared { nothing, by_parts, by_positions };
-
   using Part = ValidPart;
 
   /// `valid` goes with the shape. `room` has to stay. `whole`: the partition of the call without it.
@@ -39,7 +39,7 @@ class ValidParts {
              const Valid& valid, const Partition& whole, ValidRoom& room)
       : whole_(whole), mask_(valid.data), room_(room), gaps_(room.gaps, room.inner_gaps) {
     room.clear();
-    for (const Strides& other : strides) alike_ = alike_ && (other == strides[0] || other == Strides{});
+    for (const Strides& other : strides) alike_ = alike_ && other == strides[0];
     for_each_axis(geometry, Roles{whole.averaged_axes, whole.feature_axes}, shape, order, strides,
                   [&](const Axis& axis, bool averaged, bool is_feature, int number) {
                     const bool varies = valid.shape[number] > 1;
