@@ -135,7 +135,7 @@ class Comparison {
       if (results_differ([&](const Kernels& k, Storage* y, Sums) { k.add(x, dy, Out{y, step}, size, traffic); }))
         return "add";
     }
-    return wide_sums_differ(n) ? "flush or merge" : "";
+    return wide_sums_differ(n) ? "flush, merge, add_totals, add_sums or quotients" : "";
   }
 
   /// The same for n rows of `lanes` lanes, `step` apart.
@@ -247,7 +247,13 @@ class Comparison {
       const core::GradientTotals<Scalar> all(totals.data(), static_cast<std::int64_t>(Buffers<Storage, Scalar>::room));
       k.flush(sums.data() + 1, n, all.sum, all.sum_lost);
       k.merge(all.sum + n, all.sum_lost == nullptr ? nullptr : all.sum_lost + n, n, all.sum, all.sum_lost);
-      for (const Scalar each : sums) totals.push_back(static_cast<Wide<Scalar>>(each));
+      std::vector<Scalar> rounded = data_.scale, quotients = sums;
+      k.add_totals(all.sum, all.sum_lost, n, rounded.data() + 3);
+      k.add_sums(data_.products.data() + 2, n, rounded.data() + 3 + n);
+      k.quotients(all.sum, all.sum_lost, n, Wide<Scalar>(7), quotients.data() + 1);
+      for (const auto* of : {&sums, &rounded, &quotients}) {
+        for (const Scalar each : *of) totals.push_back(static_cast<Wide<Scalar>>(each));
+      }
       return totals;
     };
     return !same_bits(run(a_), run(b_));

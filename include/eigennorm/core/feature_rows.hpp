@@ -45,21 +45,12 @@ class FeatureRows {
   static bool is_one_take(const Partition& partition) {
     return partition.groups.kept.size <= (needs_accumulators(partition.count) ? fewest_rows : pieces_together);
   }
-  /// Such rows. Calls `add(column, n, totals)` for the sums of all columns.
-  template <typename F>
-  void only_take(const F& add) {
+  /// Such rows; adds their sums to the gradients of scale and shift, where those are not null.
+  void only_take(Scalar* scale, Scalar* shift) {
     alignas(64) Scalar own[2][block_size];
     take(0, axis_.extent, {own[0], own[1]}, [&](std::int64_t column, std::int64_t columns, KernelSums sums) {
-      // As many as are near.
-      constexpr std::int64_t together = 256;
-      Wide<Scalar> numbers[GradientTotals<Scalar>::room(together)];
-      for (std::int64_t i = 0; i < columns; i += together) {
-        const std::int64_t n = (std::min)(together, columns - i);
-        const GradientTotals<Scalar> totals(numbers, n);
-        totals.clear(0, n);
-        flush_sums(call_, totals, n, sums.plain + i, sums.product + i);
-        add(column + i, n, totals);
-      }
+      if (scale != nullptr) call_.kernels->add_sums(sums.product, columns, scale + column);
+      if (shift != nullptr) call_.kernels->add_sums(sums.plain, columns, shift + column);
     });
     if (call_.stream) call_.kernels->fence();
   }

@@ -172,11 +172,8 @@ void backward_of_varying(BackwardCall<Storage, Scalar> call, const AffineGradien
   if (!gradients.wanted()) return input_gradient(call, device);
   const FeaturePieces cut(partition);
   if (Rows::fits(partition) && (cut.parts >= device.threads_for(partition.size) || partition.count < segment_size)) {
-    if (Rows::is_one_take(partition)) {
-      return Rows(call).only_take([&](std::int64_t first, std::int64_t n, const GradientTotals<Scalar>& totals) {
-        gradients.add_all(*call.kernels, first, n, totals);
-      });
-    }
+    if (Rows::is_one_take(partition) && gradients.totals.sum == nullptr)
+      return Rows(call).only_take(gradients.scale, gradients.shift);
     device.parallel_for(cut.parts, partition.size / cut.parts,
                         [&](std::int64_t first, std::int64_t last) { Rows(call).parts(first, last); });
     return merge_parts(call, cut.parts, gradients, device);

@@ -299,6 +299,8 @@ struct BlockKernels {
   void (*merge)(const W* from, const W* from_lost, std::int64_t n, W* totals, W* lost);
   /// Adds wide totals, with what they lost, to numbers of Scalar, each rounded once; -0 counts as 0
   void (*add_totals)(const W* totals, const W* lost, std::int64_t n, Scalar* to);
+  /// The same of sums that are totals by themselves
+  void (*add_sums)(const Scalar* sums, std::int64_t n, Scalar* to);
   /// to = (totals + lost) / divisor
   void (*quotients)(const W* totals, const W* lost, std::int64_t n, W divisor, Scalar* to);
 
@@ -331,6 +333,7 @@ struct BlockKernels {
             Functions::flush,
             Functions::merge,
             Functions::add_totals,
+            Functions::add_sums,
             Functions::quotients};
   }
 };

@@ -149,6 +149,13 @@ struct Functions {
         });
   }
 
+  static void add_sums(const Scalar* __restrict sums, std::int64_t n, Scalar* __restrict to) {
+    round_each(
+        n, to, [=](std::int64_t i) __attribute__((always_inline)) {
+          return static_cast<Wide<Scalar>>(to[i]) + (Wide<Scalar>(0) + static_cast<Wide<Scalar>>(sums[i]));
+        });
+  }
+
   static void quotients(const Wide<Scalar>* __restrict totals, const Wide<Scalar>* __restrict lost, std::int64_t n,
                         Wide<Scalar> divisor, Scalar* __restrict to) {
     round_each(

@@ -362,6 +362,10 @@ struct Functions {
       to[i] = static_cast<Scalar>(static_cast<W>(to[i]) + (W(0) + total));
     }
   }
+  static void add_sums(const Scalar* sums, std::int64_t n, Scalar* to) {
+    for (std::int64_t i = 0; i < n; ++i)
+      to[i] = static_cast<Scalar>(static_cast<W>(to[i]) + (W(0) + static_cast<W>(sums[i])));
+  }
   static void quotients(const W* totals, const W* lost, std::int64_t n, W divisor, Scalar* to) {
     for (std::int64_t i = 0; i < n; ++i)
       to[i] = static_cast<Scalar>((lost == nullptr ? totals[i] : totals[i] + lost[i]) / divisor);
