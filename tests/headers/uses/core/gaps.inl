@@ -1,5 +1,5 @@
 namespace eigennorm {
 
-inline void use(const core::Gaps& gaps, float* data) { gaps.clear(data, 0, {}); }
+inline void use(core::Gaps& gaps, float* data) { gaps.clear(data, 0, true, {}); }
 
 }  // namespace eigennorm
