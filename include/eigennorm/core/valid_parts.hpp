@@ -49,6 +49,7 @@ class ValidParts {
                     kept_varies_ = kept_varies_ || (varies && !averaged);
                     reduced_varies_ = reduced_varies_ || (varies && averaged);
                     features_vary_ = features_vary_ || (varies && is_feature);
+                    if (varies) fastest_averaged_ = averaged;
                   });
     if (whole.size > 0) find_gaps();
   }
@@ -173,20 +174,12 @@ class ValidParts {
       gaps_.add_axis(of.axis, of.varies, of.mask);
     }
     const Axis fastest = gaps_.fastest();
-    const bool fit = alike_ && rank_ > 0 && fastest_varying_is_averaged() && fastest.stride[0] == 1;
+    const bool fit = alike_ && rank_ > 0 && fastest_averaged_ && fastest.stride[0] == 1;
     invalid_ = gaps_.find(mask_, fit);
     size_ = whole_.size - invalid_;
     uses_words_ = fit && gaps_.leave_runs_below(long_enough);
   }
 
-  bool fastest_varying_is_averaged() const {
-    bool averaged = false;
-    for (int i = 0; i < rank_; ++i) {
-      const RoledAxis& of = axes_[static_cast<std::size_t>(i)];
-      if (of.varies) averaged = of.averaged;
-    }
-    return averaged;
-  }
   /// What finds runs of valid positions; words, too, where they have a use.
   RunFinder finder(bool features_matter, const Reduction& of, FoundPlaces& found) const {
     return {RunFinder::Which::valid, features_matter, found.runs,
@@ -288,6 +281,7 @@ class ValidParts {
       if (part.dense) continue;
       const Places first = part.*places;
       part.*places = found.between(first, end);
+      if (part.count == values_together(true)) (part.*places).words = nullptr;
       end = first;
       positions += part.count;
     }
@@ -317,6 +311,7 @@ class ValidParts {
     const std::int64_t count = of_all.find({}, mask_);
     found.end_words();
     position_places_ = found.all();
+    if (size_ == values_together(false)) position_places_.words = nullptr;
     if (lists(found, of_all.step(), count) && found.append_offsets(position_places_, of_all.step()))
       position_places_.offsets = found.offsets.data();
     positions_ = packed(packed_extent(true), packed_extent(false));
@@ -328,16 +323,22 @@ class ValidParts {
     positions_.whole = in_pieces ? 0 : size_;
   }
 
+  /// How many values are valid or not together: of all, or of a group. (Where there are no more, no step of the axis of
+  /// words is left, and others are faster.)
+  std::int64_t values_together(bool of_group) const {
+    std::int64_t together = 1;
+    for (int i = 0; i < rank_; ++i) {
+      const RoledAxis& of = axes_[static_cast<std::size_t>(i)];
+      if (!of.varies && (of.averaged || !of_group)) together *= of.axis.extent;
+    }
+    return together;
+  }
+
   /// How many positions there are on all kept, or averaged, axes along which the mask varies; 1 where there are none.
   std::int64_t packed_extent(bool kept) const {
     if (!(kept ? kept_varies_ : reduced_varies_)) return 1;
-    std::int64_t others = 1;
-    for (int i = 0; i < rank_; ++i) {
-      const RoledAxis& of = axes_[static_cast<std::size_t>(i)];
-      if (!of.varies) others *= of.axis.extent;
-    }
     // (Where it varies along both, those of both together: only sums of features, which are not cut by it, see it.)
-    return size_ / others;
+    return size_ / values_together(false);
   }
 
   /// The loops of a call whose axes along which the mask varies are one, in the place of the fastest.
@@ -383,12 +384,7 @@ class ValidParts {
 
   /// Values of a part's reduced axes along which the mask varies.
   Partition partition_of(const Part& part) const {
-    std::int64_t others = 1;
-    for (int i = 0; i < rank_; ++i) {
-      const RoledAxis& of = axes_[static_cast<std::size_t>(i)];
-      if (of.averaged && !of.varies) others *= of.axis.extent;
-    }
-    Partition partition = packed(part.groups, part.count / others);
+    Partition partition = packed(part.groups, part.count / values_together(true));
     partition.features.kept = whole_.features.kept;
     if (!kept_varies_ && !features_vary_ && !part.dense) {
       partition.kept_features = whole_.kept_features;
@@ -440,7 +436,8 @@ class ValidParts {
   bool kept_varies_ = false, reduced_varies_ = false, features_vary_ = false;
   std::int64_t invalid_ = 0, size_ = 0;
   Gaps gaps_;
-  bool alike_ = true;  // the strides of all tensors
+  bool alike_ = true;              // the strides of all tensors
+  bool fastest_averaged_ = false;  // of the axes along which the mask varies
   bool uses_words_ = false;
   Loop values_loop_, featured_loop_;
   Partition positions_;
