@@ -130,8 +130,9 @@ template <typename Storage, typename Scalar>
 void add_kept(const BackwardCall<Storage, Scalar>& call, const AffineGradients<Scalar>& gradients) {
   const Partition& partition = *call.partition;
   const Axis fastest = partition.kept_features.fastest();
-  if (partition.kept_samples.size == 1 && partition.kept_features.rank <= 1 && fastest.feature == 1 &&
-      fastest.group == 1 && gradients.corrections.r == nullptr)
+  // (Where additions keep what they lose, adding to nothing is more than a copy: infinity loses NaN.)
+  if (!kernels::WideSum<Scalar>::compensated && partition.kept_samples.size == 1 && partition.kept_features.rank <= 1 &&
+      fastest.feature == 1 && fastest.group == 1 && gradients.corrections.r == nullptr)
     return gradients.add_all(*call.kernels, 0, partition.kept_features.size, call.sums);
   for (std::int64_t i = 0; i < partition.kept_features.size; ++i) {
     const Offsets feature = partition.kept_features.at(i);

@@ -299,7 +299,7 @@ struct BlockKernels {
   void (*merge)(const W* from, const W* from_lost, std::int64_t n, W* totals, W* lost);
   /// Adds wide totals, with what they lost, to numbers of Scalar, each rounded once; -0 counts as 0
   void (*add_totals)(const W* totals, const W* lost, std::int64_t n, Scalar* to);
-  /// The same of sums that are totals by themselves
+  /// The same of sums that become totals by themselves
   void (*add_sums)(const Scalar* sums, std::int64_t n, Scalar* to);
   /// to = (totals + lost) / divisor
   void (*quotients)(const W* totals, const W* lost, std::int64_t n, W divisor, Scalar* to);

@@ -152,7 +152,9 @@ struct Functions {
   static void add_sums(const Scalar* __restrict sums, std::int64_t n, Scalar* __restrict to) {
     round_each(
         n, to, [=](std::int64_t i) __attribute__((always_inline)) {
-          return static_cast<Wide<Scalar>>(to[i]) + (Wide<Scalar>(0) + static_cast<Wide<Scalar>>(sums[i]));
+          WideSum<Scalar> sum;
+          sum.add(static_cast<Wide<Scalar>>(sums[i]));
+          return static_cast<Wide<Scalar>>(to[i]) + sum.total();
         });
   }
 

@@ -363,8 +363,11 @@ struct Functions {
     }
   }
   static void add_sums(const Scalar* sums, std::int64_t n, Scalar* to) {
-    for (std::int64_t i = 0; i < n; ++i)
-      to[i] = static_cast<Scalar>(static_cast<W>(to[i]) + (W(0) + static_cast<W>(sums[i])));
+    for (std::int64_t i = 0; i < n; ++i) {
+      WideSum<Scalar> sum;
+      sum.add(static_cast<W>(sums[i]));
+      to[i] = static_cast<Scalar>(static_cast<W>(to[i]) + sum.total());
+    }
   }
   static void quotients(const W* totals, const W* lost, std::int64_t n, W divisor, Scalar* to) {
     for (std::int64_t i = 0; i < n; ++i)
