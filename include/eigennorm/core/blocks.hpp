@@ -89,7 +89,7 @@ struct Input {
   std::size_t tensor;
 };
 
-/// The same of positions that words leave. `buffer` has room for more.
+/// What words leave of values [first, last) of the lanes of a tile, as rows. `buffer` has room for more.
 template <typename Storage, typename Scalar>
 [[gnu::noinline]] kernels::Rows<const Storage> packed_rows(const Input<Storage, Scalar>& from, const Places& places,
                                                            const Tile& tile, Segment part, Storage* buffer) {

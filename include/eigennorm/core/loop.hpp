@@ -65,7 +65,8 @@ struct Places {
   std::int64_t count;
   /// Where runs are short: how far each position is from the first, alike in all tensors; null: they are not.
   const std::int32_t* offsets = nullptr;
-  /// Where they are neighbours in memory, too: words that leave them, alike in all tensors; null: no words.
+  /// Where they are neighbours in memory, too: words that leave them, alike in all tensors; null: no words. A run then
+  /// is what is valid of a row, and `Loop::at` knows only where its first position is.
   const kernels::MaskWord* words = nullptr;
   std::int64_t word_count = 0;
   /// The run that has a position.

@@ -22,8 +22,8 @@ class RunFinder {
     Axis axis;
     std::int64_t mask;
   };
-  /// Which runs: of valid positions, or of those that are not; of these all, or those that have valid positions on both
-  /// sides of them on the fastest axis, or the others.
+  /// Which runs: of positions that are valid, or not; of the latter those between valid ones of the fastest axis
+  /// (`inner`), or those before the first and behind the last (`outer`).
   enum class Which { valid, invalid, inner, outer };
 
   /// `words`: not null where words of a mask may stand for runs. A run then is what is valid of a row.

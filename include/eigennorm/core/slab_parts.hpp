@@ -346,6 +346,10 @@ void for_columns(const Pass<Storage>& pass, const Layout& layout, const Tile& ti
       affine = {At::at(of.scale, feature), At::at(of.shift, feature), slab.row.feature, tile.lane.feature};
       return run(slab);
     }
+    if (slab.lists_rows) {
+      fill(slab.at.feature);
+      return run(slab);
+    }
     // Each row has scales of its own, and they are not side by side.
     Slab row = slab;
     row.row.extent = 1;

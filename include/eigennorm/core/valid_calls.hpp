@@ -98,29 +98,28 @@ void input_gradient(const BackwardCall<Storage, Scalar>& call, const ValidParts&
   });
 }
 
-/// Adds to the sums of each feature those of the valid values of a part, block by block: what words leave.
+/// Adds n values of one feature to its sums, in their order: x and dy are rows of one value.
 template <typename Storage, typename Scalar>
-void add_blocks(const BackwardCall<Storage, Scalar>& part, const Offsets& base, const GradientTotals<Scalar>& to) {
-  const Loop &kept = part.partition->groups.kept, &values = part.partition->groups.reduced;
+void add_in_order(Rows<const Storage> x, Rows<const Storage> dy, std::int64_t n, const Normalizers<Scalar>& by,
+                  GradientSums<Scalar>& sums) {
+  const Scalar high = *by.high, low = *by.low, rstd = *by.rstd;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const auto d = static_cast<Scalar>(*dy(i));
+    sums.add(d, d * (((static_cast<Scalar>(*x(i)) - high) - low) * rstd));
+  }
+}
+
+/// The same of what words leave of a run.
+template <typename Storage, typename Scalar>
+[[gnu::noinline]] void add_in_order(const BackwardCall<Storage, Scalar>& part, const Tile& group, Segment run,
+                                    const Normalizers<Scalar>& by, GradientSums<Scalar>& sums) {
   Buffer<Storage, block_size * sizeof(Storage)> x_copies, dy_copies;
-  for (std::int64_t i = 0; i < kept.size; ++i) {
-    const Tile group{kept.at(i), 1, no_axis()};
-    const MomentsView<Scalar> moments = part.moments.starting_at(group.base.group);
-    const Normalizers<Scalar> by{moments.high, moments.low, moments.rstd};
-    values.for_each_run(0, values.size, [&](const Offsets& at, std::int64_t position, std::int64_t length) {
-      for (std::int64_t first = position; first < position + length; first += block_size) {
-        const Segment block{first, (std::min)(first + block_size, position + length)};
-        const auto x = value_rows<Storage, Scalar>({*part.kernels, part.x, 0}, values, group, block, x_copies.values);
-        const auto dy =
-            value_rows<Storage, Scalar>({*part.kernels, part.dy, 1}, values, group, block, dy_copies.values);
-        Scalar plain, product;
-        part.kernels->gradient_sums(x, dy, {1, block.last - block.first}, by, {}, {&plain, &product});
-        const std::int64_t feature = base.feature + group.base.feature + at.feature;
-        GradientSums<Scalar> sums = to.get(feature);
-        sums.add(plain, product);
-        to.put(feature, sums);
-      }
-    });
+  const Loop& values = part.partition->groups.reduced;
+  for (std::int64_t first = run.first; first < run.last; first += block_size) {
+    const Segment block{first, (std::min)(first + block_size, run.last)};
+    const auto x = value_rows<Storage, Scalar>({*part.kernels, part.x, 0}, values, group, block, x_copies.values);
+    const auto dy = value_rows<Storage, Scalar>({*part.kernels, part.dy, 1}, values, group, block, dy_copies.values);
+    add_in_order<Storage, Scalar>({x.data, 1}, {dy.data, 1}, block.last - block.first, by, sums);
   }
 }
 
@@ -130,19 +129,24 @@ template <typename Storage, typename Scalar>
 void add_values(const BackwardCall<Storage, Scalar>& part, const Offsets& base, const GradientTotals<Scalar>& to) {
   const Loop &kept = part.partition->groups.kept, &values = part.partition->groups.reduced;
   const Axis step = values.fastest();
-  if (values.places != nullptr && step.feature == 0 && values.places->words != nullptr)
-    return add_blocks(part, base, to);
+  const bool words = values.places != nullptr && values.places->words != nullptr;
   for (std::int64_t i = 0; i < kept.size; ++i) {
-    const Offsets group = kept.at(i);
-    const Scalar high = part.moments.high[group.group], low = part.moments.low[group.group],
-                 rstd = part.moments.rstd[group.group];
-    values.for_each_run(0, values.size, [&](Offsets at, std::int64_t, std::int64_t length) {
-      for (std::int64_t k = 0; k < length; ++k, at.step(step, 1)) {
-        const auto x = static_cast<Scalar>(part.x[group.tensor[0] + at.tensor[0]]);
-        const auto dy = static_cast<Scalar>(part.dy[group.tensor[1] + at.tensor[1]]);
-        const std::int64_t feature = base.feature + group.feature + at.feature;
+    const Tile group{kept.at(i), 1, no_axis()};
+    const MomentsView<Scalar> moments = part.moments.starting_at(group.base.group);
+    const Normalizers<Scalar> by{moments.high, moments.low, moments.rstd};
+    values.for_each_run(0, values.size, [&](Offsets at, std::int64_t position, std::int64_t length) {
+      // A run of one feature at once.
+      const std::int64_t together = step.feature == 0 ? length : 1;
+      for (std::int64_t k = 0; k < length; k += together, at.step(step, together)) {
+        const std::int64_t feature = base.feature + group.base.feature + at.feature;
         GradientSums<Scalar> sums = to.get(feature);
-        sums.add(dy, dy * (((x - high) - low) * rstd));
+        if (words) {
+          add_in_order(part, group, {position, position + length}, by, sums);
+        } else {
+          add_in_order<Storage, Scalar>({part.x + group.base.tensor[0] + at.tensor[0], step.stride[0]},
+                                        {part.dy + group.base.tensor[1] + at.tensor[1], step.stride[1]}, together, by,
+                                        sums);
+        }
         to.put(feature, sums);
       }
     });

@@ -1,0 +1,60 @@
+// Masks whose places are listed, or stand in words: scales by place, strides that differ from tensor to tensor.
+
+#include <eigennorm/eigennorm.hpp>
+
+#include "catch.hpp"
+#include "same_bits.hpp"
+
+using namespace eigennorm;
+using test::same_bits;
+
+namespace {
+
+using Tensor = Eigen::Tensor<float, 3, Eigen::RowMajor>;
+
+TEST_CASE("rows that are listed have the scales of their places") {
+  // Column-major: lanes are the first axis, and each place on the last has scales of its own.
+  using Columns = Eigen::Tensor<float, 3>;
+  Normalization<float> layer(over(1, 2), over(0, 2), Extents({20, 4}), Statistic::mean_variance, 1e-5);
+  for (Eigen::Index i = 0; i < layer.scale.value.size(); ++i) layer.scale.value[i] = static_cast<float>(i + 1);
+  Columns x(20, 6, 4), y(20, 6, 4), packed(20, 3, 4);
+  x.setRandom();
+  y.setConstant(7);
+  Eigen::Tensor<bool, 3> mask(1, 6, 4);
+  for (Eigen::Index i = 0; i < 24; ++i) mask.data()[i] = i % 2 == 0;
+  Context<float> context;
+  context.valid = mask;
+  layer.forward(x, y, context);
+  for (Eigen::Index i = 0; i < 3; ++i) packed.chip(i, 1) = x.chip(2 * i, 1);
+  const Columns expected = Normalization<float>(layer).forward(packed);
+  for (Eigen::Index n = 0; n < 20; ++n) {
+    for (Eigen::Index t = 0; t < 4; ++t) {
+      for (Eigen::Index i = 0; i < 6; ++i) CHECK(y(n, i, t) == (i % 2 == 0 ? expected(n, i / 2, t) : 0.0F));
+    }
+  }
+}
+
+TEST_CASE("gradients of what is valid do not depend on strides") {
+  GroupNorm<float> near(2, 8), apart(2, 8);
+  Tensor x(3, 8, 50), dy(3, 8, 50), y(3, 8, 50), dx(3, 8, 50), wide(3, 8, 64);
+  x.setRandom();
+  dy.setRandom();
+  Eigen::Tensor<bool, 3, Eigen::RowMajor> mask(3, 1, 50);
+  for (Eigen::Index i = 0; i < 150; ++i) mask.data()[i] = i * 7 % 3 != 0;
+  Context<float> context;
+  context.valid = mask;
+  near.forward(x, y, context);
+  near.backward(x, dy, dx, context);
+  // dy in rows that are further apart than those of x and dx.
+  for (Eigen::Index i = 0; i < dy.size(); ++i) wide.data()[i / 50 * 64 + i % 50] = dy.data()[i];
+  View<const float> rows = core::view(dy);
+  rows.data = wide.data();
+  rows.strides[0] = 8 * 64;
+  rows.strides[1] = 64;
+  apart.forward(x, y, context);
+  core::Calls<float, float>::backward(apart, core::view(x), rows, core::output_view(dx), context);
+  CHECK(same_bits(near.scale.grad, apart.scale.grad));
+  CHECK(same_bits(near.shift.grad, apart.shift.grad));
+}
+
+}  // namespace
