@@ -106,7 +106,7 @@ class Selected {
 
   /// Whether n values from position `first` on are put side by side.
   bool packs(std::int64_t first, std::int64_t n) const {
-    Guarded<Storage> to(static_cast<std::size_t>(n + kernels::selection_room), true);
+    Guarded<Storage> to(static_cast<std::size_t>(n + kernels::selection_room<Storage>), true);
     const MaskWord* const word = row_.word_of(first);
     kernels.select.pack(x_.values, word, first - word->position, n, to.values);
     std::vector<Storage> expected;

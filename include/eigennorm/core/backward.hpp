@@ -173,8 +173,8 @@ class BackwardTask {
   using Copies = Buffer<Storage, buffer_bytes>;
   using KernelSums = kernels::Sums<Scalar>;
 
-  /// By the sums of all members.
-  void correct() {
+  /// By the sums of all members. (Not inlined, so that its room is on the stack only here.)
+  [[gnu::noinline]] void correct() {
     Sums of_all;
     const GradientTotals<Scalar> totals = of_all.totals();
     for (std::int64_t t = 0; t < tile_->lanes; ++t)

@@ -78,7 +78,7 @@ struct Buffer {
       (std::min)(Bytes / static_cast<std::int64_t>(sizeof(Storage)) / block_size, most_rows);
   static_assert(lanes > 0);
 
-  alignas(64) Storage values[static_cast<std::size_t>(lanes * block_size + kernels::selection_room)];
+  alignas(64) Storage values[static_cast<std::size_t>(lanes * block_size + kernels::selection_room<Storage>)];
 };
 
 /// A tensor that sums are read from, by its number in a loop.

@@ -152,7 +152,8 @@ struct FeatureSums {
   static void sum_piece(const Call& call, const Tile& tile, Segment part, kernels::Sums<Scalar> sums) {
     const Loop& positions = call.partition->features.reduced;
     const std::int64_t n = part.last - part.first;
-    Storage x_values[block_size + kernels::selection_room], dy_values[block_size + kernels::selection_room];
+    Storage x_values[block_size + kernels::selection_room<Storage>],
+        dy_values[block_size + kernels::selection_room<Storage>];
     const Storage* x = value_rows<Storage, Scalar>({*call.kernels, call.x, 0}, positions, tile, part, x_values).data;
     const Storage* dy = value_rows<Storage, Scalar>({*call.kernels, call.dy, 1}, positions, tile, part, dy_values).data;
     const Axis fastest = positions.fastest();

@@ -278,8 +278,8 @@ class ScaledStatistics {
   Statistic statistic_;
   W eps_;
   Scalar first_[most_rows];
-  Storage storage_[plain ? 1 : block_size + kernels::selection_room];
-  alignas(64) Scalar numbers_[block_size + kernels::selection_room];
+  Storage storage_[plain ? 1 : block_size + kernels::selection_room<Storage>];
+  alignas(64) Scalar numbers_[block_size + kernels::selection_room<Storage>];
 };
 
 }  // namespace eigennorm::core

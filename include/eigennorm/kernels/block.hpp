@@ -89,8 +89,9 @@ struct Selection {
   /// y = from in the same lanes, and 0 in those between them; others are not written
   void (*put_kept)(const Storage* from, const MaskWord* words, LaneRange of, Storage* y, bool stream);
 };
-/// How many more values must have room behind those that are put together.
-constexpr std::int64_t selection_room = 16;
+/// How many more values must have room behind those that are put together: none where no vectors have them.
+template <typename Storage>
+constexpr std::int64_t selection_room = sizeof(Storage) > 8 ? 0 : 16;
 
 struct Extent {
   std::int64_t rows, columns;
