@@ -69,6 +69,7 @@ struct Places {
   /// is what is valid of a row, and `Loop::at` knows only where its first position is.
   const kernels::MaskWord* words = nullptr;
   std::int64_t word_count = 0;
+
   /// The run that has a position.
   [[gnu::noinline]] const Run& run_of(std::int64_t position) const {
     return *(std::upper_bound(runs, runs + count, position,

@@ -43,6 +43,13 @@ struct Part {
   bool copied = false;
   const std::int32_t* places = nullptr;  ///< of rows that are listed; then `in` and `out` have no step
 
+  /// Makes this the copies of `whole` from its row r and column c on, whose results are put together in `results`.
+  void is_at(std::int64_t r, std::int64_t c, const Part& whole, Rows<Storage> results) {
+    out = results;
+    affine = whole.affine.from(r, c);
+    row = whole.row + r;
+    column = c;
+  }
   /// Row r alone.
   Part at_row(std::int64_t r) const {
     Part alone = *this;
@@ -132,10 +139,7 @@ template <typename Storage, typename Scalar>
                  buffers[k] + i * columns);
         part.in[k] = {buffers[k], columns};
       }
-      part.out = {results, columns};
-      part.affine = whole.affine.from(r, c);
-      part.row = whole.row + r;
-      part.column = c;
+      part.is_at(r, c, whole, {results, columns});
       visit(part);
       for (std::int64_t i = 0; i < part.size.rows; ++i)
         scatter(results + i * columns, part.size.columns, at(whole.out, r + i) + stepped * out_stride, out_stride,
@@ -169,10 +173,7 @@ template <typename Storage, typename Scalar>
       }
       // Results take the place of what was read last.
       Storage* const results = memory + static_cast<std::int64_t>(pass.inputs - 1) * room;
-      part.out = {results, columns};
-      part.affine = whole.affine.from(r, c);
-      part.row = whole.row + r;
-      part.column = c;
+      part.is_at(r, c, whole, {results, columns});
       visit(part);
       for (std::int64_t i = 0; i < part.size.rows; ++i)
         pass.select->put_kept(results + i * columns, words, meant, whole.out(r + i), pass.stream);
