@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds everything with two jobs, and tests it.
 #
-#   scripts/test.sh          some 20 minutes on two idle cores, most of them compiling: the whole suite (-O2, random problems, and
+#   scripts/test.sh          some 40 minutes on two idle cores, most of them compiling: the whole suite (-O2, random problems, and
 #                            what computes on each instruction set), the tests of memory and of misuse again with the
 #                            address and undefined-behaviour sanitizers, and three planted bugs, which the suite must catch
 #   scripts/test.sh --long   some six hours: the figures of docs/accuracy.md. The suite on each instruction set, with g++
