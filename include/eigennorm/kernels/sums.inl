@@ -186,24 +186,46 @@ EIGENNORM_INLINE T residue(std::int64_t n, std::int64_t j, const Terms& terms) {
   return T::add(even, odd);
 }
 
-/// The trees of lanes of few rows that follow each other, sixteen lanes at a time: `terms(lane)` gives the function of
-/// rows that makes their terms, `put(lane, T)` takes the sums. Residues come in the order in which they are folded
-/// (0, 8, 4, 12, ...), so that no more than four sums wait for their partners.
+/// Those of two vectors of lanes.
+template <typename T>
+struct Both {
+  T first, second;
+  EIGENNORM_INLINE Both zero() { return {T::zero(), T::zero()}; }
+  EIGENNORM_INLINE Both add(Both a, Both b) { return {T::add(a.first, b.first), T::add(a.second, b.second)}; }
+};
+
+/// The tree of n rows, whose terms `terms(i)` gives. Residues come in the order in which they are folded (0, 8, 4, 12,
+/// ...), so that no more than four sums wait for their partners.
+template <typename T, typename Terms>
+EIGENNORM_INLINE T near_tree(std::int64_t n, const Terms& terms) {
+  static constexpr unsigned char order[tree_lanes] = {0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15};
+  T waiting[4];
+  T* top = waiting;
+  for (unsigned k = 0; k < tree_lanes; ++k) {
+    T sum = residue<T>(n, order[k], terms);
+    for (unsigned pairs = k; (pairs & 1U) != 0; pairs >>= 1) sum = T::add(*--top, sum);
+    *top++ = sum;
+  }
+  return waiting[0];
+}
+
+/// The trees of lanes of few rows that follow each other: `terms(lane)` gives the function of rows that makes the terms
+/// of sixteen, `put(lane, T)` takes their sums. (Two vectors at a time: to find the rows takes as long as to add one.)
 template <typename T, typename Terms, typename Put>
 EIGENNORM_INLINE void near_lane_trees(Extent size, const Terms& terms, const Put& put) {
-  static constexpr unsigned char order[tree_lanes] = {0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15};
-  for (std::int64_t first = 0; first < size.columns; first += 16) {
-    // The last vector may overlap the one before it: each lane is for itself.
+  // The last vectors may overlap those before them: each lane is for itself.
+  std::int64_t first = 0;
+  for (; size.columns >= 32 && first + 16 < size.columns; first += 32) {
+    const std::int64_t lane = (std::min)(first, size.columns - 32);
+    const auto low = terms(lane), high = terms(lane + 16);
+    const auto sums = near_tree<Both<T>>(
+        size.rows, [=](std::int64_t i) __attribute__((always_inline)) { return Both<T>{low(i), high(i)}; });
+    put(lane, sums.first);
+    put(lane + 16, sums.second);
+  }
+  for (; first < size.columns; first += 16) {
     const std::int64_t lane = (std::min)(first, size.columns - 16);
-    const auto of_rows = terms(lane);
-    T waiting[4];
-    T* top = waiting;
-    for (unsigned k = 0; k < tree_lanes; ++k) {
-      T sum = residue<T>(size.rows, order[k], of_rows);
-      for (unsigned pairs = k; (pairs & 1U) != 0; pairs >>= 1) sum = T::add(*--top, sum);
-      *top++ = sum;
-    }
-    put(lane, waiting[0]);
+    put(lane, near_tree<T>(size.rows, terms(lane)));
   }
 }
 
