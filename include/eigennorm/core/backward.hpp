@@ -44,7 +44,43 @@ struct BackwardCall {
   GradientTotals<Scalar>
       all{};               ///< by group: where Half::sums leaves them, and Half::results finds those of all members
   std::int64_t count = 0;  ///< of values in a group of all members
+  /// What dx is corrected by, of each group, where it is made apart from the sums; null: with them.
+  Scalar* mean = nullptr;
+  Scalar* slope = nullptr;
 };
+
+template <typename Storage, typename Scalar>
+Pass<Storage> pass_of(const BackwardCall<Storage, Scalar>& call) {
+  return {{call.x, call.dy}, call.dx, 0, 2, max_tensors, &call.kernels->select, call.stream};
+}
+
+/// Writes dx of values of the lanes of a tile, where columns are lanes. (Not inlined, so that their arrays are on the
+/// stack only where they are needed.)
+template <typename Storage, typename Scalar>
+[[gnu::noinline]] void gradient_columns(const BackwardCall<Storage, Scalar>& call, const Tile& tile, Segment part,
+                                        const kernels::Gradient<Scalar>& of_lanes, std::int64_t next) {
+  using Own = Columns<Scalar>;
+  Own columns(*call.layout, tile.lanes, call.stream ? most_positions<Scalar> : 256);
+  const Normalizers<Scalar> by{columns.fill(Own::high, of_lanes.by.high, 1), columns.fill(Own::low, of_lanes.by.low, 1),
+                               columns.fill(Own::rstd, of_lanes.by.rstd, 1), 1, true};
+  const kernels::Gradient<Scalar> own{by,
+                                      columns.fill(Own::mean, of_lanes.mean, 1),
+                                      columns.fill(Own::slope, of_lanes.slope, 1),
+                                      {},
+                                      of_lanes.scale_first};
+  for_columns(pass_of(call), *call.layout, tile, part, ScaleAndShift<Scalar>{call.scale, nullptr}, columns,
+              Visitor<Storage, Scalar>([&](const Part<Storage, Scalar>& at) {
+                kernels::Gradient<Scalar> here = own.from(0, at.column);
+                here.affine = at.affine;
+                const Traffic traffic =
+                    at.traffic(call.stream, next != 0 ? next : rows_ahead(at.width) * at.in[0].step);
+                if (at.places != nullptr) {
+                  return call.kernels->gradient_listed({at.in[0].data, at.places}, {at.in[1].data, at.places},
+                                                       {at.out.data, at.places}, at.size, here, traffic);
+                }
+                call.kernels->gradient(at.in[0], at.in[1], at.out, at.size, here, traffic);
+              }));
+}
 
 /// What a group's dx is corrected by, from its sums: the mean of d, and the slope of what goes along with xhat.
 template <typename Scalar>
@@ -111,7 +147,7 @@ class BackwardTask {
     return call.half == Half::results ? 0 : GroupPieces(*call.partition, call.scale != nullptr).segments;
   }
   static std::int64_t values_in(const Call&, std::int64_t) { return 0; }
-  bool writes() const { return !call_.frozen && call_.half != Half::sums; }
+  bool writes() const { return !call_.frozen && call_.half != Half::sums && call_.mean == nullptr; }
 
   void begin(std::int64_t id, const Tile& tile) {
     tile_ = &tile;
@@ -151,14 +187,17 @@ class BackwardTask {
     if (call_.half == Half::sums) call_.all.put_all(group, step, tile_->lanes, totals);
     if (partition.features_kept && call_.wants_parameters) call_.sums.put_all(group, step, tile_->lanes, totals);
     correct(totals, partition.count);
+    if (call_.mean == nullptr) return;
+    std::copy(mean_, mean_ + tile_->lanes, call_.mean + group);
+    std::copy(slope_, slope_ + tile_->lanes, call_.slope + group);
   }
 
   void write(std::int64_t first, std::int64_t last) const {
     if (!writes()) return;
     const std::int64_t values = tile_->lanes * call_.partition->count;
     if (call_.layout->by_column) {
-      write_columns({first, last},
-                    next_after<Storage>(values, call_.partition->whole, 2, tile_->lanes * call_.layout->run()));
+      gradient_columns(call_, *tile_, {first, last}, gradient({}),
+                       next_after<Storage>(values, call_.partition->whole, 2, tile_->lanes * call_.layout->run()));
     } else {
       write_rows({first, last},
                  next_after<Storage>(values, call_.partition->whole, 2, tile_->lanes * tile_->lane.stride[0]));
@@ -317,41 +356,13 @@ class BackwardTask {
       add(totals, 0, plain[r], product[r], slab.at.feature + r * slab.row.feature, block);
   }
 
-  Pass<Storage> pass() const {
-    return {{call_.x, call_.dy}, call_.dx, 0, 2, max_tensors, &call_.kernels->select, call_.stream};
-  }
-
   void write_rows(Segment part, std::int64_t next) const {
-    for_rows(pass(), *call_.layout, *tile_, part, ScaleAndShift<Scalar>{call_.scale, nullptr},
+    for_rows(pass_of(call_), *call_.layout, *tile_, part, ScaleAndShift<Scalar>{call_.scale, nullptr},
              Visitor<Storage, Scalar>([&](const Part<Storage, Scalar>& at) {
                kernels::Gradient<Scalar> own = gradient({}).from(at.row, 0);
                own.affine = at.affine;
                call_.kernels->gradient(at.in[0], at.in[1], at.out, at.size, own, at.traffic(call_.stream, next));
              }));
-  }
-
-  [[gnu::noinline]] void write_columns(Segment part, std::int64_t next) const {
-    Columns<Scalar> columns(*call_.layout, tile_->lanes, call_.stream ? most_positions<Scalar> : 256);
-    const Normalizers<Scalar> of{columns.fill(Columns<Scalar>::high, statistics_.high, 1),
-                                 columns.fill(Columns<Scalar>::low, statistics_.low, 1),
-                                 columns.fill(Columns<Scalar>::rstd, statistics_.rstd, 1), 1, true};
-    const kernels::Gradient<Scalar> own{of,
-                                        columns.fill(Columns<Scalar>::mean, mean_, 1),
-                                        columns.fill(Columns<Scalar>::slope, slope_, 1),
-                                        {},
-                                        !call_.partition->features_kept};
-    for_columns(pass(), *call_.layout, *tile_, part, ScaleAndShift<Scalar>{call_.scale, nullptr}, columns,
-                Visitor<Storage, Scalar>([&](const Part<Storage, Scalar>& at) {
-                  kernels::Gradient<Scalar> here = own.from(0, at.column);
-                  here.affine = at.affine;
-                  const Traffic traffic =
-                      at.traffic(call_.stream, next != 0 ? next : rows_ahead(at.width) * at.in[0].step);
-                  if (at.places != nullptr) {
-                    return call_.kernels->gradient_listed({at.in[0].data, at.places}, {at.in[1].data, at.places},
-                                                          {at.out.data, at.places}, at.size, here, traffic);
-                  }
-                  call_.kernels->gradient(at.in[0], at.in[1], at.out, at.size, here, traffic);
-                }));
   }
 
   const Call& call_;
@@ -361,6 +372,25 @@ class BackwardTask {
   Statistics<Scalar> statistics_;
   alignas(64) Scalar mean_[most], slope_[most];
 };
+
+/// dx where it is made apart from the sums: see are_columns_apart.
+template <typename Storage, typename Scalar>
+void gradient_apart(const BackwardCall<Storage, Scalar>& call, const Device& device) {
+  const Reduction& groups = call.partition->groups;
+  const MomentsView<Scalar>& moments = call.moments;
+  const kernels::Gradient<Scalar> all{
+      {moments.high, moments.low, moments.rstd, 1, true}, call.mean, call.slope, {call.scale, nullptr, 0, 1}, false};
+  if (!call.stream && is_one_slab<Scalar>(*call.partition, 0, 3)) {
+    const Axis row = groups.reduced.fastest();
+    return call.kernels->gradient({call.x, row.stride[0]}, {call.dy, row.stride[1]}, {call.dx, row.stride[2]},
+                                  {row.extent, groups.kept.size}, all, {});
+  }
+  const auto write = [&](const Tile& tile, Segment part) {
+    gradient_columns(call, tile, part, all.from(0, tile.base.group), 0);
+  };
+  for_each_band(groups, {(std::min)(groups.kept.size, most_positions<Scalar>), 1}, device, write,
+                call.stream ? call.kernels->fence : nullptr);
+}
 
 /// dx, and where every feature is kept also the sums of each group; where call.pieces is set, those of each feature.
 template <typename Storage, typename Scalar>
@@ -374,7 +404,11 @@ void input_gradient(BackwardCall<Storage, Scalar> call, const Device& device) {
   const std::int64_t width =
       one_by_one ? 1 : tile_width<Scalar>(partition, layout, 6 * block_size, device.threads_for(partition.size));
   const std::int64_t tiles = partition.groups.tiles(width);
-  if (call.pieces == nullptr) return run_tiles<Task>(call, {0, tiles, width}, device);
+  if (call.pieces == nullptr) {
+    run_tiles<Task>(call, {0, tiles, width}, device);
+    if (call.mean != nullptr) gradient_apart(call, device);
+    return;
+  }
   // A wave of samples at a time, whose pieces then are added to their features.
   using Pieces = PieceSums<Scalar>;
   const std::int64_t samples = Pieces::samples_in(partition), wave = Pieces::wave(partition);

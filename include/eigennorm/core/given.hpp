@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "eigennorm/core/forward.hpp"
+#include "eigennorm/core/transform.hpp"
 
 /// \file
 /// y by given statistics: evaluation, and frozen layers.
@@ -19,6 +19,7 @@ struct Given {
   const Scalar* mean = nullptr;      ///< null: 0
   const Scalar* variance = nullptr;  ///< null: `rstd`
   const Scalar* rstd = nullptr;      ///< null: 1
+  const Scalar* low = nullptr;       ///< of the mean; null: 0
 };
 
 /// The given statistics of some lanes that are features.
@@ -29,7 +30,7 @@ class GivenStatistics {
 
   void find(const ForwardCall<Storage, Scalar>& call, const Given<Scalar>& given, const Tile& tile) {
     const std::int64_t feature = tile.base.feature, step = tile.lane.feature;
-    std::fill(low_, low_ + tile.lanes, Scalar(0));
+    take(given.low, feature, step, tile.lanes, Scalar(0), low_);
     take(given.mean, feature, step, tile.lanes, Scalar(0), high_);
     take(given.variance != nullptr ? given.variance : given.rstd, feature, step, tile.lanes, Scalar(1), rstd_);
     if (given.variance != nullptr) call.kernels->reciprocal_roots(rstd_, tile.lanes, call.eps, rstd_);
@@ -51,14 +52,15 @@ class GivenStatistics {
   alignas(64) Scalar high_[most], low_[most], rstd_[most];
 };
 
-/// Whether all values are one slab of contiguous columns, one for each feature, and few: a frame, or a small batch.
+/// Whether all values are one slab of contiguous columns in tensors [first, last), one for each feature, and few: a
+/// frame, or a small batch.
 template <typename Scalar>
-bool is_one_slab(const Partition& partition, std::size_t first) {
+bool is_one_slab(const Partition& partition, std::size_t first, std::size_t last) {
   const Reduction& features = partition.features;
   const Axis feature = features.kept.fastest();
   return features.interleaved && features.kept.rank <= 1 && features.reduced.rank <= 1 && feature.feature == 1 &&
          features.kept.size <= most_positions<Scalar> && partition.size <= 32 * block_size &&
-         Partition::steps_by(feature, 1, first, first + 2);
+         Partition::steps_by(feature, 1, first, last);
 }
 
 /// Such a call: nothing has to be cut, and parameters are read where they are.
@@ -77,7 +79,8 @@ template <typename Storage, typename Scalar>
     if (given.variance == nullptr) std::fill(found, found + features, Scalar(1));
     rstd = found;
   }
-  const Normalizers<Scalar> by{given.mean == nullptr ? zeros : given.mean, zeros, rstd, 1, true};
+  const Normalizers<Scalar> by{given.mean == nullptr ? zeros : given.mean, given.low == nullptr ? zeros : given.low,
+                               rstd, 1, true};
   call.kernels->transform({call.x, row.stride[first]}, {call.y, row.stride[first + 1]}, {row.extent, features}, by,
                           {call.scale, call.shift, 0, 1}, {});
 }
@@ -89,7 +92,7 @@ void transform_given(const ForwardCall<Storage, Scalar>& of, const Given<Scalar>
   const Partition& partition = *of.partition;
   const Reduction& features = partition.features;
   const bool stream = kernels::streams<Storage>(partition.whole);
-  if (!stream && is_one_slab<Scalar>(partition, first) && of.fused == nullptr)
+  if (!stream && is_one_slab<Scalar>(partition, first, first + 2) && of.fused == nullptr)
     return transform_one_slab(of, given, first);
   ForwardCall<Storage, Scalar> call = of;
   call.stream = stream;
@@ -102,28 +105,18 @@ void transform_given(const ForwardCall<Storage, Scalar>& of, const Given<Scalar>
       alone ? (layout.has_places() ? most_rows : std::int64_t{1}) : std::clamp(positions / run, std::int64_t{1}, most);
   // Whole runs, of one lane also parts of them.
   const std::int64_t unit = alone || width == 1 ? 1 : run;
-  const std::int64_t in_task = (std::max)(segment_size / (width * unit), std::int64_t{1}) * unit;
-  const std::int64_t count = features.reduced.size, bands = (count + in_task - 1) / in_task;
-  const std::int64_t tiles = features.tiles(width);
   constexpr std::int64_t next = 512;
-  device.parallel_for(tiles * bands, partition.size / (tiles * bands), [&](std::int64_t task, std::int64_t last) {
-    while (task < last) {
-      // The bands of one tile together.
-      const std::int64_t id = task / bands, end = (std::min)(last, (id + 1) * bands);
-      const Tile tile = features.tile(id, width);
-      const Segment part{(task - id * bands) * in_task, (std::min)((end - id * bands) * in_task, count)};
-      if (call.adds) add_terms(call, tile, part);
-      GivenStatistics<Storage, Scalar> statistics;
-      statistics.find(call, given, tile);
-      if (layout.by_column) {
-        transform_columns(call, {call.scale, call.shift}, tile, part, statistics.by(1), 0);
-      } else {
-        transform_rows(call, {call.scale, call.shift}, tile, part, statistics.by(tile.lanes == 1 ? 0 : 1), next);
-      }
-      task = end;
+  const auto write = [&](const Tile& tile, Segment part) {
+    if (call.adds) add_terms(call, tile, part);
+    GivenStatistics<Storage, Scalar> statistics;
+    statistics.find(call, given, tile);
+    if (layout.by_column) {
+      transform_columns(call, {call.scale, call.shift}, tile, part, statistics.by(1), 0);
+    } else {
+      transform_rows(call, {call.scale, call.shift}, tile, part, statistics.by(tile.lanes == 1 ? 0 : 1), next);
     }
-    if (call.stream) call.kernels->fence();
-  });
+  };
+  for_each_band(features, {width, unit}, device, write, stream ? call.kernels->fence : nullptr);
 }
 
 /// Keeps given statistics as those of every group.

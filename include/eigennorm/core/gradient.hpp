@@ -90,7 +90,8 @@ std::int64_t gradient_scratch(const Partition& partition, bool scaled, bool froz
   const std::int64_t before = Accumulators<Scalar>::room(partition);
   if (PieceSums<Scalar>::fits(partition, scaled))
     return before + PieceSums<Scalar>::room * partition.features.kept.size;
-  return before + GradientTotals<Scalar>::room(sums_in(partition)) + (frozen ? partition.features.kept.size : 0);
+  const std::int64_t others = frozen ? 1 : are_columns_apart(partition) ? 2 : 0;
+  return before + GradientTotals<Scalar>::room(sums_in(partition)) + others * partition.features.kept.size;
 }
 
 /// dx = dy * rstd * scale. `rstd`: room for one of each feature.
@@ -143,12 +144,16 @@ void add_kept(const BackwardCall<Storage, Scalar>& call, const AffineGradients<S
   }
 }
 
-/// Where every feature is kept, and a group's sums are those of its feature. `rstd`: see frozen_gradient.
+/// Where every feature is kept, and a group's sums are those of its feature. `room`: for two of each feature.
 template <typename Storage, typename Scalar>
-void backward_of_kept(const BackwardCall<Storage, Scalar>& call, const AffineGradients<Scalar>& gradients, Scalar* rstd,
+void backward_of_kept(BackwardCall<Storage, Scalar> call, const AffineGradients<Scalar>& gradients, Scalar* room,
                       const Device& device) {
+  if (!call.frozen && are_columns_apart(*call.partition)) {
+    call.mean = room;
+    call.slope = room + call.partition->features.kept.size;
+  }
   if (!call.frozen || gradients.wanted()) input_gradient(call, device);
-  if (call.frozen) frozen_gradient(call, rstd, device);
+  if (call.frozen) frozen_gradient(call, room, device);
   if (gradients.wanted()) add_kept(call, gradients);
 }
 
@@ -202,8 +207,8 @@ void backward(BackwardCall<Storage, Scalar> call, const AffineGradients<Scalar>&
   call.sums = GradientTotals<Scalar>(scratch, sums);
   call.stream = kernels::streams<Storage>(partition.whole);
   if (!partition.features_kept) return backward_of_varying(call, gradients, scratch, device);
-  auto* rstd = reinterpret_cast<Scalar*>(scratch + GradientTotals<Scalar>::room(sums));
-  backward_of_kept(call, gradients, rstd, device);
+  auto* room = reinterpret_cast<Scalar*>(scratch + GradientTotals<Scalar>::room(sums));
+  backward_of_kept(call, gradients, room, device);
 }
 
 }  // namespace eigennorm::core

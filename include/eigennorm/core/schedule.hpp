@@ -73,6 +73,39 @@ std::int64_t tile_width(const Partition& partition, const Layout& layout, std::i
   return (extent / unit + tiles - 1) / tiles * unit;
 }
 
+/// Whether results of N x C are made apart from their sums, once those of all channels are there, by rows of all
+/// channels: its tiles are pieces of rows, and pieces 4 KB apart take each other's place in L1. (256 x 1024, forward:
+/// 0.45 of the time.)
+inline bool are_columns_apart(const Partition& partition) {
+  const Axis channel = partition.groups.kept.fastest();
+  return partition.groups.interleaved && partition.features_kept && partition.groups.kept.rank <= 1 &&
+         channel.group == 1 && channel.feature == 1 && partition.groups.reduced.places == nullptr;
+}
+
+/// What a task takes of results that need no sums: so many lanes, and of each a multiple of `unit` values.
+struct Band {
+  std::int64_t lanes, unit;
+};
+
+/// Calls `write(tile, part)` for all values of a reduction, about a segment at a time and in a task, which ends with
+/// `fence` where it is not null.
+template <typename Write>
+void for_each_band(const Reduction& of, Band band, const Device& device, const Write& write, void (*fence)()) {
+  const std::int64_t in_task = (std::max)(segment_size / (band.lanes * band.unit), std::int64_t{1}) * band.unit;
+  const std::int64_t count = of.reduced.size, bands = (count + in_task - 1) / in_task;
+  const std::int64_t tiles = of.tiles(band.lanes);
+  device.parallel_for(tiles * bands, count * of.kept.size / (tiles * bands), [&](std::int64_t task, std::int64_t last) {
+    while (task < last) {
+      // The bands of one tile together.
+      const std::int64_t id = task / bands, end = (std::min)(last, (id + 1) * bands);
+      write(of.tile(id, band.lanes),
+            Segment{(task - id * bands) * in_task, (std::min)((end - id * bands) * in_task, count)});
+      task = end;
+    }
+    if (fence != nullptr) fence();
+  });
+}
+
 /// Tiles [first, last) of a call.
 struct Tiles {
   std::int64_t first, last, width;

@@ -219,7 +219,9 @@ EIGENNORM_INLINE void near_lane_trees(Extent size, const Terms& terms, const Put
     const std::int64_t lane = (std::min)(first, size.columns - 32);
     const auto low = terms(lane), high = terms(lane + 16);
     const auto sums = near_tree<Both<T>>(
-        size.rows, [=](std::int64_t i) __attribute__((always_inline)) { return Both<T>{low(i), high(i)}; });
+        size.rows, [=](std::int64_t i) __attribute__((always_inline)) {
+          return Both<T>{low(i), high(i)};
+        });
     put(lane, sums.first);
     put(lane + 16, sums.second);
   }
