@@ -171,6 +171,31 @@ void check_reciprocal_roots() {
   }
 }
 
+/// Roots whose reciprocals lie as near to the middle of two floats as numbers of double do: those that an estimate has
+/// to leave to a root and a quotient.
+void check_doubtful_roots() {
+  const auto reference = reference_table<float, float>();
+  std::mt19937 random(1);
+  std::uniform_real_distribution<double> exponents(-14, 14);
+  const std::vector<float> zeros(48, 0.0F);
+  for (const auto& [name, table] : tables<float, float>()) {
+    INFO(name);
+    for (int trial = 0; trial < 5000; ++trial) {
+      const auto rstd = static_cast<float>(std::pow(10, exponents(random)));
+      const double middle = (static_cast<double>(rstd) + std::nextafter(rstd, 1e30F)) / 2;
+      double eps = 1 / (middle * middle);
+      for (int step = -2; step <= 2; ++step, eps = std::nextafter(eps, 1e30)) {
+        float expected[48], found[48];
+        reference.reciprocal_roots(zeros.data(), 48, eps, expected);
+        table.reciprocal_roots(zeros.data(), 48, eps, found);
+        for (int i = 0; i < 48; ++i) {
+          if (!same_bits(found[i], expected[i])) FAIL("1 / sqrt(" << eps << "): " << found[i] << ", " << expected[i]);
+        }
+      }
+    }
+  }
+}
+
 /// Sixteen groups: of zeros, of one value, of two, with zeros of either sign, with NaN, with infinities, of any.
 template <typename Storage, typename Scalar>
 std::vector<Storage> groups_of_each_kind(std::int64_t n, std::mt19937_64& random) {
@@ -248,6 +273,7 @@ TEST_CASE("Whether groups vary, and their largest magnitudes, are those of the r
 TEST_CASE("Reciprocal roots of any variance are those of the reference") {
   SECTION("float") { check_reciprocal_roots<float>(); }
   SECTION("double") { check_reciprocal_roots<double>(); }
+  SECTION("float, near the middle of two") { check_doubtful_roots(); }
 }
 
 }  // namespace

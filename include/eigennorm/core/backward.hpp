@@ -186,6 +186,7 @@ class BackwardTask {
     const std::int64_t group = tile_->base.group, step = tile_->lane.group;
     if (call_.half == Half::sums) call_.all.put_all(group, step, tile_->lanes, totals);
     if (partition.features_kept && call_.wants_parameters) call_.sums.put_all(group, step, tile_->lanes, totals);
+    if (call_.frozen) return;
     correct(totals, partition.count);
     if (call_.mean == nullptr) return;
     std::copy(mean_, mean_ + tile_->lanes, call_.mean + group);

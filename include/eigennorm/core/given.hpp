@@ -124,23 +124,35 @@ template <typename Storage, typename Scalar>
 void keep_given(const ForwardCall<Storage, Scalar>& call, const Given<Scalar>& given) {
   const MomentsView<Scalar>& to = call.moments;
   const Loop& kept = call.partition->groups.kept;
-  for (std::int64_t i = 0; i < kept.size; ++i) {
+  // Of neighbours together where they follow each other.
+  const Axis next = kept.fastest();
+  const std::int64_t n = next.group == 1 && next.feature == 1 ? next.extent : 1;
+  for (std::int64_t i = 0; i < kept.size; i += n) {
     const Offsets at = kept.at(i);
-    to.high[at.group] = given.mean == nullptr ? Scalar(0) : given.mean[at.feature];
-    to.low[at.group] = 0;
-    to.rstd[at.group] = 1;
+    const auto fill = [&](auto* own, const Scalar* from, Scalar none) {
+      for (std::int64_t k = 0; k < n; ++k) own[at.group + k] = from == nullptr ? none : from[at.feature + k];
+    };
+    fill(to.high, given.mean, Scalar(0));
+    fill(to.low, nullptr, Scalar(0));
+    fill(to.rstd, nullptr, Scalar(1));
+    if (to.variance != nullptr) fill(to.variance, given.variance, Scalar(0));
     if (given.variance != nullptr)
-      call.kernels->reciprocal_roots(given.variance + at.feature, 1, call.eps, to.rstd + at.group);
-    if (to.variance != nullptr)
-      to.variance[at.group] = given.variance == nullptr ? 0 : static_cast<Wide<Scalar>>(given.variance[at.feature]);
+      call.kernels->reciprocal_roots(given.variance + at.feature, n, call.eps, to.rstd + at.group);
   }
 }
 
 /// Runs a forward call by given statistics.
 template <typename Storage, typename Scalar>
 void forward_given(const ForwardCall<Storage, Scalar>& call, const Given<Scalar>& given, const Device& device) {
-  if (call.moments.high != nullptr) keep_given(call, given);
-  if (call.y != nullptr) transform_given(call, given, 0, device);
+  if (call.moments.high == nullptr) {
+    if (call.y != nullptr) transform_given(call, given, 0, device);
+    return;
+  }
+  keep_given(call, given);
+  // (The roots are found once.)
+  const bool found = are_features(call.partition->groups);
+  if (call.y != nullptr)
+    transform_given(call, found ? Given<Scalar>{given.mean, nullptr, call.moments.rstd} : given, 0, device);
 }
 
 }  // namespace eigennorm::core

@@ -98,13 +98,14 @@ std::int64_t gradient_scratch(const Partition& partition, bool scaled, bool froz
 template <typename Storage, typename Scalar>
 void frozen_gradient(const BackwardCall<Storage, Scalar>& call, Scalar* rstd, const Device& device) {
   const Partition& partition = *call.partition;
-  for (std::int64_t i = 0; i < partition.kept_features.size; ++i) {
+  const bool in_place = are_features(partition.groups);
+  for (std::int64_t i = 0; !in_place && i < partition.kept_features.size; ++i) {
     const Offsets feature = partition.kept_features.at(i);
     rstd[feature.feature] = call.moments.rstd[feature.group];
   }
   ForwardCall<Storage, Scalar> forward{&partition, call.statistic, 0,  call.dy,     call.dx,
                                        call.scale, nullptr,        {}, call.kernels};
-  transform_given(forward, Given<Scalar>{nullptr, nullptr, rstd}, 1, device);
+  transform_given(forward, Given<Scalar>{nullptr, nullptr, in_place ? call.moments.rstd : rstd}, 1, device);
 }
 
 /// Adds the sums of each feature's parts, in order, to the parameter gradients.
@@ -130,10 +131,8 @@ void merge_parts(const BackwardCall<Storage, Scalar>& call, std::int64_t parts,
 template <typename Storage, typename Scalar>
 void add_kept(const BackwardCall<Storage, Scalar>& call, const AffineGradients<Scalar>& gradients) {
   const Partition& partition = *call.partition;
-  const Axis fastest = partition.kept_features.fastest();
   // (Where additions keep what they lose, adding to nothing is more than a copy: infinity loses NaN.)
-  if (!kernels::WideSum<Scalar>::compensated && partition.kept_samples.size == 1 && partition.kept_features.rank <= 1 &&
-      fastest.feature == 1 && fastest.group == 1 && gradients.corrections.r == nullptr)
+  if (!kernels::WideSum<Scalar>::compensated && are_features(partition.groups) && gradients.corrections.r == nullptr)
     return gradients.add_all(*call.kernels, 0, partition.kept_features.size, call.sums);
   for (std::int64_t i = 0; i < partition.kept_features.size; ++i) {
     const Offsets feature = partition.kept_features.at(i);

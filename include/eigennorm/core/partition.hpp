@@ -64,6 +64,12 @@ struct Reduction {
   }
 };
 
+/// Whether groups and features are the same, of the same numbers, in order.
+inline bool are_features(const Reduction& groups) {
+  const Axis next = groups.kept.fastest();
+  return groups.kept.rank <= 1 && next.group == 1 && next.feature == 1;
+}
+
 /// The loops of one call.
 struct Partition {
   Reduction groups;        ///< kept: the groups; reduced: the values that share a statistic, in memory order

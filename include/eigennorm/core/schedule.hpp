@@ -77,9 +77,8 @@ std::int64_t tile_width(const Partition& partition, const Layout& layout, std::i
 /// channels: its tiles are pieces of rows, and pieces 4 KB apart take each other's place in L1. (256 x 1024, forward:
 /// 0.45 of the time.)
 inline bool are_columns_apart(const Partition& partition) {
-  const Axis channel = partition.groups.kept.fastest();
-  return partition.groups.interleaved && partition.features_kept && partition.groups.kept.rank <= 1 &&
-         channel.group == 1 && channel.feature == 1 && partition.groups.reduced.places == nullptr;
+  return partition.groups.interleaved && partition.features_kept && are_features(partition.groups) &&
+         partition.groups.reduced.places == nullptr;
 }
 
 /// What a task takes of results that need no sums: so many lanes, and of each a multiple of `unit` values.

@@ -25,6 +25,7 @@ struct Machine {
   typedef long long Longs __attribute__((vector_size(32)));
   typedef short HalfBits __attribute__((vector_size(16)));
 
+  static constexpr bool has_root_estimate = true;
   /// (Stores by mask are slow on some processors.)
   static constexpr bool has_masks = true, loads_by_mask = true, stores_by_mask = false;
 
@@ -32,6 +33,18 @@ struct Machine {
   static constexpr bool selects = std::is_same_v<Storage, float>;
 
   EIGENNORM_INLINE Doubles square_root(Doubles a) { return __builtin_ia32_sqrtpd256(a); }
+
+  EIGENNORM_INLINE Floats reciprocal_root_estimate(Floats a) { return __builtin_ia32_rsqrtps256(a); }
+
+  typedef float FloatHalf __attribute__((vector_size(16)));
+  EIGENNORM_INLINE Doubles to_doubles(FloatHalf a) { return __builtin_ia32_cvtps2pd256(a); }
+
+  EIGENNORM_INLINE unsigned bits(Ints masks) {
+    return static_cast<unsigned>(__builtin_ia32_movmskps256(reinterpret_cast<Floats>(masks)));
+  }
+  EIGENNORM_INLINE unsigned bits(Longs masks) {
+    return static_cast<unsigned>(__builtin_ia32_movmskpd256(reinterpret_cast<Doubles>(masks)));
+  }
 
   EIGENNORM_INLINE void stream(float* p, Floats a) {
 #if defined(__clang__)

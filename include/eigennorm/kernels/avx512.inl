@@ -8,12 +8,14 @@ struct Machine {
   typedef double Doubles __attribute__((vector_size(64)));
   typedef short HalfBits __attribute__((vector_size(32)));
   typedef int Ints __attribute__((vector_size(64)));
+  typedef long long Longs __attribute__((vector_size(64)));
 #if defined(__clang__)
   using HalfPlace = HalfBits;  // (What instructions by mask are given the address of.)
 #else
   using HalfPlace = short;
 #endif
 
+  static constexpr bool has_root_estimate = true;
   static constexpr bool has_masks = true, loads_by_mask = true, stores_by_mask = true;
 
   EIGENNORM_INLINE unsigned short sixteen(std::int64_t count) { return static_cast<unsigned short>((1U << count) - 1); }
@@ -30,6 +32,19 @@ struct Machine {
     return __builtin_ia32_sqrtpd512_mask(a, a, eight(8), 4);
 #endif
   }
+
+  EIGENNORM_INLINE Floats reciprocal_root_estimate(Floats a) {
+    return __builtin_ia32_rsqrt14ps512_mask(a, a, sixteen(16));
+  }
+
+  // (Left to itself, g++ widens halves of it and puts them together.)
+  typedef float FloatHalf __attribute__((vector_size(32)));
+  EIGENNORM_INLINE Doubles to_doubles(FloatHalf a) {
+    return __builtin_ia32_cvtps2pd512_mask(a, Doubles{}, eight(8), 4);
+  }
+
+  EIGENNORM_INLINE unsigned bits(Ints masks) { return __builtin_ia32_cvtd2mask512(masks); }
+  EIGENNORM_INLINE unsigned bits(Longs masks) { return __builtin_ia32_cvtq2mask512(masks); }
 
   EIGENNORM_INLINE void stream(float* p, Floats a) {
 #if defined(__clang__)

@@ -12,6 +12,7 @@ struct Machine {
   template <typename Storage>
   static constexpr bool selects = false;
 
+  static constexpr bool has_root_estimate = false;
   static constexpr bool has_masks = false, loads_by_mask = false, stores_by_mask = false;
 
   EIGENNORM_INLINE Doubles square_root(Doubles a) {
@@ -21,6 +22,17 @@ struct Machine {
     for (int i = 0; i < 2; ++i) a[i] = std::sqrt(a[i]);
     return a;
 #endif
+  }
+
+  typedef float FloatHalf __attribute__((vector_size(8)));
+  EIGENNORM_INLINE Doubles to_doubles(FloatHalf a) { return __builtin_convertvector(a, Doubles); }
+
+  template <typename Masks>
+  EIGENNORM_INLINE unsigned bits(Masks masks) {
+    constexpr int lanes = sizeof(Masks) / sizeof(masks[0]);
+    unsigned bits = 0;
+    for (int i = 0; i < lanes; ++i) bits |= static_cast<unsigned>(masks[i] != 0) << i;
+    return bits;
   }
 
   EIGENNORM_INLINE void stream(float* p, Floats a) {

@@ -79,6 +79,7 @@ struct Simd {
   EIGENNORM_INLINE M at_most(V a, V b) { return {Lower::at_most(a.low, b.low), Lower::at_most(a.high, b.high)}; }
   EIGENNORM_INLINE M above(V a, V b) { return {Lower::above(a.low, b.low), Lower::above(a.high, b.high)}; }
   EIGENNORM_INLINE M both(M a, M b) { return {Lower::both(a.low, b.low), Lower::both(a.high, b.high)}; }
+  EIGENNORM_INLINE unsigned bits(M a) { return Lower::bits(a.low) | Lower::bits(a.high) << half; }
   EIGENNORM_INLINE V drop(V a, M mask) { return {Lower::drop(a.low, mask.low), Lower::drop(a.high, mask.high)}; }
   EIGENNORM_INLINE V keep(V a, M mask) { return {Lower::keep(a.low, mask.low), Lower::keep(a.high, mask.high)}; }
 
@@ -142,9 +143,13 @@ struct Simd<T, EIGENNORM_BYTES> {
   EIGENNORM_INLINE V multiply(V a, V b) { return {a.value * b.value}; }
   EIGENNORM_INLINE V divide(V a, V b) { return {a.value / b.value}; }
   EIGENNORM_INLINE V square_root(V a) { return {Own::square_root(a.value)}; }
+  /// Within 1.5 * 2^-12 of it.
+  EIGENNORM_INLINE V reciprocal_root_estimate(V a) { return {Own::reciprocal_root_estimate(a.value)}; }
   EIGENNORM_INLINE M at_most(V a, V b) { return {a.value <= b.value}; }
   EIGENNORM_INLINE M above(V a, V b) { return {a.value > b.value}; }
   EIGENNORM_INLINE M both(M a, M b) { return {a.value & b.value}; }
+  /// Bit i where a comparison of value i was true.
+  EIGENNORM_INLINE unsigned bits(M a) { return Own::bits(a.value); }
   /// A magnitude as its bits: as integers they have the order of values, and NaN is the largest of all.
   EIGENNORM_INLINE M magnitude(V a) {
     return {reinterpret_cast<Masks>(a.value) & ((std::numeric_limits<Mask>::max)() - Masks{})};
@@ -346,11 +351,22 @@ EIGENNORM_INLINE auto widen(Halves<T, Bytes> a) {
     constexpr int n = Bytes / static_cast<int>(sizeof(T)) / 2;
     typename Sized<T, n>::V parts[2];
     __builtin_memcpy(parts, &a.value, sizeof parts);
-    using R = typename Halves<W, wide / 2>::Register;
-    return Halves<W, wide>{{__builtin_convertvector(parts[0], R)}, {__builtin_convertvector(parts[1], R)}};
+    return Halves<W, wide>{{Machine<T>::to_doubles(parts[0])}, {Machine<T>::to_doubles(parts[1])}};
   } else {
     return Halves<W, wide>{widen<T, W, Bytes / 2>(a.low), widen<T, W, Bytes / 2>(a.high)};
   }
+}
+/// Two halves as one. (Through memory it would take longer than all that is done to them.)
+template <typename Whole, typename Part, int... I>
+EIGENNORM_INLINE Whole join(Part low, Part high, std::integer_sequence<int, I...>) {
+#if defined(__clang__) || __GNUC__ >= 12
+  return __builtin_shufflevector(low, high, I...);
+#else
+  const Part parts[2] = {low, high};
+  Whole whole;
+  __builtin_memcpy(&whole, parts, sizeof whole);
+  return whole;
+#endif
 }
 template <typename T, typename W, int Bytes>
 EIGENNORM_INLINE auto narrow(Halves<W, Bytes> a) {
@@ -359,10 +375,9 @@ EIGENNORM_INLINE auto narrow(Halves<W, Bytes> a) {
     return a;
   } else if constexpr (narrow_bytes == EIGENNORM_BYTES) {
     using Part = typename Sized<T, EIGENNORM_BYTES / static_cast<int>(sizeof(W))>::V;
-    const Part parts[2] = {__builtin_convertvector(a.low.value, Part), __builtin_convertvector(a.high.value, Part)};
-    Halves<T, narrow_bytes> result;
-    __builtin_memcpy(&result.value, parts, sizeof parts);
-    return result;
+    return Halves<T, narrow_bytes>{join<typename Halves<T, narrow_bytes>::Register>(
+        __builtin_convertvector(a.low.value, Part), __builtin_convertvector(a.high.value, Part),
+        std::make_integer_sequence<int, narrow_bytes / static_cast<int>(sizeof(T))>())};
   } else {
     return Halves<T, narrow_bytes>{narrow<T, W, Bytes / 2>(a.low), narrow<T, W, Bytes / 2>(a.high)};
   }
