@@ -225,11 +225,11 @@ void forward_one_tile(const ForwardCall<Storage, Scalar>& call) {
 template <typename Storage, typename Scalar>
 void forward(ForwardCall<Storage, Scalar>& call, const Device& device) {
   const Partition& partition = *call.partition;
-  if (call.y != nullptr && call.half == Half::both && call.moments.high != nullptr && !call.adds &&
+  if (call.y != nullptr && call.half != Half::sums && call.moments.high != nullptr && !call.adds &&
       are_columns_apart(partition)) {
     ForwardCall<Storage, Scalar> sums = call;
     sums.y = nullptr;
-    forward(sums, device);
+    if (call.half == Half::both) forward(sums, device);
     return transform_given(call, {call.moments.high, nullptr, call.moments.rstd, call.moments.low}, 0, device);
   }
   call.stream = call.y != nullptr && kernels::streams<Storage>(partition.whole);

@@ -1,0 +1,9 @@
+namespace eigennorm {
+
+template class core::AlignedParameter<float>;
+template void core::transform_rows(const core::ForwardCall<float, float>&, core::ScaleAndShift<float>,
+                                   const core::Tile&, core::Segment, const core::Normalizers<float>&, std::int64_t);
+template void core::transform_columns(const core::ForwardCall<double, double>&, core::ScaleAndShift<double>,
+                                      const core::Tile&, core::Segment, const core::Normalizers<double>&, std::int64_t);
+
+}  // namespace eigennorm
