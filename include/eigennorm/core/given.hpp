@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "eigennorm/core/transform.hpp"
+#include "eigennorm/streaming.hpp"
 
 /// \file
 /// y by given statistics: evaluation, and frozen layers.
