@@ -103,7 +103,7 @@ class Comparison {
                 k.transform(x, Out{y, step}, size, by, affine, traffic);
               }))
             return "transform";
-          if (fused_differs(x, dy, size, by, affine, traffic)) return "transform_fused";
+          if (fused_differs(x, dy, size, by, affine, traffic)) return "transform_fused or gate";
           if (affine.shift != nullptr) continue;
           for (const bool scale_first : {true, false}) {
             // What varies within a group comes first.
@@ -130,8 +130,6 @@ class Comparison {
     for (const kernels::Traffic traffic : traffics) {
       if (results_differ([&](const Kernels& k, Storage* y, Sums) { k.copy(x, Out{y, step}, size, traffic); }))
         return "copy";
-      if (results_differ([&](const Kernels& k, Storage* y, Sums) { k.gate(dy, x, Out{y, step}, size, traffic); }))
-        return "gate";
       if (results_differ([&](const Kernels& k, Storage* y, Sums) { k.add(x, dy, Out{y, step}, size, traffic); }))
         return "add";
     }
@@ -154,7 +152,7 @@ class Comparison {
               k.transform(x, Out{y, step}, size, by, affine, traffic);
             }))
           return "transform by column";
-        if (fused_differs(x, dy, size, by, affine, traffic)) return "transform_fused by column";
+        if (fused_differs(x, dy, size, by, affine, traffic)) return "transform_fused or gate by column";
         for (const bool scale_first : {true, false}) {
           // What changes from row to row is scaled first.
           if (affine.shift != nullptr || (!scale_first && affine.row != 0)) continue;
@@ -170,14 +168,18 @@ class Comparison {
   }
 
  private:
-  /// With a residual, an activation or both, by turns.
-  bool fused_differs(In x, In residual, kernels::Extent size, const Normalizers& by, const Affine& affine,
+  /// With a residual, an activation or both, by turns, and the gate of the same, with and without one.
+  bool fused_differs(In x, In other, kernels::Extent size, const Normalizers& by, const Affine& affine,
                      kernels::Traffic traffic) const {
     const std::int64_t turn = (size.rows + size.columns + by.step + (affine.scale == nullptr ? 0 : 1)) % 3;
-    const kernels::Fused<Storage, Scalar> fused{by, affine, turn == 0 ? In{nullptr, 0} : residual, turn != 1};
+    const kernels::Fused<Storage, Scalar> fused{by, affine, turn == 0 ? In{nullptr, 0} : other, turn != 1};
+    const kernels::Fused<Storage, Scalar> open{by, affine, turn == 0 ? x : In{nullptr, 0}, true};
     return results_differ([&](const Kernels& k, Storage* y, Sums) {
-      k.transform_fused(x, Out{y, x.step}, size, fused, traffic);
-    });
+             k.transform_fused(x, Out{y, x.step}, size, fused, traffic);
+           }) ||
+           results_differ([&](const Kernels& k, Storage* y, Sums) {
+             k.gate(x, other, Out{y, x.step}, size, open, traffic);
+           });
   }
 
   /// Scale, shift, both and none: fixed, by row, by column, and by both, rows `step` apart.
@@ -389,7 +391,8 @@ TEST_CASE("max(y, 0) is +0 for all that is not above 0 and keeps NaN; a gradient
       const kernels::Affine<Scalar> affine{nullptr, values.data(), 0, 1};
       table.transform_fused({x.data(), 0}, {y.data(), 0}, {1, n}, {{&zero, &zero, &one}, affine, {nullptr, 0}, true},
                             {});
-      table.gate({y.data(), 0}, {dy.data(), 0}, {dx.data(), 0}, {1, n}, {});
+      table.gate({x.data(), 0}, {dy.data(), 0}, {dx.data(), 0}, {1, n},
+                 {{&zero, &zero, &one}, affine, {nullptr, 0}, true}, {});
       int wrong = 0;
       for (std::size_t i = 0; i < values.size(); ++i) {
         const Storage truth = static_cast<Storage>(values[i] > 0 ? values[i] : Scalar(0));

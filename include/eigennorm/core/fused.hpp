@@ -46,25 +46,6 @@ Pass<Storage> pass_of(const ForwardCall<Storage, Scalar>& call, std::size_t firs
   return pass;
 }
 
-/// dy through the gate: y is made in L1, a few rows at a time, as forward made it, and compared there. (Not inlined, so
-/// that its buffer is on the stack only here.)
-template <typename Storage, typename Scalar>
-[[gnu::noinline]] void write_gated(const ForwardCall<Storage, Scalar>& call, const Part<Storage, Scalar>& at,
-                                   const kernels::Fused<Storage, Scalar>& by, kernels::Traffic traffic) {
-  constexpr std::int64_t bytes = sizeof(Storage) > 8 ? 1024 : 4096;  // (What else is on the stack grows with it.)
-  constexpr std::int64_t room = (std::min)(block_size, bytes / static_cast<std::int64_t>(sizeof(Storage)));
-  alignas(64) Storage y[room];
-  const Rows<const Storage> x = at.in[0], dy = at.in[call.fused->inputs() - 1];
-  const std::int64_t columns = (std::min)(at.size.columns, room), rows = room / columns;
-  for (std::int64_t r = 0; r < at.size.rows; r += rows) {
-    for (std::int64_t c = 0; c < at.size.columns; c += columns) {
-      const Extent size{(std::min)(rows, at.size.rows - r), (std::min)(columns, at.size.columns - c)};
-      call.kernels->transform_fused({x(r) + c, x.step}, {y, size.columns}, size, by.from(r, c), {false, traffic.next});
-      call.kernels->gate({y, size.columns}, {dy(r) + c, dy.step}, {at.out(r) + c, at.out.step}, size, traffic);
-    }
-  }
-}
-
 /// y of a part, or dy through its gate.
 template <typename Storage, typename Scalar>
 [[gnu::noinline]] void write_fused(const ForwardCall<Storage, Scalar>& call, const Part<Storage, Scalar>& at,
@@ -72,17 +53,11 @@ template <typename Storage, typename Scalar>
   const bool adds = call.fused->residual != nullptr;
   const kernels::Fused<Storage, Scalar> fused{by, at.affine, adds ? at.in[1] : Rows<const Storage>{nullptr, 0},
                                               call.fused->relu};
+  if (call.fused->dy == nullptr) return call.kernels->transform_fused(at.in[0], at.out, at.size, fused, traffic);
+  const Rows<const Storage> dy = at.in[call.fused->inputs() - 1];
   // (Nothing is closed where there is no activation.)
-  if (call.fused->dy != nullptr && !fused.relu)
-    return call.kernels->copy(at.in[call.fused->inputs() - 1], at.out, at.size, traffic);
-  if (call.fused->dy != nullptr && at.copied) {
-    // Copies of x are ours: y takes their place, and there is no further buffer on the stack.
-    const Rows<Storage> y{const_cast<Storage*>(at.in[0].data), at.in[0].step};
-    call.kernels->transform_fused(at.in[0], y, at.size, fused, {});
-    return call.kernels->gate({y.data, y.step}, at.in[call.fused->inputs() - 1], at.out, at.size, {});
-  }
-  if (call.fused->dy != nullptr) return write_gated(call, at, fused, traffic);
-  call.kernels->transform_fused(at.in[0], at.out, at.size, fused, traffic);
+  if (!fused.relu) return call.kernels->copy(dy, at.out, at.size, traffic);
+  call.kernels->gate(at.in[0], dy, at.out, at.size, fused, traffic);
 }
 
 /// The result of a part.

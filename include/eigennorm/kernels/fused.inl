@@ -24,12 +24,23 @@ struct Behind {
 };
 
 template <typename Access>
-EIGENNORM_INLINE V finished(Access access, V value, const Storage* residual, typename L::M rectified) {
-  const V sum = L::add(value, access.template load<L>(access, residual));
+EIGENNORM_INLINE V with_residual(Access access, V value, const Storage* residual) {
+  return L::add(value, access.template load<L>(access, residual));
+}
+EIGENNORM_INLINE V finished(V sum, typename L::M rectified) {
   return L::drop(sum, L::both(L::at_most(sum, L::all(Scalar(0))), rectified));
 }
 
-static EIGENNORM_OUTLINE void fused_rows(In x, Out y, Extent size, const Fused<Storage, Scalar>& by, Traffic traffic) {
+/// What is at most this is stored as 0: in 16 bits the half of the smallest number.
+EIGENNORM_INLINE Scalar stored_as_zero() {
+  if constexpr (sizeof(Storage) == sizeof(Scalar)) return 0;
+  return static_cast<Scalar>((std::numeric_limits<Storage>::denorm_min)()) / 2;
+}
+
+/// `Gated`: of y only the gate is wanted, and the result is dy where y is above 0, otherwise 0.
+template <bool Gated>
+static EIGENNORM_OUTLINE void fused_rows(In x, In dy, Out y, Extent size, const Fused<Storage, Scalar>& by,
+                                         Traffic traffic) {
   const Normalizers<Scalar> own = by.by;
   const Affine<Scalar> affine = by.affine;
   const bool of_each = affine.column != 0;
@@ -39,6 +50,7 @@ static EIGENNORM_OUTLINE void fused_rows(In x, Out y, Extent size, const Fused<S
   const Behind behind(by);
   const std::int64_t next = traffic.next, scale_mask = scales.mask, shift_mask = shifts.mask, mask = behind.mask;
   const auto rectified = behind.rectified;
+  const V closed = L::all(stored_as_zero());
   for_each_row(
       y, size, traffic.stream, [&](std::int64_t r, Storage * to, Store store) __attribute__((always_inline)) {
         const auto deviation = Functions::deviation(own, r);
@@ -46,7 +58,7 @@ static EIGENNORM_OUTLINE void fused_rows(In x, Out y, Extent size, const Fused<S
         // A row's own scale and shift lie where those of each value would.
         if (!of_each && affine.scale != nullptr) L::store(no_scale, L::all(affine.scale[r * affine.row]));
         if (!of_each && affine.shift != nullptr) L::store(no_shift, L::all(affine.shift[r * affine.row]));
-        const Storage *from = x(r), *residual = behind.values + r * behind.step;
+        const Storage *from = x(r), *residual = behind.values + r * behind.step, *of_dy = Gated ? dy(r) : from;
         const Scalar *scale = scales.row(r), *shift = shifts.row(r);
         for_each<false>(
             to, size.columns, store, next,
@@ -54,17 +66,21 @@ static EIGENNORM_OUTLINE void fused_rows(In x, Out y, Extent size, const Fused<S
               const V xhat = L::multiply(deviation(access, from, i), rstd);
               const V scaled = L::multiply(xhat, access.template load<L>(access, scale + (i & scale_mask)));
               const V value = L::add(scaled, access.template load<L>(access, shift + (i & shift_mask)));
-              return finished(access, value, residual + (i & mask), rectified);
+              const V sum = with_residual(access, value, residual + (i & mask));
+              if constexpr (!Gated) return finished(sum, rectified);
+              return L::keep(access.template load<L>(access, of_dy + i), L::above(sum, closed));
             },
             [=](std::int64_t i) __attribute__((always_inline)) {
               prefetch<16, 2>(from + i + next);
+              if constexpr (Gated) prefetch<16, 2>(of_dy + i + next);
               prefetch<16, 2>(residual + ((i + 4 * ahead) & mask));
             });
       });
 }
 
 /// (Scale and shift are those of columns.)
-static EIGENNORM_OUTLINE void fused_columns(In x, Out y, Extent size, const Fused<Storage, Scalar>& by,
+template <bool Gated>
+static EIGENNORM_OUTLINE void fused_columns(In x, In dy, Out y, Extent size, const Fused<Storage, Scalar>& by,
                                             Traffic traffic) {
   const Normalizers<Scalar> from = by.by;
   const Affine<Scalar> own = by.affine;
@@ -72,6 +88,7 @@ static EIGENNORM_OUTLINE void fused_columns(In x, Out y, Extent size, const Fuse
   const Storage* const residual = behind.values;
   const std::int64_t step = behind.step, mask = behind.mask, next = traffic.next;
   const auto rectified = behind.rectified;
+  const V closed = L::all(stored_as_zero());
   const std::int64_t rows_ahead = (std::max)(block_size / size.columns, std::int64_t{4});
   for_each_column(
       y, size, traffic.stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
@@ -82,49 +99,48 @@ static EIGENNORM_OUTLINE void fused_columns(In x, Out y, Extent size, const Fuse
         const V shift = fixed_of(access, own.shift, own, i, Scalar(-0.0));
         return [=](std::int64_t r) __attribute__((always_inline)) {
           prefetch<16, 2>(x(r) + i + next);
+          if constexpr (Gated) prefetch<16, 2>(dy(r) + i + next);
           prefetch<16, 2>(residual + (r + rows_ahead) * step + (i & mask));
           const V value = access.template load<L>(access, x(r) + i);
           const V xhat = L::multiply(L::subtract(L::subtract(value, high), low), rstd);
-          return finished(access, L::add(L::multiply(xhat, scale), shift), residual + r * step + (i & mask), rectified);
+          const V sum =
+              with_residual(access, L::add(L::multiply(xhat, scale), shift), residual + r * step + (i & mask));
+          if constexpr (!Gated) return finished(sum, rectified);
+          return L::keep(access.template load<L>(access, dy(r) + i), L::above(sum, closed));
         };
       });
 }
 
-static void transform_fused(In x, Out y, Extent size, const Fused<Storage, Scalar>& by, Traffic traffic) {
+template <bool Gated>
+EIGENNORM_INLINE void fused(In x, In dy, Out y, Extent size, const Fused<Storage, Scalar>& by, Traffic traffic) {
   const Traffic own = allowed(traffic, y.data);
-  if (!by.by.by_column) return fused_rows(x, y, size, by, own);
-  if (by.affine.row == 0) return fused_columns(x, y, size, by, own);
+  if (!by.by.by_column) return fused_rows<Gated>(x, dy, y, size, by, own);
+  if (by.affine.row == 0) return fused_columns<Gated>(x, dy, y, size, by, own);
   // Scale or shift changes from row to row.
   for (std::int64_t r = 0; r < size.rows; ++r)
-    fused_columns({x(r), 0}, {y(r), 0}, {1, size.columns}, by.from(r, 0), own);
+    fused_columns<Gated>({x(r), 0}, {Gated ? dy(r) : x(r), 0}, {y(r), 0}, {1, size.columns}, by.from(r, 0), own);
 }
 
-/// result = value(access, a, b, i) of the values of two tensors.
-template <typename Value>
-EIGENNORM_INLINE void for_each_two(In a, In b, Out result, Extent size, Traffic traffic, const Value& value) {
+static void transform_fused(In x, Out y, Extent size, const Fused<Storage, Scalar>& by, Traffic traffic) {
+  fused<false>(x, x, y, size, by, traffic);
+}
+static void gate(In x, In dy, Out dx, Extent size, const Fused<Storage, Scalar>& by, Traffic traffic) {
+  fused<true>(x, dy, dx, size, by, traffic);
+}
+
+static void add(In a, In b, Out sum, Extent size, Traffic traffic) {
   for_each_row(
-      result, size, allowed(traffic, result.data).stream,
-      [&](std::int64_t r, Storage * to, Store store) __attribute__((always_inline)) {
+      sum, size,
+      allowed(traffic, sum.data).stream, [&](std::int64_t r, Storage * to, Store store) __attribute__((always_inline)) {
         const Storage *first = a(r), *second = b(r);
         for_each<false>(
             to, size.columns, store, ahead,
             [=](auto access, std::int64_t i) __attribute__((always_inline)) {
-              return value(access.template load<L>(access, first + i), access.template load<L>(access, second + i));
+              return L::add(access.template load<L>(access, first + i), access.template load<L>(access, second + i));
             },
             [=](std::int64_t i) __attribute__((always_inline)) {
               prefetch<16, 2>(first + i + ahead);
               prefetch<16, 2>(second + i + ahead);
             });
       });
-}
-
-static void gate(In y, In dy, Out dx, Extent size, Traffic traffic) {
-  for_each_two(
-      y, dy, dx, size, traffic,
-      [](V of_y, V of_dy) __attribute__((always_inline)) { return L::keep(of_dy, L::above(of_y, L::all(Scalar(0)))); });
-}
-
-static void add(In a, In b, Out sum, Extent size, Traffic traffic) {
-  for_each_two(
-      a, b, sum, size, traffic, [](V of_a, V of_b) __attribute__((always_inline)) { return L::add(of_a, of_b); });
 }

@@ -260,20 +260,21 @@ struct Functions {
 
   /// max(value, 0): never -0, and NaN where the value is.
   static Scalar rectified(Scalar value) { return value <= 0 ? Scalar(0) : value; }
+  static Storage fused(In x, std::int64_t r, std::int64_t c, const Fused<Storage, Scalar>& by) {
+    Scalar value = plus(times(normalized(x(r)[c], by.by, r, c), by.affine, r, c), by.affine, r, c);
+    if (by.residual.data != nullptr) value = value + static_cast<Scalar>(by.residual(r)[c]);
+    return static_cast<Storage>(by.relu ? rectified(value) : value);
+  }
   static void transform_fused(In x, Out y, Extent size, const Fused<Storage, Scalar>& by, Traffic) {
     for (std::int64_t r = 0; r < size.rows; ++r) {
-      for (std::int64_t c = 0; c < size.columns; ++c) {
-        Scalar value = plus(times(normalized(x(r)[c], by.by, r, c), by.affine, r, c), by.affine, r, c);
-        if (by.residual.data != nullptr) value = value + static_cast<Scalar>(by.residual(r)[c]);
-        y(r)[c] = static_cast<Storage>(by.relu ? rectified(value) : value);
-      }
+      for (std::int64_t c = 0; c < size.columns; ++c) y(r)[c] = fused(x, r, c, by);
     }
   }
 
-  static void gate(In y, In dy, Out dx, Extent size, Traffic) {
+  static void gate(In x, In dy, Out dx, Extent size, const Fused<Storage, Scalar>& by, Traffic) {
     for (std::int64_t r = 0; r < size.rows; ++r) {
       for (std::int64_t c = 0; c < size.columns; ++c) {
-        const bool passes = static_cast<Scalar>(y(r)[c]) > 0;
+        const bool passes = static_cast<Scalar>(fused(x, r, c, by)) > 0;
         dx(r)[c] = static_cast<Storage>(passes ? static_cast<Scalar>(dy(r)[c]) : Scalar(0));
       }
     }
