@@ -242,7 +242,8 @@ void check_listed() {
           REQUIRE(same_bits(expected, listed.results(reference, true, scale_first, {})));
           for (const auto& [name, table] : tables<Storage, Scalar>()) {
             for (const kernels::Traffic traffic : {kernels::Traffic{false, 0}, kernels::Traffic{true, 64}}) {
-              INFO(name << ", " << rows << " rows of " << lanes << ", " << (traffic.stream ? "streamed" : "as usual"));
+              INFO(name << ", " << rows << " rows of " << lanes << ", "
+                        << (traffic.stream() ? "streamed" : "as usual"));
               REQUIRE(same_bits(expected, listed.results(table, true, scale_first, traffic)));
             }
           }

@@ -32,8 +32,8 @@ int calls_that_streamed = 0;
 const Kernels& real() { return kernels::block_kernels<float, float>(); }
 
 void note(Traffic traffic) {
-  streamed = streamed || traffic.stream;
-  unfenced = unfenced || traffic.stream;
+  streamed = streamed || traffic.stream();
+  unfenced = unfenced || traffic.stream();
 }
 
 /// The kernels in use, which say whether they streamed and were fenced.

@@ -47,7 +47,39 @@ struct BackwardCall {
   /// What dx is corrected by, of each group, where it is made apart from the sums; null: with them.
   Scalar* mean = nullptr;
   Scalar* slope = nullptr;
+  /// Whether dy still has to pass the gate of an activation, and the shift of y for it.
+  bool gated = false;
+  const Scalar* shift = nullptr;
 };
+
+/// Whether dy may pass the gate of an activation where it is used, in L1, and not in a walk of its own: in rows with
+/// one scale.
+inline bool gates_rows(const Partition& partition) {
+  return partition.features_kept && !partition.groups.interleaved && partition.group_run >= Layout::shortest_run &&
+         partition.groups.reduced.places == nullptr;
+}
+
+/// Calls `use(dy, r, c, size)` for all parts of rows whose dy has passed the gate: it lies in L1, a block at most. (Not
+/// inlined, so that it is on the stack only here.)
+template <typename Storage, typename Scalar, typename Use>
+[[gnu::noinline]] void with_gate(const BackwardCall<Storage, Scalar>& call, Rows<const Storage> x,
+                                 Rows<const Storage> dy, Extent size, const kernels::Fused<Storage, Scalar>& by,
+                                 std::int64_t next, const Use& use) {
+  constexpr std::int64_t room = (std::min)(block_size, 4096 / static_cast<std::int64_t>(sizeof(Storage)));
+  alignas(64) Storage passed[room];
+  const std::int64_t columns = (std::min)(size.columns, room), rows = (std::min)(room / columns, size.rows);
+  const std::int64_t last_rows = size.rows % rows, last_columns = size.columns % columns;
+  const Extent parts[2][2] = {{{rows, columns}, {rows, last_columns}},
+                              {{last_rows, columns}, {last_rows, last_columns}}};
+  for (std::int64_t r = 0; r < size.rows; r += rows) {
+    for (std::int64_t c = 0; c < size.columns; c += columns) {
+      const Extent& part = parts[r + rows > size.rows ? 1 : 0][c + columns > size.columns ? 1 : 0];
+      call.kernels->gate({x(r) + c, x.step}, {dy(r) + c, dy.step}, {passed, columns}, part, by.from(r, c),
+                         {false, next});
+      use(Rows<const Storage>{passed, columns}, r, c, part);
+    }
+  }
+}
 
 template <typename Storage, typename Scalar>
 Pass<Storage> pass_of(const BackwardCall<Storage, Scalar>& call) {
@@ -288,9 +320,27 @@ class BackwardTask {
       Affine<Scalar> affine;
       if (scaled()) affine = scales_of_row(tile.base.feature + t * tile.lane.feature, part, room.scales);
       affine.row = tile.lane.feature;
+      if (call_.gated) return sum_gated(lanes, x, dy, n, sums);
       call_.kernels->gradient_sums({x(t), x.step}, {dy(t), dy.step}, {together, n}, by().from(lanes.first + t), affine,
                                    {sums.plain + t, sums.product + t});
     }
+  }
+  /// The same of rows whose dy still has to pass the gate.
+  void sum_gated(Segment lanes, Rows<const Storage> x, Rows<const Storage> dy, std::int64_t n, KernelSums sums) const {
+    const Normalizers<Scalar> own = by().from(lanes.first);
+    const auto add = [&](Rows<const Storage> passed, std::int64_t r, std::int64_t c, Extent size) {
+      call_.kernels->gradient_sums({x(r) + c, x.step}, passed, size, own.from(r), {},
+                                   {sums.plain + r, sums.product + r});
+    };
+    with_gate(call_, x, dy, {lanes.last - lanes.first, n}, gate_of(lanes.first, own), 512, add);
+  }
+  kernels::Fused<Storage, Scalar> gate_of(std::int64_t lane, const Normalizers<Scalar>& own) const {
+    const std::int64_t feature = tile_->base.feature + lane * tile_->lane.feature;
+    return {
+        own,
+        {Affine<Scalar>::at(call_.scale, feature), Affine<Scalar>::at(call_.shift, feature), tile_->lane.feature, 0},
+        {nullptr, 0},
+        true};
   }
   Affine<Scalar> scales_of_row(std::int64_t feature, Segment part, Scalar* buffer) const {
     const std::int64_t n = part.last - part.first;
@@ -358,12 +408,21 @@ class BackwardTask {
   }
 
   void write_rows(Segment part, std::int64_t next) const {
-    for_rows(pass_of(call_), *call_.layout, *tile_, part, ScaleAndShift<Scalar>{call_.scale, nullptr},
+    for_rows(pass_of(call_), *call_.layout, *tile_, part, ScaleAndShift<Scalar>{call_.scale, call_.shift},
              Visitor<Storage, Scalar>([&](const Part<Storage, Scalar>& at) {
                kernels::Gradient<Scalar> own = gradient({}).from(at.row, 0);
                own.affine = at.affine;
+               if (call_.gated) return write_gated(at, own, at.traffic(call_.stream, next));
                call_.kernels->gradient(at.in[0], at.in[1], at.out, at.size, own, at.traffic(call_.stream, next));
              }));
+  }
+
+  void write_gated(const Part<Storage, Scalar>& at, const kernels::Gradient<Scalar>& own, Traffic traffic) const {
+    const auto write = [&](Rows<const Storage> passed, std::int64_t r, std::int64_t c, Extent size) {
+      call_.kernels->gradient({at.in[0](r) + c, at.in[0].step}, passed, {at.out(r) + c, at.out.step}, size,
+                              own.from(r, c), traffic);
+    };
+    with_gate(call_, at.in[0], at.in[1], at.size, {own.by, own.affine, {nullptr, 0}, true}, traffic.next(), write);
   }
 
   const Call& call_;

@@ -234,6 +234,16 @@ void Calls<Storage, Scalar>::correct(Layer& layer, const Context<Scalar>& contex
   call.scale = corrected_scale(call.scale, by, features, room);
 }
 
+/// Whether dy passes the activation where it is used, and not in a walk before. (A walk writes what goes to a residual;
+/// gates of other layers have more to know.)
+template <typename Storage, typename Scalar>
+bool Calls<Storage, Scalar>::gates_within(Layer& layer, const core::Partition& partition, const In& dy, const Out& dx,
+                                          const Context<Scalar>& context) {
+  Moments<Scalar>& moments = context.moments == nullptr ? layer.moments_ : *context.moments;
+  return layer.activation == Activation::relu && (!context.residual || context.added) && !moments.frozen() &&
+         gates_rows(partition) && moments.corrections().neutral(layer.features()) && dy.strides == dx.strides;
+}
+
 template <typename Storage, typename Scalar>
 void Calls<Storage, Scalar>::backward(Layer& layer, const In& x, const In& dy, const Out& dx,
                                       const Context<Scalar>& context) {
@@ -242,8 +252,14 @@ void Calls<Storage, Scalar>::backward(Layer& layer, const In& x, const In& dy, c
   if (context.valid) return valid_backward(layer, x, dy, dx, context);
   const core::Partition partition = check_backward(layer, x, dy, dx, context);
   if (partition.size == 0) return;
-  pass_on(layer, x, dy, dx, context);
   BackwardCall<Storage, Scalar> call = backward_call(layer, partition, x, dy, dx, context);
+  if (gates_within(layer, partition, dy, dx, context)) {
+    call.gated = true;
+    call.dy = dy.data;
+    call.shift = data_or_null(layer.shift.value);
+  } else {
+    pass_on(layer, x, dy, dx, context);
+  }
   const std::int64_t scratch = gradient_scratch<Scalar>(partition, call.scale != nullptr, call.frozen);
   layer.make_room(scratch);
   correct(layer, context, scratch, call);

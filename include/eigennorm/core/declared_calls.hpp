@@ -107,6 +107,8 @@ struct Calls {
   }
   static In passed_on(const Layer& layer, const In& dy, const Out& dx, const Context<Scalar>& context);
   static void pass_on(Layer& layer, const In& x, const In& dy, const Out& dx, const Context<Scalar>& context);
+  static bool gates_within(Layer& layer, const core::Partition& partition, const In& dy, const Out& dx,
+                           const Context<Scalar>& context);
   static Forward adding_call(const Layer& layer, const core::Partition& partition, const Out& dx, const In& gradient,
                              Fusion<Storage>& fused);
   static void add_gradient(const Layer& layer, const In& x, const Out& dx, const Context<Scalar>& context);

@@ -174,10 +174,20 @@ struct Fused {
   }
 };
 
-/// What a pass does about memory.
-struct Traffic {
-  bool stream = false;    ///< results go past the caches
-  std::int64_t next = 0;  ///< asks for what lies so many values behind each that is read; 0: for nothing more
+/// What a pass does about memory. (One word: two that are stored apart and loaded together would wait until all stores
+/// before them are in the cache, which takes as long as half a block where these go to memory.)
+class Traffic {
+ public:
+  constexpr Traffic() = default;
+  constexpr Traffic(bool stream, std::int64_t next) : word_(2 * next + (stream ? 1 : 0)) {}
+
+  /// Whether results go past the caches.
+  constexpr bool stream() const { return (word_ & 1) != 0; }
+  /// How many values behind each that is read it asks for what lies there; 0: for nothing more.
+  constexpr std::int64_t next() const { return word_ >> 1; }
+
+ private:
+  std::int64_t word_ = 0;
 };
 
 /// The blocks so far of some groups: of each the mean (as mean + low where Scalar is no narrower than Wide) and the sum
@@ -274,7 +284,7 @@ struct BlockKernels {
   /// y = max(xhat * scale + shift + residual, 0), or without max: 0 is +0, and NaN stays
   void (*transform_fused)(In x, Out y, Extent size, const Fused<Storage, Scalar>& by, Traffic traffic);
   /// dx = dy where that y, as it is stored, is above 0, otherwise 0
-  void (*gate)(In x, In dy, Out dx, Extent size, const Fused<Storage, Scalar>& by, Traffic traffic);
+  void (*gate)(In x, In dy, Out dx, const Extent& size, const Fused<Storage, Scalar>& by, Traffic traffic);
   /// sum = a + b
   void (*add)(In a, In b, Out sum, Extent size, Traffic traffic);
   void (*gradient)(In x, In dy, Out dx, Extent size, const Gradient<Scalar>& by, Traffic traffic);

@@ -171,10 +171,10 @@ struct Functions {
       Storage* to = y(r);
       std::int64_t i = 0;
       for (; i + 16 <= n; i += 16) {
-        prefetch<16>(from + i + traffic.next);
+        prefetch<16>(from + i + traffic.next());
         __builtin_memcpy(static_cast<void*>(to + i), from + i, 16 * sizeof(Storage));
       }
-      prefetch<16>(from + i + traffic.next);
+      prefetch<16>(from + i + traffic.next());
       if (i < n) copy_few<16>(to + i, from + i, n - i);
     }
   }

@@ -271,7 +271,7 @@ struct Functions {
     }
   }
 
-  static void gate(In x, In dy, Out dx, Extent size, const Fused<Storage, Scalar>& by, Traffic) {
+  static void gate(In x, In dy, Out dx, const Extent& size, const Fused<Storage, Scalar>& by, Traffic) {
     for (std::int64_t r = 0; r < size.rows; ++r) {
       for (std::int64_t c = 0; c < size.columns; ++c) {
         const bool passes = static_cast<Scalar>(fused(x, r, c, by)) > 0;

@@ -127,9 +127,9 @@ static EIGENNORM_OUTLINE void transform_rows(In x, Out y, Extent size, const Nor
   alignas(64) Scalar no_scale[16], no_shift[16];
   const Each scales(affine.scale, affine.row, Scalar(1), no_scale);
   const Each shifts(affine.shift, affine.row, Scalar(-0.0), no_shift);
-  const std::int64_t next = traffic.next, scale_mask = scales.mask, shift_mask = shifts.mask;
+  const std::int64_t next = traffic.next(), scale_mask = scales.mask, shift_mask = shifts.mask;
   for_each_row(
-      y, size, traffic.stream, [&](std::int64_t r, Storage * to, Store store) __attribute__((always_inline)) {
+      y, size, traffic.stream(), [&](std::int64_t r, Storage * to, Store store) __attribute__((always_inline)) {
         const auto deviation = Functions::deviation(by, r);
         const V rstd = L::all(by.rstd[r * by.step]);
         const Storage* from = x(r);
@@ -166,9 +166,9 @@ static EIGENNORM_OUTLINE void gradient_rows(In x, In dy, Out dx, Extent size, co
   const Scalar* of_rows = by_row ? by.affine.scale : &one;
   const std::int64_t of_rows_step = by_row ? by.affine.row : 0;
   const bool scale_first = by.scale_first;
-  const std::int64_t next = traffic.next, mask = scales.mask;
+  const std::int64_t next = traffic.next(), mask = scales.mask;
   for_each_row(
-      dx, size, traffic.stream, [&](std::int64_t r, Storage * to, Store store) __attribute__((always_inline)) {
+      dx, size, traffic.stream(), [&](std::int64_t r, Storage * to, Store store) __attribute__((always_inline)) {
         const std::int64_t own = r * by.by.step;
         const auto deviation = Functions::deviation(by.by, r);
         const V rstd = L::all(by.by.rstd[own]), mean = L::all(by.mean[own]), slope = L::all(by.slope[own]);
@@ -267,14 +267,14 @@ static EIGENNORM_OUTLINE void transform_columns(Values x, Results y, Extent size
   const Normalizers<Scalar> from = by;
   const Affine<Scalar> own = affine;
   for_each_column(
-      y, size, traffic.stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+      y, size, traffic.stream(), [=](auto access, std::int64_t i) __attribute__((always_inline)) {
         const V high = access.template load<L>(access, from.high + i);
         const V low = access.template load<L>(access, from.low + i);
         const V rstd = access.template load<L>(access, from.rstd + i);
         const V scale = fixed_of(access, own.scale, own, i, Scalar(1));
         const V shift = fixed_of(access, own.shift, own, i, Scalar(-0.0));
         return [=](std::int64_t r) __attribute__((always_inline)) {
-          prefetch<16, 2>(x(r) + i + traffic.next);
+          prefetch<16, 2>(x(r) + i + traffic.next());
           const V value = access.template load<L>(access, x(r) + i);
           const V xhat = L::multiply(L::subtract(L::subtract(value, high), low), rstd);
           if constexpr (!ByRow) return L::add(L::multiply(xhat, scale), shift);
@@ -290,7 +290,7 @@ static EIGENNORM_OUTLINE void gradient_columns(Values x, Values dy, Results dx, 
                                                Traffic traffic) {
   const Gradient<Scalar> from = by;
   for_each_column(
-      dx, size, traffic.stream, [=](auto access, std::int64_t i) __attribute__((always_inline)) {
+      dx, size, traffic.stream(), [=](auto access, std::int64_t i) __attribute__((always_inline)) {
         const V high = access.template load<L>(access, from.by.high + i);
         const V low = access.template load<L>(access, from.by.low + i);
         const V rstd = access.template load<L>(access, from.by.rstd + i);
@@ -298,8 +298,8 @@ static EIGENNORM_OUTLINE void gradient_columns(Values x, Values dy, Results dx, 
         const V slope = access.template load<L>(access, from.slope + i);
         const V scale = fixed_of(access, from.affine.scale, from.affine, i, Scalar(1));
         return [=](std::int64_t r) __attribute__((always_inline)) {
-          prefetch<16, 2>(x(r) + i + traffic.next);
-          prefetch<16, 2>(dy(r) + i + traffic.next);
+          prefetch<16, 2>(x(r) + i + traffic.next());
+          prefetch<16, 2>(dy(r) + i + traffic.next());
           const V value = access.template load<L>(access, x(r) + i);
           const V xhat = L::multiply(L::subtract(L::subtract(value, high), low), rstd);
           V d = access.template load<L>(access, dy(r) + i);
@@ -316,8 +316,7 @@ static EIGENNORM_OUTLINE void gradient_columns(Values x, Values dy, Results dx, 
 
 /// Streams need elements that are where their type wants them.
 EIGENNORM_INLINE Traffic allowed(Traffic traffic, const Storage* y) {
-  traffic.stream = traffic.stream && reinterpret_cast<std::uintptr_t>(y) % sizeof(Storage) == 0;
-  return traffic;
+  return {traffic.stream() && reinterpret_cast<std::uintptr_t>(y) % sizeof(Storage) == 0, traffic.next()};
 }
 
 static void transform(In x, Out y, Extent size, const Normalizers<Scalar>& by, const Affine<Scalar>& affine,
@@ -389,7 +388,8 @@ EIGENNORM_INLINE void gradient_pair(const PairRow& a, const PairRow& b, std::int
                                     Sums<Scalar> sums, Traffic traffic) {
   const auto write = [=](auto access, std::int64_t i) __attribute__((always_inline)) {
     const V scales = scale == nullptr ? L::all(Scalar(1)) : access.template load<L>(access, scale + i);
-    const Two pair = Two::add(a.write(access, scales, i, traffic.stream), b.write(access, scales, i, traffic.stream));
+    const Two pair =
+        Two::add(a.write(access, scales, i, traffic.stream()), b.write(access, scales, i, traffic.stream()));
     access.template store<L>(access, sums.plain + i,
                              L::add(access.template load<L>(access, sums.plain + i), pair.first));
     access.template store<L>(access, sums.product + i,
@@ -398,11 +398,11 @@ EIGENNORM_INLINE void gradient_pair(const PairRow& a, const PairRow& b, std::int
   std::int64_t i = 0;
   for (; i + 16 <= n; i += 16) {
     // What is small enough not to be streamed is in a cache already, and L1 has no time to lose.
-    if (traffic.stream) {
-      prefetch<16, 2>(a.x + i + traffic.next);
-      prefetch<16, 2>(a.dy + i + traffic.next);
-      prefetch<16, 2>(b.x + i + traffic.next);
-      prefetch<16, 2>(b.dy + i + traffic.next);
+    if (traffic.stream()) {
+      prefetch<16, 2>(a.x + i + traffic.next());
+      prefetch<16, 2>(a.dy + i + traffic.next());
+      prefetch<16, 2>(b.x + i + traffic.next());
+      prefetch<16, 2>(b.dy + i + traffic.next());
     }
     write(Whole{}, i);
   }
@@ -413,7 +413,7 @@ static void gradient_pairs(In x, In dy, Out dx, Extent size, const Gradient<Scal
                            Traffic traffic) {
   // Whole lines only: rows that do not start on one are stored as usual.
   const auto bytes = static_cast<std::uintptr_t>(dx.step) * sizeof(Storage) | reinterpret_cast<std::uintptr_t>(dx.data);
-  const Traffic pairs{traffic.stream && bytes % 64 == 0, traffic.next};
+  const Traffic pairs{traffic.stream() && bytes % 64 == 0, traffic.next()};
   for (std::int64_t r = 0; r + 1 < size.rows; r += 2) {
     gradient_pair(PairRow(x(r), dy(r), dx(r), by, r), PairRow(x(r + 1), dy(r + 1), dx(r + 1), by, r + 1), size.columns,
                   by.affine.scale, sums, pairs);
