@@ -37,7 +37,13 @@ struct Machine {
   EIGENNORM_INLINE Floats reciprocal_root_estimate(Floats a) { return __builtin_ia32_rsqrtps256(a); }
 
   typedef float FloatHalf __attribute__((vector_size(16)));
-  EIGENNORM_INLINE Doubles to_doubles(FloatHalf a) { return __builtin_ia32_cvtps2pd256(a); }
+  EIGENNORM_INLINE Doubles to_doubles(FloatHalf a) {
+#if defined(__clang__)
+    return __builtin_convertvector(a, Doubles);
+#else
+    return __builtin_ia32_cvtps2pd256(a);
+#endif
+  }
 
   EIGENNORM_INLINE unsigned bits(Ints masks) {
     return static_cast<unsigned>(__builtin_ia32_movmskps256(reinterpret_cast<Floats>(masks)));

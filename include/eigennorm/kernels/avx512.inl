@@ -40,7 +40,11 @@ struct Machine {
   // (Left to itself, g++ widens halves of it and puts them together.)
   typedef float FloatHalf __attribute__((vector_size(32)));
   EIGENNORM_INLINE Doubles to_doubles(FloatHalf a) {
+#if defined(__clang__)
+    return __builtin_convertvector(a, Doubles);
+#else
     return __builtin_ia32_cvtps2pd512_mask(a, Doubles{}, eight(8), 4);
+#endif
   }
 
   EIGENNORM_INLINE unsigned bits(Ints masks) { return __builtin_ia32_cvtd2mask512(masks); }

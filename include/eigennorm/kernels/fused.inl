@@ -24,10 +24,8 @@ struct Behind {
 };
 
 template <typename Access>
-EIGENNORM_INLINE V with_residual(Access access, V value, const Storage* residual) {
-  return L::add(value, access.template load<L>(access, residual));
-}
-EIGENNORM_INLINE V finished(V sum, typename L::M rectified) {
+EIGENNORM_INLINE V finished(Access access, V value, const Storage* residual, typename L::M rectified) {
+  const V sum = L::add(value, access.template load<L>(access, residual));
   return L::drop(sum, L::both(L::at_most(sum, L::all(Scalar(0))), rectified));
 }
 
@@ -36,6 +34,8 @@ EIGENNORM_INLINE Scalar stored_as_zero() {
   if constexpr (sizeof(Storage) == sizeof(Scalar)) return 0;
   return static_cast<Scalar>((std::numeric_limits<Storage>::denorm_min)()) / 2;
 }
+/// dy where y, once it is stored, is above 0.
+EIGENNORM_INLINE V passed(V dy, V y) { return L::keep(dy, L::above(y, L::all(stored_as_zero()))); }
 
 /// `Gated`: of y only the gate is wanted, and the result is dy where y is above 0, otherwise 0.
 template <bool Gated>
@@ -50,7 +50,6 @@ static EIGENNORM_OUTLINE void fused_rows(In x, In dy, Out y, Extent size, const 
   const Behind behind(by);
   const std::int64_t next = traffic.next(), scale_mask = scales.mask, shift_mask = shifts.mask, mask = behind.mask;
   const auto rectified = behind.rectified;
-  const V closed = L::all(stored_as_zero());
   for_each_row(
       y, size, traffic.stream(), [&](std::int64_t r, Storage * to, Store store) __attribute__((always_inline)) {
         const auto deviation = Functions::deviation(own, r);
@@ -66,9 +65,10 @@ static EIGENNORM_OUTLINE void fused_rows(In x, In dy, Out y, Extent size, const 
               const V xhat = L::multiply(deviation(access, from, i), rstd);
               const V scaled = L::multiply(xhat, access.template load<L>(access, scale + (i & scale_mask)));
               const V value = L::add(scaled, access.template load<L>(access, shift + (i & shift_mask)));
-              const V sum = with_residual(access, value, residual + (i & mask));
-              if constexpr (!Gated) return finished(sum, rectified);
-              return L::keep(access.template load<L>(access, of_dy + i), L::above(sum, closed));
+              const Storage* const added = residual + (i & mask);
+              if constexpr (!Gated) return finished(access, value, added, rectified);
+              return passed(access.template load<L>(access, of_dy + i),
+                            L::add(value, access.template load<L>(access, added)));
             },
             [=](std::int64_t i) __attribute__((always_inline)) {
               prefetch<16, 2>(from + i + next);
@@ -88,7 +88,6 @@ static EIGENNORM_OUTLINE void fused_columns(In x, In dy, Out y, Extent size, con
   const Storage* const residual = behind.values;
   const std::int64_t step = behind.step, mask = behind.mask, next = traffic.next();
   const auto rectified = behind.rectified;
-  const V closed = L::all(stored_as_zero());
   const std::int64_t rows_ahead = (std::max)(block_size / size.columns, std::int64_t{4});
   for_each_column(
       y, size, traffic.stream(), [=](auto access, std::int64_t i) __attribute__((always_inline)) {
@@ -103,10 +102,11 @@ static EIGENNORM_OUTLINE void fused_columns(In x, In dy, Out y, Extent size, con
           prefetch<16, 2>(residual + (r + rows_ahead) * step + (i & mask));
           const V value = access.template load<L>(access, x(r) + i);
           const V xhat = L::multiply(L::subtract(L::subtract(value, high), low), rstd);
-          const V sum =
-              with_residual(access, L::add(L::multiply(xhat, scale), shift), residual + r * step + (i & mask));
-          if constexpr (!Gated) return finished(sum, rectified);
-          return L::keep(access.template load<L>(access, dy(r) + i), L::above(sum, closed));
+          const V normalized = L::add(L::multiply(xhat, scale), shift);
+          const Storage* const added = residual + r * step + (i & mask);
+          if constexpr (!Gated) return finished(access, normalized, added, rectified);
+          return passed(access.template load<L>(access, dy(r) + i),
+                        L::add(normalized, access.template load<L>(access, added)));
         };
       });
 }
@@ -128,7 +128,6 @@ static void transform_fused(In x, Out y, Extent size, const Fused<Storage, Scala
 static EIGENNORM_OUTLINE void gate_rows(In x, In dy, Out dx, Extent size, const Fused<Storage, Scalar>& by,
                                         Traffic traffic) {
   const std::int64_t next = traffic.next();
-  const V closed = L::all(stored_as_zero());
   for_each_row(
       dx, size, traffic.stream(), [&](std::int64_t r, Storage * to, Store store) __attribute__((always_inline)) {
         const auto deviation = Functions::deviation(by.by, r);
@@ -141,7 +140,7 @@ static EIGENNORM_OUTLINE void gate_rows(In x, In dy, Out dx, Extent size, const 
             [=](auto access, std::int64_t i) __attribute__((always_inline)) {
               const V xhat = L::multiply(deviation(access, from, i), rstd);
               const V y = L::add(L::multiply(xhat, scale), shift);
-              return L::keep(access.template load<L>(access, of_dy + i), L::above(y, closed));
+              return passed(access.template load<L>(access, of_dy + i), y);
             },
             [=](std::int64_t i) __attribute__((always_inline)) {
               prefetch<16, 2>(from + i + next);
