@@ -227,19 +227,28 @@ class BackwardTask {
       Affine<Scalar> affine;
       if (scaled()) affine = scales_of_row(tile.base.feature + t * tile.lane.feature, part, room.scales);
       affine.row = tile.lane.feature;
-      if (call_.gated) return sum_gated(lanes, x, dy, n, sums);
+      if (call_.gated) return sum_gated(lanes, x, dy, n, room.dy, sums);
       call_.kernels->gradient_sums({x(t), x.step}, {dy(t), dy.step}, {together, n}, by().from(lanes.first + t), affine,
                                    {sums.plain + t, sums.product + t});
     }
   }
-  /// The same of rows whose dy still has to pass the gate.
-  void sum_gated(Segment lanes, Rows<const Storage> x, Rows<const Storage> dy, std::int64_t n, KernelSums sums) const {
+  /// The same of rows whose dy still has to pass the gate. `room`: for copies of dy, where there are some; null: none.
+  void sum_gated(Segment lanes, Rows<const Storage> x, Rows<const Storage> dy, std::int64_t n, Storage* room,
+                 KernelSums sums) const {
     const Normalizers<Scalar> own = by().from(lanes.first);
-    const auto add = [&](Rows<const Storage> passed, std::int64_t r, std::int64_t c, Extent size) {
-      call_.kernels->gradient_sums({x(r) + c, x.step}, passed, size, own.from(r), {},
+    const kernels::Fused<Storage, Scalar> gate = gate_of(lanes.first, own);
+    const Extent size{lanes.last - lanes.first, n};
+    if (room != nullptr) {
+      const std::int64_t step = dy.data == room ? dy.step : n;
+      call_.kernels->gate(x, dy, {room, step}, size, gate, {});
+      return call_.kernels->gradient_sums(x, {room, step}, size, own, {}, sums);
+    }
+    // (Blocks follow each other in memory: what is asked for is half of the next.)
+    constexpr std::int64_t next = block_size / 2;
+    with_gate(call_, x, dy, size, gate, next, [&](auto passed, std::int64_t r, std::int64_t c, Extent part) {
+      call_.kernels->gradient_sums({x(r) + c, x.step}, passed, part, own.from(r), {},
                                    {sums.plain + r, sums.product + r});
-    };
-    with_gate(call_, x, dy, {lanes.last - lanes.first, n}, gate_of(lanes.first, own), 512, add);
+    });
   }
   kernels::Fused<Storage, Scalar> gate_of(std::int64_t lane, const Normalizers<Scalar>& own) const {
     const std::int64_t feature = tile_->base.feature + lane * tile_->lane.feature;

@@ -53,10 +53,11 @@ struct BackwardCall {
   const Scalar* shift = nullptr;
 };
 
-/// Whether dy may pass the gate of an activation where it is used, in L1, and not in a walk of its own: in rows with
-/// one scale.
+/// Whether dy may pass the gate of an activation where it is used, in L1, and not in a walk of its own: where rows are
+/// runs, each of one scale.
 inline bool gates_rows(const Partition& partition) {
-  return partition.features_kept && !partition.groups.interleaved && partition.group_run >= Layout::shortest_run &&
+  return partition.features_kept && !partition.groups.interleaved &&
+         partition.groups.reduced.fastest().extent >= Layout::shortest_run &&
          partition.groups.reduced.places == nullptr;
 }
 
