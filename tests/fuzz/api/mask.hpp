@@ -46,12 +46,12 @@ struct Mask {
     return result;
   }
 
-  /// The same, said otherwise: without gaps, and one bool for each position where `alike` does not name an axis.
-  Mask spread(const Extents& x, unsigned alike) const {
+  /// The same, said otherwise: without gaps, and all bools of each axis that is not among `said_axes`.
+  Mask spread(const Extents& x, unsigned said_axes) const {
     Mask result{{Family::tensor, x, {}, 0}, Eigen::ColMajor, {}};
     Extents& shape = result.tensor.shape;
     for (std::size_t axis = 0; axis < x.size(); ++axis) {
-      if ((alike >> axis & 1U) != 0) shape[axis] = tensor.shape[axis];
+      if ((said_axes >> axis & 1U) != 0) shape[axis] = tensor.shape[axis];
     }
     result.tensor.strides = Tensor::packed_strides(shape, result.order);
     const std::vector<bool> valid = elements(shape);

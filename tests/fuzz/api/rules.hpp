@@ -35,6 +35,10 @@ inline unsigned alike_axes(const LayerChoice& choice, const Fit& fit) {
   return are_apart ? fit.features : 0;
 }
 
+/// The axes along which a mask may not be said otherwise without other bits: all where a group holds several features,
+/// which are packed before or behind positions as the mask varies.
+inline unsigned said_axes(const Fit& fit) { return (fit.averaged & fit.features) == 0 ? fit.features : ~0U; }
+
 inline bool mask_is_wrong(const LayerChoice& choice, const Fit& fit, const Call& call) {
   if (!call.mask) return false;
   const Tensor& mask = call.mask->tensor;

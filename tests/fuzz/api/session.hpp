@@ -252,7 +252,7 @@ class Session {
 
     const Expected expectation = expected(*slot.layer, slot.choice, trace, call);
     const bool is_ordinary = world_.is_ordinary(*slot.layer, call, trace);
-    const bool accepted = world_.run(*slot.layer, call, expectation, is_ordinary, alike);
+    const bool accepted = world_.run(*slot.layer, call, expectation, is_ordinary, fit ? said_axes(*fit) : ~0U);
     if (!accepted || call.verb != Verb::forward) return;
     if (call.kept >= 0) slot.trace = {};
     Trace& left = call.kept < 0 ? slot.trace : traces_[static_cast<std::size_t>(call.kept)];

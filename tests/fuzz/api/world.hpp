@@ -114,9 +114,9 @@ class World {
   eigennorm::InstructionSet twin_set = eigennorm::InstructionSet::avx512;
   std::int64_t stream_from = usual_limit;
 
-  /// Whether the call was accepted. `is_ordinary`: its result must be finite. `alike_axes`: along which no mask of the
-  /// layer may vary.
-  bool run(Layer& layer, const Call& call, Expected expectation, bool is_ordinary, unsigned alike_axes) {
+  /// Whether the call was accepted. `is_ordinary`: its result must be finite. `said_axes`: along which a twin has
+  /// the mask as it is.
+  bool run(Layer& layer, const Call& call, Expected expectation, bool is_ordinary, unsigned said_axes) {
     const std::vector<Data> memory_before = memory;
     Layer twin = layer;
     Moments twin_moments = moments;
@@ -132,7 +132,7 @@ class World {
     require(expectation != Expected::refused || !accepted, "a wrong call is refused");
     if (accepted) {
       check_counters(twin, layer, call);
-      const Packed packed = run_twin(twin, twin_moments, memory_before, call, alike_axes);
+      const Packed packed = run_twin(twin, twin_moments, memory_before, call, said_axes);
       check_results(call, memory_before, returned, packed);
       require(!is_ordinary || are_finite(packed[of_result]), "ordinary data have finite results");
       require(alike(layer, twin), "a layer does not depend on strides, threads and instructions");
@@ -269,7 +269,7 @@ class World {
 
   /// What is read where nothing is valid is NaN, and the mask is said otherwise. (Gradients of parameters are summed by
   /// what it says of samples, so for them no more than its places are others.)
-  static void spoil_invalid(Call& same, unsigned alike_axes, Packed& packed) {
+  static void spoil_invalid(Call& same, unsigned said_axes, Packed& packed) {
     const std::vector<std::size_t> to = same.x.packed_order(same.order);
     const std::vector<bool> valid = same.valid();
     for (std::size_t number = 0; number < packed.size(); ++number) {
@@ -279,14 +279,13 @@ class World {
       }
     }
     const Mask mask = *same.mask;
-    const bool goes_back = same.verb == Verb::backward;
-    same.mask = goes_back ? mask.spread(mask.tensor.shape, 0) : mask.spread(same.x.shape, alike_axes);
+    same.mask = mask.spread(same.x.shape, same.verb == Verb::backward ? ~0U : said_axes);
     if (number_of(valid) == same.x.size()) same.mask.reset();
   }
 
   /// All tensors after it.
   Packed run_twin(Layer& twin, Moments& twin_moments, const std::vector<Data>& before, const Call& call,
-                  unsigned alike_axes) {
+                  unsigned said_axes) {
     Packed all;
     const std::array<const Tensor*, roles> tensors = tensors_of(call);
     for (std::size_t i = 0; i < all.size(); ++i) {
@@ -295,7 +294,7 @@ class World {
     }
     Call same = call;
     same.returns = false;
-    if (same.mask) spoil_invalid(same, alike_axes, all);
+    if (same.mask) spoil_invalid(same, said_axes, all);
     // Vectors go with either order, as tensors of two axes do not.
     const Family family = call.x.family == Family::vector ? Family::vector : Family::tensor;
     const auto repack = [&](Tensor& tensor) {
