@@ -105,6 +105,30 @@ TEST_CASE("a mask may be any object of bools in memory, in either order, with an
   for (int i = 0; i < 20; ++i) CHECK((one.row(i).array() == 0).all() == (i % 3 == 0));
 }
 
+// Along an averaged axis next in memory, all of such a mask was taken for invalid: nothing was written, no batch
+// counted.
+TEST_CASE("a bool whose stride is 0 stands for all of its axis") {
+  using Rows = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  using AnyStride = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
+  const Rows x = test::random_matrix(3, 7, 19), dy = test::random_matrix(3, 7, 20);
+  const auto check = [&](auto layer, const auto& repeated, const auto& once) {
+    auto other = layer;
+    CHECK(same_bits(layer.forward(x, with(repeated)), other.forward(x, with(once))));
+    CHECK(same_bits(layer.backward(x, dy, with(repeated)), other.backward(x, dy, with(once))));
+    CHECK(same_bits(layer.evaluate(x, with(repeated)), other.evaluate(x, with(once))));
+    CHECK(bits(layer) == bits(other));
+    return layer;
+  };
+  const Eigen::Array<bool, 3, 1> all(true, true, true), two(true, false, true);
+  for (const auto* rows : {&all, &two}) {
+    const Eigen::Map<const Flags, 0, AnyStride> repeated(rows->data(), 3, 7, AnyStride(1, 0));
+    check(LayerNorm<float>(7), repeated, *rows);
+  }
+  const Flags one = Flags::Constant(1, 1, true);
+  const Eigen::Map<const Flags, 0, AnyStride> repeated(one.data(), 1, 7, AnyStride(1, 0));
+  CHECK(check(BatchNorm<float>(3, channels_on(0)), repeated, one).running->batches == 1);
+}
+
 TEST_CASE("what is not valid is 0, whatever was there, and changes nothing") {
   const Bools mask = lengths({4, 0, 2, 5}, 5);
   const Tensor clean = tensor(4, 3, 5, 3), gradient = tensor(4, 3, 5, 4);

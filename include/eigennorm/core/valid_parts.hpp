@@ -42,10 +42,10 @@ class ValidParts {
     for (const Strides& other : strides) alike_ = alike_ && other == strides[0];
     for_each_axis(geometry, Roles{whole.averaged_axes, whole.feature_axes}, shape, order, strides,
                   [&](const Axis& axis, bool averaged, bool is_feature, int number) {
-                    const bool varies = valid.shape[number] > 1;
-                    axes_[static_cast<std::size_t>(rank_++)] = {
-                        axis, averaged, is_feature, varies,
-                        varies ? valid.strides[static_cast<std::size_t>(number)] : 0};
+                    // (One bool whose stride is 0 stands for all, as an extent of 1 does.)
+                    const std::int64_t step = valid.strides[static_cast<std::size_t>(number)];
+                    const bool varies = valid.shape[number] > 1 && step != 0;
+                    axes_[static_cast<std::size_t>(rank_++)] = {axis, averaged, is_feature, varies, varies ? step : 0};
                     kept_varies_ = kept_varies_ || (varies && !averaged);
                     reduced_varies_ = reduced_varies_ || (varies && averaged);
                     features_vary_ = features_vary_ || (varies && is_feature);

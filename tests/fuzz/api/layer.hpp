@@ -251,7 +251,10 @@ eigennorm::Normalization<Scalar> make_layer(const LayerChoice& choice) {
 
 /// Whether a layer's settings, which are public, are such as every call refuses.
 template <typename Scalar>
-bool settings_are_wrong(const eigennorm::Normalization<Scalar>& layer) {
+bool settings_are_wrong(const eigennorm::Normalization<Scalar>& layer, eigennorm::Statistic statistic) {
+  using eigennorm::Activation;
+  const bool is_relu = layer.activation == Activation::relu;
+  if (is_relu ? statistic == eigennorm::Statistic::sum_square : layer.activation != Activation::none) return true;
   if (!(layer.eps >= 0) || !std::isfinite(layer.eps)) return true;
   for (const auto* parameter : {&layer.scale, &layer.shift}) {
     const std::int64_t size = parameter->value.size();
@@ -259,7 +262,7 @@ bool settings_are_wrong(const eigennorm::Normalization<Scalar>& layer) {
   }
   if (!layer.running) return false;
   const double weight = layer.running->averaging.weight_of_new(0);
-  return layer.running->batches < 0 || !(weight >= 0 && weight <= 1);
+  return !(weight >= 0 && weight <= 1);
 }
 
 template <typename Scalar>
@@ -270,7 +273,7 @@ bool running_is_wrong(const eigennorm::Normalization<Scalar>& layer, const Layer
   if (!has_mean || (fit.averaged & fit.features) != 0) return true;
   const std::int64_t variances = choice.statistic == Statistic::mean_variance ? layer.features() : 0;
   if (layer.running->mean.size() != layer.features() || layer.running->variance.size() != variances) return true;
-  return !layer.running->mean.isFinite().all() ||
+  return layer.running->batches < 0 || !layer.running->mean.isFinite().all() ||
          !(layer.running->variance.isFinite() && layer.running->variance >= Scalar(0)).all();
 }
 

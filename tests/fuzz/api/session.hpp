@@ -28,7 +28,7 @@ class Session {
   using Layer = typename World<Data>::Layer;
 
   explicit Session(Bytes& bytes) : bytes_(bytes), large_(bytes.one_in(32)), room_(large_ ? 40960 : 1024) {
-    world_.memory.resize(static_cast<std::size_t>(4 * room_));
+    world_.memory.resize(static_cast<std::size_t>(8 * room_));
     fill();
     using eigennorm::InstructionSet;
     (bytes.below(2) == 0 ? world_.own_set : world_.twin_set) = bytes.pick(std::vector<InstructionSet>{
@@ -68,7 +68,10 @@ class Session {
     } else if (kind == 27) {
       copy_or_move(slot, slots_[static_cast<std::size_t>(bytes_.below(3))]);
     } else if (kind == 28) {
-      if (bytes_.below(4) == 0) scale_from(slot);
+      const int choice = bytes_.below(4);
+      if (choice == 0) scale_from(slot);
+      if (choice == 1) has_masks_ = !has_masks_;
+      if (choice == 2) has_beside_ = !has_beside_;
     } else if (kind == 29) {
       visit(bytes_, *slot.layer);
     } else if (kind == 30) {
@@ -102,6 +105,7 @@ class Session {
     // What is left refuses every call.
     from.choice = to.choice;
     from.choice.moved_from = true;
+    from.trace = {};
     from.trace.state = Trace::State::unknown;
   }
 
@@ -237,15 +241,22 @@ class Session {
     }
     if (call.x.family == Family::vector) call.order = Eigen::ColMajor;
     draw_partners(call);
+    if (has_beside_) draw_beside(trace, call);
     if (!is_inside(call.x) || !is_inside(call.dy) || !is_inside(call.result)) return;
+    for (const std::optional<Tensor>* tensor : call.beside.all()) {
+      if (*tensor && !is_inside(**tensor)) return;
+    }
+    const std::optional<Fit> fit = slot.choice.fit(call.x.shape);
+    const unsigned alike = fit ? alike_axes(slot.choice, *fit) : 0;
+    if (has_masks_) choose_mask(trace, alike, call);
 
     const Expected expectation = expected(*slot.layer, slot.choice, trace, call);
     const bool is_ordinary = world_.is_ordinary(*slot.layer, call, trace);
-    const bool accepted = world_.run(*slot.layer, call, expectation, is_ordinary);
+    const bool accepted = world_.run(*slot.layer, call, expectation, is_ordinary, fit ? said_axes(*fit) : ~0U);
     if (!accepted || call.verb != Verb::forward) return;
     if (call.kept >= 0) slot.trace = {};
     Trace& left = call.kept < 0 ? slot.trace : traces_[static_cast<std::size_t>(call.kept)];
-    left = Trace(slot.choice, *slot.choice.fit(call.x.shape), call);
+    left = Trace(slot.choice, *fit, call, slot.layer->activation);
     if (is_ordinary) left.ordinary_x = world_.values(call.x);
   }
 
@@ -254,6 +265,40 @@ class Session {
     Family family = shape.size() == 2 && bytes_.below(4) != 0 ? Family::matrix : Family::tensor;
     if (family == Family::matrix && shape[1] == 1 && bytes_.below(2) == 0) family = Family::vector;
     call.x = tensor_at(shape, 0, family, call.order);
+  }
+
+  /// Tensors beside those of a call: on memory of their own, rarely over another.
+  void draw_beside(const Trace& trace, Call& call) {
+    Beside drawn;
+    int region = 3;
+    for (auto* tensor : {&drawn.residual, &drawn.residual_gradient, &drawn.added, &drawn.added_gradient}) {
+      Extents shape = call.x.shape;
+      if (bytes_.one_in(64)) ++shape[0];
+      tensor->emplace(tensor_at(shape, region++, call.x.family, call.order));
+      const int place = bytes_.below(16);
+      if (place < 10) continue;
+      const Tensor& under = place < 12 ? call.x : place < 14 ? call.dy : call.result;
+      (*tensor)->offset = under.offset + (bytes_.one_in(4) ? 1 : 0);
+      if (call.x.family == Family::matrix && !bytes_.one_in(4)) (*tensor)->strides = under.strides;
+    }
+    call.beside = call.verb == Verb::backward ? beside_backward(bytes_, trace.beside, drawn, call.x)
+                                              : beside_forward(bytes_, drawn);
+  }
+
+  /// Mostly that of the forward, or of the last call.
+  void choose_mask(const Trace& trace, unsigned alike, Call& call) {
+    const bool goes_back = call.verb == Verb::backward;
+    const int kind = bytes_.below(16);
+    if (kind == 15) return;
+    if (goes_back && kind < 12) {
+      call.mask = trace.mask;
+    } else if (!goes_back && kind < 4) {
+      call.mask = last_mask_;
+    } else {
+      call.mask = draw_mask(bytes_, call.x.shape, alike, room_);
+    }
+    if (call.mask && (kind == 11 || kind == 3)) change_flags(bytes_, *call.mask);
+    last_mask_ = call.mask;
   }
 
   /// dy and the result: of x's shape, rarely of another; on memory of their own, rarely over another tensor.
@@ -323,11 +368,13 @@ class Session {
 
   Bytes& bytes_;
   bool large_;
-  std::int64_t room_;  // of each of four tensors
+  std::int64_t room_;  // of each of seven tensors
   World<Data> world_;
   std::array<Slot, 3> slots_;
   std::size_t current_ = 0;
   std::array<Trace, 2> traces_;  // of the world's moments
+  bool has_masks_ = false, has_beside_ = false;
+  std::optional<Mask> last_mask_;
   std::array<eigennorm::PopulationStatistics<Scalar>, 2> populations_;
 };
 

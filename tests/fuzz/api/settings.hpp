@@ -103,6 +103,9 @@ void change_settings(Bytes& bytes, eigennorm::Normalization<Scalar>& layer, eige
       // The number of features is rarely wrong.
       layer.running.emplace(bytes.below(8) != 0 ? layer.features() : bytes.below(9), statistic);
       return;
+    case 15:
+      layer.activation = static_cast<eigennorm::Activation>(bytes.one_in(8) ? 2 : bytes.below(2));
+      return;
     default:
       if (layer.running) change_running(bytes, *layer.running);
   }

@@ -1,9 +1,12 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <ctime>
 #include <eigennorm/eigennorm.hpp>
+#include <limits>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -111,8 +114,9 @@ class World {
   eigennorm::InstructionSet twin_set = eigennorm::InstructionSet::avx512;
   std::int64_t stream_from = usual_limit;
 
-  /// Whether the call was accepted. `is_ordinary`: its result must be finite.
-  bool run(Layer& layer, const Call& call, Expected expectation, bool is_ordinary) {
+  /// Whether the call was accepted. `is_ordinary`: its result must be finite. `said_axes`: along which a twin has
+  /// the mask as it is.
+  bool run(Layer& layer, const Call& call, Expected expectation, bool is_ordinary, unsigned said_axes) {
     const std::vector<Data> memory_before = memory;
     Layer twin = layer;
     Moments twin_moments = moments;
@@ -120,25 +124,20 @@ class World {
     const eigennorm::Device device = call.on_pool ? eigennorm::Device(pool()) : eigennorm::Device();
     set_up(own_set, stream_from);
     const bool accepted = accepts([&] {
-      perform(layer, call, {device, moments_of(moments, call)}, {memory.data(), memory.data(), memory.data()},
-              returned);
+      Memories from;
+      from.fill(memory.data());
+      perform(layer, call, {device, moments_of(moments, call)}, from, returned);
     });
     require(expectation != Expected::accepted || accepted, "a right call is accepted");
     require(expectation != Expected::refused || !accepted, "a wrong call is refused");
-    if (!accepted) {
-      require(same_bits(memory, memory_before), "a refused call writes nothing");
-    } else {
-      check_counters(twin, layer, call);
-      const std::vector<Data> result = run_twin(twin, twin_moments, memory_before, call);
-      check_result(call, memory_before, returned, result);
-      for (const Data& value : result) {
-        const bool is_finite = std::isfinite(static_cast<double>(static_cast<Scalar>(value)));
-        require(is_finite || !is_ordinary, "ordinary data have finite results");
-      }
-    }
     if (accepted) {
+      check_counters(twin, layer, call);
+      const Packed packed = run_twin(twin, twin_moments, memory_before, call, said_axes);
+      check_results(call, memory_before, returned, packed);
+      require(!is_ordinary || are_finite(packed[of_result]), "ordinary data have finite results");
       require(alike(layer, twin), "a layer does not depend on strides, threads and instructions");
     } else {
+      require(same_bits(memory, memory_before), "a refused call writes nothing");
       require(watch::bits(layer) == watch::bits(twin), "a refused call leaves the layer as it was");
     }
     for (std::size_t i = 0; i < moments.size(); ++i) {
@@ -159,9 +158,14 @@ class World {
                            (layer.running->variance >= Scalar(0)).all())) {
       return false;
     }
+    // A sum may come near 0.
+    const Beside& beside = call.beside;
+    if (beside.added || (beside.residual && !is_ordinary(*beside.residual))) return false;
+    if (beside.added_gradient && !is_ordinary(*beside.added_gradient)) return false;
     if (!goes_back) return is_ordinary(call.x);
     // Nobody notices an x that is not that of its forward.
-    return !trace.ordinary_x.empty() && trace.ordinary_x == values(call.x) && is_ordinary(call.dy);
+    return !trace.ordinary_x.empty() && trace.valid == call.valid() && trace.ordinary_x == values(call.x) &&
+           is_ordinary(call.dy);
   }
 
   /// In logical order.
@@ -184,6 +188,12 @@ class World {
   }
 
  private:
+  /// Tensors of a call.
+  enum Role : std::size_t { of_x, of_dy, of_result, of_residual, of_residual_gradient, of_added, of_added_gradient };
+  static constexpr std::size_t roles = 7;
+  using Packed = std::array<std::vector<Data>, roles>;
+  using Memories = std::array<Data*, roles>;
+
   static void set_up(eigennorm::InstructionSet set, std::int64_t limit) {
     eigennorm::limit_instruction_set(set);
     eigennorm::stream_results_from(limit);
@@ -193,12 +203,18 @@ class World {
     return call.kept < 0 ? nullptr : &moments[static_cast<std::size_t>(call.kept)];
   }
 
-  /// `memory`: of x, dy and the result. What is returned comes in the order of packed memory.
-  static void perform(Layer& layer, const Call& call, const Context& context, const std::array<Data*, 3>& memory,
+  /// What is returned comes in the order of packed memory.
+  static void perform(Layer& layer, const Call& call, Context context, const Memories& memory,
                       std::vector<Data>& returned) {
+    // Its bools are there for this call alone.
+    std::optional<Mask> mask = call.mask;
+    if (mask) context.valid = mask->view();
+    call.beside.give(context, call.order,
+                     std::array<Data*, 4>{memory[of_residual], memory[of_residual_gradient], memory[of_added],
+                                          memory[of_added_gradient]});
     const auto keep = [&](const auto& plain) { returned.assign(plain.data(), plain.data() + plain.size()); };
     const Layer& reading = layer;
-    const Placed<Data> from{memory[0], call.x}, gradient{memory[1], call.dy}, to{memory[2], call.result};
+    const Placed<Data> from{memory[of_x], call.x}, gradient{memory[of_dy], call.dy}, to{memory[of_result], call.result};
     if (call.verb == Verb::forward && call.returns) {
       with_views(
           call.order, [&](const auto& x) { keep(layer.forward(x, context)); }, from);
@@ -232,33 +248,91 @@ class World {
     return result;
   }
 
-  std::vector<Data> run_twin(Layer& twin, Moments& twin_moments, const std::vector<Data>& before, const Call& call) {
-    std::vector<Data> x = packed(call.x, call.order, before), dy, result(x.size()), unused;
-    if (call.verb == Verb::backward) dy = packed(call.dy, call.order, before);
-    Call same = call;
-    same.returns = false;
-    // Vectors go with either order, as tensors of two axes do not.
-    const Family family = call.x.family == Family::vector ? Family::vector : Family::tensor;
-    for (Tensor* tensor : {&same.x, &same.dy, &same.result}) {
-      *tensor = {family, call.x.shape, Tensor::packed_strides(call.x.shape, call.order)};
+  /// Those that a call has.
+  static std::array<const Tensor*, roles> tensors_of(const Call& call) {
+    std::array<const Tensor*, roles> tensors = {&call.x, call.verb == Verb::backward ? &call.dy : nullptr,
+                                                &call.result};
+    for (std::size_t i = 0; i < 4; ++i) {
+      const std::optional<Tensor>& tensor = *call.beside.all()[i];
+      if (tensor) tensors[of_residual + i] = &*tensor;
     }
-    set_up(twin_set, usual_limit);
-    const bool accepted = accepts([&] {
-      perform(twin, same, {{}, moments_of(twin_moments, call)}, {x.data(), dy.data(), result.data()}, unused);
-    });
-    require(accepted, "what is accepted with strides is accepted without");
-    return result;
+    return tensors;
+  }
+  static bool writes(const Call& call, std::size_t number) {
+    return number == of_result || number == (call.verb == Verb::backward ? of_residual_gradient : of_added);
+  }
+  static bool reads(const Call& call, std::size_t number) {
+    const bool goes_back = call.verb == Verb::backward;
+    if (number == of_x || number == of_residual) return true;
+    return goes_back && (number == of_dy || number == of_added_gradient);
   }
 
-  void check_result(const Call& call, std::vector<Data> before, const std::vector<Data>& returned,
-                    const std::vector<Data>& result) {
-    if (call.returns) {
-      require(returned.size() == result.size() &&
-                  alike(returned.data(), result.data(), static_cast<std::ptrdiff_t>(result.size())),
-              "a result is the same where it is returned");
-    } else {
-      const std::vector<std::size_t> from = call.x.packed_order(call.order);
-      const std::vector<std::int64_t> to = call.result.places();
+  /// What is read where nothing is valid is NaN, and the mask is said otherwise. (Gradients of parameters are summed by
+  /// what it says of samples, so for them no more than its places are others.)
+  static void spoil_invalid(Call& same, unsigned said_axes, Packed& packed) {
+    const std::vector<std::size_t> to = same.x.packed_order(same.order);
+    const std::vector<bool> valid = same.valid();
+    for (std::size_t number = 0; number < packed.size(); ++number) {
+      if (!reads(same, number) || packed[number].size() != to.size()) continue;
+      for (std::size_t i = 0; i < to.size(); ++i) {
+        if (!valid[i]) packed[number][to[i]] = std::numeric_limits<Data>::quiet_NaN();
+      }
+    }
+    const Mask mask = *same.mask;
+    same.mask = mask.spread(same.x.shape, same.verb == Verb::backward ? ~0U : said_axes);
+    if (number_of(valid) == same.x.size()) same.mask.reset();
+  }
+
+  /// All tensors after it.
+  Packed run_twin(Layer& twin, Moments& twin_moments, const std::vector<Data>& before, const Call& call,
+                  unsigned said_axes) {
+    Packed all;
+    const std::array<const Tensor*, roles> tensors = tensors_of(call);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      if (tensors[i] != nullptr) all[i] = packed(*tensors[i], call.order, before);
+      if (i == of_result) all[i].assign(all[of_x].size(), Data(7));
+    }
+    Call same = call;
+    same.returns = false;
+    if (same.mask) spoil_invalid(same, said_axes, all);
+    // Vectors go with either order, as tensors of two axes do not.
+    const Family family = call.x.family == Family::vector ? Family::vector : Family::tensor;
+    const auto repack = [&](Tensor& tensor) {
+      tensor = {family, call.x.shape, Tensor::packed_strides(call.x.shape, call.order)};
+    };
+    for (Tensor* tensor : {&same.x, &same.dy, &same.result}) repack(*tensor);
+    Beside& beside = same.beside;
+    for (auto* tensor : {&beside.residual, &beside.residual_gradient, &beside.added, &beside.added_gradient}) {
+      if (*tensor) repack(**tensor);
+    }
+    Memories at;
+    for (std::size_t i = 0; i < all.size(); ++i) at[i] = all[i].data();
+    // The sum is x of its backward.
+    if (call.verb == Verb::backward) at[of_added] = at[of_x];
+    set_up(twin_set, usual_limit);
+    std::vector<Data> unused;
+    const bool accepted = accepts([&] { perform(twin, same, {{}, moments_of(twin_moments, call)}, at, unused); });
+    require(accepted, "what is accepted with strides is accepted without");
+    return all;
+  }
+
+  void check_results(const Call& call, std::vector<Data> before, const std::vector<Data>& returned,
+                     const Packed& packed) {
+    const std::array<const Tensor*, roles> tensors = tensors_of(call);
+    const std::vector<std::size_t> from = call.x.packed_order(call.order);
+    const std::vector<bool> valid = call.valid();
+    for (std::size_t number = 0; number < packed.size(); ++number) {
+      if (!writes(call, number) || tensors[number] == nullptr) continue;
+      const std::vector<Data>& result = packed[number];
+      for (std::size_t i = 0; i < from.size(); ++i)
+        require(valid[i] || same_bits(result[from[i]], Data(0)), "what is not valid is 0");
+      if (number == of_result && call.returns) {
+        require(returned.size() == result.size() &&
+                    alike(returned.data(), result.data(), static_cast<std::ptrdiff_t>(result.size())),
+                "a result is the same where it is returned");
+        continue;
+      }
+      const std::vector<std::int64_t> to = tensors[number]->places();
       for (std::size_t i = 0; i < to.size(); ++i) {
         const auto place = static_cast<std::size_t>(to[i]);
         require(alike(&memory[place], &result[from[i]], 1),
@@ -266,18 +340,24 @@ class World {
         before[place] = memory[place];
       }
     }
-    require(same_bits(memory, before), "nothing is written but the result");
+    require(same_bits(memory, before), "nothing is written but results");
   }
 
   static void check_counters(const Layer& before, const Layer& after, const Call& call) {
     if (call.verb == Verb::evaluate) require(watch::bits(before) == watch::bits(after), "evaluate changes nothing");
     if (!before.running) return;
     const eigennorm::RunningStatistics<Scalar>&was = *before.running, &is = *after.running;
-    const bool moves = call.verb == Verb::forward && was.update && call.x.size() > 0;
+    const bool moves = call.verb == Verb::forward && was.update && number_of(call.valid()) > 0;
     require(is.batches + is.rejected_batches - was.batches - was.rejected_batches == (moves ? 1 : 0),
             "forward counts a batch where it moves the running statistics");
     const bool stayed = same_bits(was.mean, is.mean) && same_bits(was.variance, is.variance);
     require(is.batches != was.batches || stayed, "a batch that is not counted moves nothing");
+  }
+
+  static bool are_finite(const std::vector<Data>& values) {
+    return std::all_of(values.begin(), values.end(), [](const Data& value) {
+      return std::isfinite(static_cast<double>(static_cast<Scalar>(value)));
+    });
   }
 
   static bool is_ordinary(Scalar value) {
