@@ -174,8 +174,8 @@ struct Fused {
   }
 };
 
-/// What a pass does about memory. (One word: two that are stored apart and loaded together would wait until all stores
-/// before them are in the cache, which takes as long as half a block where these go to memory.)
+/// What a pass does about memory. (One word: two that are stored apart, for a call, and loaded together have to wait
+/// until all stores before them have left the processor, which takes long where those go to memory.)
 class Traffic {
  public:
   constexpr Traffic() = default;
@@ -283,7 +283,7 @@ struct BlockKernels {
                     Traffic traffic);
   /// y = max(xhat * scale + shift + residual, 0), or without max: 0 is +0, and NaN stays
   void (*transform_fused)(In x, Out y, Extent size, const Fused<Storage, Scalar>& by, Traffic traffic);
-  /// dx = dy where that y, as it is stored, is above 0, otherwise 0
+  /// dx = dy where that y, as it is stored, is above 0, otherwise 0. (Called for each block: see Traffic.)
   void (*gate)(In x, In dy, Out dx, const Extent& size, const Fused<Storage, Scalar>& by, Traffic traffic);
   /// sum = a + b
   void (*add)(In a, In b, Out sum, Extent size, Traffic traffic);
