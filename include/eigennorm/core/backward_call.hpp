@@ -61,15 +61,15 @@ inline bool gates_rows(const Partition& partition) {
          partition.groups.reduced.places == nullptr;
 }
 
-/// Calls `use(dy, r, c, size)` for all parts of rows whose dy has passed the gate: it lies in L1, a block at most. (Not
-/// inlined, so that it is on the stack only here.)
+/// Calls `use(dy, r, c, size)` for all parts of rows whose dy has passed the gate: it lies in L1. Rows of up to a block
+/// are whole. (Not inlined, so that what lies there is on the stack only here.)
 template <typename Storage, typename Scalar, typename Use>
 [[gnu::noinline]] void with_gate(const BackwardCall<Storage, Scalar>& call, Rows<const Storage> x,
                                  Rows<const Storage> dy, Extent size, const kernels::Fused<Storage, Scalar>& by,
                                  std::int64_t next, const Use& use) {
-  constexpr std::int64_t room = (std::min)(block_size, 4096 / static_cast<std::int64_t>(sizeof(Storage)));
-  alignas(64) Storage passed[room];
-  const std::int64_t columns = (std::min)(size.columns, room), rows = (std::min)(room / columns, size.rows);
+  alignas(64) Storage passed[block_size];
+  const std::int64_t columns = (std::min)(size.columns, block_size);
+  const std::int64_t rows = (std::min)(block_size / columns, size.rows);
   const std::int64_t last_rows = size.rows % rows, last_columns = size.columns % columns;
   const Extent parts[2][2] = {{{rows, columns}, {rows, last_columns}},
                               {{last_rows, columns}, {last_rows, last_columns}}};
