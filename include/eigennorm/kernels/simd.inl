@@ -357,10 +357,10 @@ EIGENNORM_INLINE auto widen(Halves<T, Bytes> a) {
   }
 }
 /// Two halves as one. (Through memory it would take longer than all that is done to them.)
-template <typename Whole, typename Part, int... I>
-EIGENNORM_INLINE Whole join(Part low, Part high, std::integer_sequence<int, I...>) {
+template <typename Whole, typename Part, int... Lane>
+EIGENNORM_INLINE Whole join(Part low, Part high, std::integer_sequence<int, Lane...>) {
 #if defined(__clang__) || __GNUC__ >= 12
-  return __builtin_shufflevector(low, high, I...);
+  return __builtin_shufflevector(low, high, Lane...);
 #else
   const Part parts[2] = {low, high};
   Whole whole;
