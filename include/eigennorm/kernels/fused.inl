@@ -37,7 +37,10 @@ EIGENNORM_INLINE Scalar stored_as_zero() {
 /// dy where y, once it is stored, is above 0.
 EIGENNORM_INLINE V passed(V dy, V y) { return L::keep(dy, L::above(y, L::all(stored_as_zero()))); }
 
-static EIGENNORM_OUTLINE void fused_rows(In x, Out y, Extent size, const Fused<Storage, Scalar>& by, Traffic traffic) {
+/// `Gated`: of y only the gate is wanted, and the result is dy where y is above 0, otherwise 0.
+template <bool Gated>
+static EIGENNORM_OUTLINE void fused_rows(In x, In dy, Out y, Extent size, const Fused<Storage, Scalar>& by,
+                                         Traffic traffic) {
   const Normalizers<Scalar> own = by.by;
   const Affine<Scalar> affine = by.affine;
   const bool of_each = affine.column != 0;
@@ -54,7 +57,7 @@ static EIGENNORM_OUTLINE void fused_rows(In x, Out y, Extent size, const Fused<S
         // A row's own scale and shift lie where those of each value would.
         if (!of_each && affine.scale != nullptr) L::store(no_scale, L::all(affine.scale[r * affine.row]));
         if (!of_each && affine.shift != nullptr) L::store(no_shift, L::all(affine.shift[r * affine.row]));
-        const Storage *from = x(r), *residual = behind.values + r * behind.step;
+        const Storage *from = x(r), *residual = behind.values + r * behind.step, *of_dy = Gated ? dy(r) : from;
         const Scalar *scale = scales.row(r), *shift = shifts.row(r);
         for_each<false>(
             to, size.columns, store, next,
@@ -62,17 +65,22 @@ static EIGENNORM_OUTLINE void fused_rows(In x, Out y, Extent size, const Fused<S
               const V xhat = L::multiply(deviation(access, from, i), rstd);
               const V scaled = L::multiply(xhat, access.template load<L>(access, scale + (i & scale_mask)));
               const V value = L::add(scaled, access.template load<L>(access, shift + (i & shift_mask)));
-              return finished(access, value, residual + (i & mask), rectified);
+              const Storage* const added = residual + (i & mask);
+              if constexpr (!Gated) return finished(access, value, added, rectified);
+              return passed(access.template load<L>(access, of_dy + i),
+                            L::add(value, access.template load<L>(access, added)));
             },
             [=](std::int64_t i) __attribute__((always_inline)) {
               prefetch<16, 2>(from + i + next);
+              if constexpr (Gated) prefetch<16, 2>(of_dy + i + next);
               prefetch<16, 2>(residual + ((i + 4 * ahead) & mask));
             });
       });
 }
 
 /// (Scale and shift are those of columns.)
-static EIGENNORM_OUTLINE void fused_columns(In x, Out y, Extent size, const Fused<Storage, Scalar>& by,
+template <bool Gated>
+static EIGENNORM_OUTLINE void fused_columns(In x, In dy, Out y, Extent size, const Fused<Storage, Scalar>& by,
                                             Traffic traffic) {
   const Normalizers<Scalar> from = by.by;
   const Affine<Scalar> own = by.affine;
@@ -90,23 +98,32 @@ static EIGENNORM_OUTLINE void fused_columns(In x, Out y, Extent size, const Fuse
         const V shift = fixed_of(access, own.shift, own, i, Scalar(-0.0));
         return [=](std::int64_t r) __attribute__((always_inline)) {
           prefetch<16, 2>(x(r) + i + next);
+          if constexpr (Gated) prefetch<16, 2>(dy(r) + i + next);
           prefetch<16, 2>(residual + (r + rows_ahead) * step + (i & mask));
           const V value = access.template load<L>(access, x(r) + i);
           const V xhat = L::multiply(L::subtract(L::subtract(value, high), low), rstd);
-          return finished(access, L::add(L::multiply(xhat, scale), shift), residual + r * step + (i & mask), rectified);
+          const V normalized = L::add(L::multiply(xhat, scale), shift);
+          const Storage* const added = residual + r * step + (i & mask);
+          if constexpr (!Gated) return finished(access, normalized, added, rectified);
+          return passed(access.template load<L>(access, dy(r) + i),
+                        L::add(normalized, access.template load<L>(access, added)));
         };
       });
 }
 
-static void transform_fused(In x, Out y, Extent size, const Fused<Storage, Scalar>& by, Traffic traffic) {
+template <bool Gated>
+EIGENNORM_INLINE void fused(In x, In dy, Out y, Extent size, const Fused<Storage, Scalar>& by, Traffic traffic) {
   const Traffic own = allowed(traffic, y.data);
-  if (!by.by.by_column) return fused_rows(x, y, size, by, own);
-  if (by.affine.row == 0) return fused_columns(x, y, size, by, own);
+  if (!by.by.by_column) return fused_rows<Gated>(x, dy, y, size, by, own);
+  if (by.affine.row == 0) return fused_columns<Gated>(x, dy, y, size, by, own);
   // Scale or shift changes from row to row.
   for (std::int64_t r = 0; r < size.rows; ++r)
-    fused_columns({x(r), 0}, {y(r), 0}, {1, size.columns}, by.from(r, 0), own);
+    fused_columns<Gated>({x(r), 0}, {Gated ? dy(r) : x(r), 0}, {y(r), 0}, {1, size.columns}, by.from(r, 0), own);
 }
 
+static void transform_fused(In x, Out y, Extent size, const Fused<Storage, Scalar>& by, Traffic traffic) {
+  fused<false>(x, x, y, size, by, traffic);
+}
 /// Rows with a scale and a shift each, and no residual: half the instructions of what serves all.
 static EIGENNORM_OUTLINE void gate_rows(In x, In dy, Out dx, Extent size, const Fused<Storage, Scalar>& by,
                                         Traffic traffic) {
@@ -132,49 +149,25 @@ static EIGENNORM_OUTLINE void gate_rows(In x, In dy, Out dx, Extent size, const 
       });
 }
 
-/// result = value(a, b) of the values of two tensors.
-template <typename Value>
-EIGENNORM_INLINE void for_each_two(In a, In b, Out result, Extent size, Traffic traffic, const Value& value) {
+static void gate(In x, In dy, Out dx, const Extent& size, const Fused<Storage, Scalar>& by, Traffic traffic) {
+  if (!by.by.by_column && by.affine.column == 0 && by.residual.data == nullptr)
+    return gate_rows(x, dy, dx, size, by, allowed(traffic, dx.data));
+  fused<true>(x, dy, dx, size, by, traffic);
+}
+
+static void add(In a, In b, Out sum, Extent size, Traffic traffic) {
   for_each_row(
-      result, size, allowed(traffic, result.data).stream(),
+      sum, size, allowed(traffic, sum.data).stream(),
       [&](std::int64_t r, Storage * to, Store store) __attribute__((always_inline)) {
         const Storage *first = a(r), *second = b(r);
         for_each<false>(
             to, size.columns, store, ahead,
             [=](auto access, std::int64_t i) __attribute__((always_inline)) {
-              return value(access.template load<L>(access, first + i), access.template load<L>(access, second + i));
+              return L::add(access.template load<L>(access, first + i), access.template load<L>(access, second + i));
             },
             [=](std::int64_t i) __attribute__((always_inline)) {
               prefetch<16, 2>(first + i + ahead);
               prefetch<16, 2>(second + i + ahead);
             });
       });
-}
-
-/// Any others: y is made in L1, as forward made it, a few rows at a time, and compared there.
-static EIGENNORM_OUTLINE void gate_any(In x, In dy, Out dx, Extent size, const Fused<Storage, Scalar>& by,
-                                       Traffic traffic) {
-  constexpr auto room = static_cast<std::int64_t>((sizeof(Storage) > 8 ? 1024 : 4096) / sizeof(Storage));
-  alignas(64) Storage y[room];
-  const std::int64_t columns = (std::min)(size.columns, room), rows = room / columns;
-  for (std::int64_t r = 0; r < size.rows; r += rows) {
-    for (std::int64_t c = 0; c < size.columns; c += columns) {
-      const Extent part{(std::min)(rows, size.rows - r), (std::min)(columns, size.columns - c)};
-      transform_fused({x(r) + c, x.step}, {y, columns}, part, by.from(r, c), {false, traffic.next()});
-      for_each_two(
-          {y, columns}, {dy(r) + c, dy.step}, {dx(r) + c, dx.step}, part, traffic,
-          [](V of_y, V of_dy) __attribute__((always_inline)) { return passed(of_dy, of_y); });
-    }
-  }
-}
-
-static void gate(In x, In dy, Out dx, const Extent& size, const Fused<Storage, Scalar>& by, Traffic traffic) {
-  if (!by.by.by_column && by.affine.column == 0 && by.residual.data == nullptr)
-    return gate_rows(x, dy, dx, size, by, allowed(traffic, dx.data));
-  gate_any(x, dy, dx, size, by, traffic);
-}
-
-static void add(In a, In b, Out sum, Extent size, Traffic traffic) {
-  for_each_two(
-      a, b, sum, size, traffic, [](V of_a, V of_b) __attribute__((always_inline)) { return L::add(of_a, of_b); });
 }
