@@ -34,6 +34,37 @@ TEST_CASE("rows that are listed have the scales of their places") {
   }
 }
 
+// Runs too long to be put together in words, and gaps between them, which nothing but the walk over gaps clears.
+TEST_CASE("gaps between long runs are 0") {
+  const auto check = [](auto layer, const Eigen::Tensor<bool, 3, Eigen::RowMajor>& valid) {
+    Tensor x(3, 4, 200), y(3, 4, 200), dx(3, 4, 200);
+    x.setRandom();
+    y.setConstant(7);
+    dx.setConstant(7);
+    Context<float> context;
+    context.valid = valid;
+    layer.forward(x, y, context);
+    layer.backward(x, x, dx, context);
+    int wrong = 0;
+    for (Eigen::Index i = 0; i < x.size(); ++i) {
+      const bool is_valid = valid(i / 800, 0, i % 200);
+      wrong += is_valid ? y.data()[i] == 7 || dx.data()[i] == 7 : y.data()[i] != 0 || dx.data()[i] != 0;
+    }
+    CHECK(wrong == 0);
+  };
+  for (const Eigen::Index gap : {1, 5, 20, 70}) {
+    CAPTURE(gap);
+    Eigen::Tensor<bool, 3, Eigen::RowMajor> valid(3, 1, 200);
+    for (Eigen::Index i = 0; i < valid.size(); ++i) {
+      const Eigen::Index begin = 60 + 3 * (i / 200);
+      valid.data()[i] = i % 200 < begin || i % 200 >= begin + gap;
+    }
+    check(BatchNorm<float>(4), valid);
+    check(InstanceNorm<float>(4), valid);
+    check(GroupNorm<float>(2, 4), valid);
+  }
+}
+
 TEST_CASE("gradients of what is valid do not depend on strides") {
   GroupNorm<float> near(2, 8), apart(2, 8);
   Tensor x(3, 8, 50), dy(3, 8, 50), y(3, 8, 50), dx(3, 8, 50), wide(3, 8, 64);
