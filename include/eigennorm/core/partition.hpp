@@ -83,6 +83,7 @@ struct Partition {
   bool features_kept = true;  ///< no averaged axis is a feature axis: one scale for a whole group
   std::int64_t size = 1;
   std::int64_t whole = 1;           ///< `size` of the call of which this is a part
+  bool is_part = false;             ///< positions are left out: `features` are not those of `groups`
   std::uint32_t averaged_axes = 0;  ///< as bits, by logical number
   std::uint32_t feature_axes = 0;
 

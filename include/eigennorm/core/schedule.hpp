@@ -78,7 +78,7 @@ std::int64_t tile_width(const Partition& partition, const Layout& layout, std::i
 /// 0.45 of the time.)
 inline bool are_columns_apart(const Partition& partition) {
   return partition.groups.interleaved && partition.features_kept && are_features(partition.groups) &&
-         partition.groups.reduced.places == nullptr;
+         !partition.is_part;
 }
 
 /// What a task takes of results that need no sums: so many lanes, and of each a multiple of `unit` values.

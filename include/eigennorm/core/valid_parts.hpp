@@ -361,6 +361,7 @@ class ValidParts {
     }
     result.count = result.groups.reduced.size;
     result.whole = result.size;
+    result.is_part = true;
     return result;
   }
 
