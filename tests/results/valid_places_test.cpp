@@ -1,5 +1,6 @@
 // Masks whose places are listed, or stand in words: scales by place, strides that differ from tensor to tensor.
 
+#include <array>
 #include <eigennorm/eigennorm.hpp>
 
 #include "catch.hpp"
@@ -11,6 +12,7 @@ using test::same_bits;
 namespace {
 
 using Tensor = Eigen::Tensor<float, 3, Eigen::RowMajor>;
+using Shape3 = std::array<Eigen::Index, 3>;
 
 TEST_CASE("rows that are listed have the scales of their places") {
   // Column-major: lanes are the first axis, and each place on the last has scales of its own.
@@ -62,6 +64,33 @@ TEST_CASE("gaps between long runs are 0") {
     check(BatchNorm<float>(4), valid);
     check(InstanceNorm<float>(4), valid);
     check(GroupNorm<float>(2, 4), valid);
+  }
+}
+
+// Runs of whole samples are parts. Where it is one sample, its groups are channels side by side, as those of a whole
+// BatchNorm are.
+TEST_CASE("samples of channels that are last have the bits of those alone") {
+  for (const Eigen::Index channels : {1, 17, 70}) {
+    CAPTURE(channels);
+    Tensor x(6, 20, channels), dy(6, 20, channels);
+    x.setRandom();
+    dy.setRandom();
+    Eigen::Tensor<bool, 3, Eigen::RowMajor> valid(6, 1, 1);
+    valid.setValues({{{true}}, {{true}}, {{false}}, {{true}}, {{false}}, {{true}}});
+    Context<float> context;
+    context.valid = valid;
+    InstanceNorm<float> layer(channels, channels_on(-1));
+    layer.scale.value.setRandom();
+    const Tensor y = layer.forward(x, context), dx = layer.backward(x, dy, context);
+    for (Eigen::Index n = 0; n < 6; ++n) {
+      const Tensor own = x.slice(Shape3{n, 0, 0}, Shape3{1, 20, channels});
+      const Tensor own_dy = dy.slice(Shape3{n, 0, 0}, Shape3{1, 20, channels});
+      InstanceNorm<float> alone = layer;
+      Tensor expected = alone.forward(own), expected_dx = alone.backward(own, own_dy);
+      if (!valid(n, 0, 0)) expected.setZero(), expected_dx.setZero();
+      CHECK(same_bits(Tensor(y.slice(Shape3{n, 0, 0}, Shape3{1, 20, channels})), expected));
+      CHECK(same_bits(Tensor(dx.slice(Shape3{n, 0, 0}, Shape3{1, 20, channels})), expected_dx));
+    }
   }
 }
 
