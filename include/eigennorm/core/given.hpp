@@ -8,7 +8,7 @@
 #include "eigennorm/streaming.hpp"
 
 /// \file
-/// y by given statistics: evaluation, and frozen layers.
+/// y by given statistics: evaluation, frozen layers, and N x C once all of its sums are there.
 
 #include "eigennorm/kernels/strict_begin.inl"
 

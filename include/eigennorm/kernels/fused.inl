@@ -124,6 +124,7 @@ EIGENNORM_INLINE void fused(In x, In dy, Out y, Extent size, const Fused<Storage
 static void transform_fused(In x, Out y, Extent size, const Fused<Storage, Scalar>& by, Traffic traffic) {
   fused<false>(x, x, y, size, by, traffic);
 }
+
 /// Rows with a scale and a shift each, and no residual: half the instructions of what serves all.
 static EIGENNORM_OUTLINE void gate_rows(In x, In dy, Out dx, Extent size, const Fused<Storage, Scalar>& by,
                                         Traffic traffic) {

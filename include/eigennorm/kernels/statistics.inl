@@ -46,8 +46,9 @@ static unsigned summarize(Range groups, const Scalar* h, Sums<Scalar> sums, Summ
 }
 
 /// What reciprocal_root is, of float: the estimate of an instruction, made better in float and then in double, until
-/// its error is below 2^-42 (the square of 2^-21, times 3/8), where that leaves no doubt how it is rounded. A root and
-/// a quotient of double take two to four times as long. Returns false where there is doubt, one time in 2,000.
+/// its error is below 2^-41 (3/8 of the square of `error`, which is below 2^-20), where that leaves no doubt how it is
+/// rounded. A root and a quotient of double take two to four times as long. Returns false where there is doubt: of
+/// sixteen numbers, one time in 3,000.
 EIGENNORM_INLINE bool estimate_reciprocal_root(WV radicand, typename LS::V& rstd) {
   // What is done in float then is far from the ends of its range.
   constexpr W range = 1e30, doubt = W(1) / (std::int64_t{1} << 40);
