@@ -281,7 +281,7 @@ class RunningUpdate {
       : running_(running),
         old_weight_(static_cast<W>(running.averaging.weight_of_old(running.batches))),
         new_weight_(static_cast<W>(running.averaging.weight_of_new(running.batches))),
-        correction_(running.estimator == Estimator::unbiased && count > 0
+        correction_(running.estimator == Estimator::unbiased && count > 1
                         ? static_cast<W>(count) / static_cast<W>(count - 1)
                         : W(1)) {}
 

@@ -127,6 +127,11 @@ TEST_CASE("a bool whose stride is 0 stands for all of its axis") {
   const Flags one = Flags::Constant(1, 1, true);
   const Eigen::Map<const Flags, 0, AnyStride> repeated(one.data(), 1, 7, AnyStride(1, 0));
   CHECK(check(BatchNorm<float>(3, channels_on(0)), repeated, one).running->batches == 1);
+  // For channels, which are valid together, it has to.
+  Flags some(1, 7);
+  some << true, false, true, true, false, true, true;
+  check(BatchNorm<float>(3, channels_on(0)), Eigen::Map<const Flags, 0, AnyStride>(some.data(), 3, 7, AnyStride(0, 1)),
+        some);
 }
 
 TEST_CASE("what is not valid is 0, whatever was there, and changes nothing") {

@@ -247,7 +247,7 @@ void Calls<Storage, Scalar>::check_valid(const char* name, const Geometry& geome
   check_strides(valid.shape, valid.strides, name, "valid");
   const bool apart = (partition.averaged_axes & partition.feature_axes) == 0 || geometry.groups > 0;
   for (int axis = 0; apart && axis < shape.rank; ++axis) {
-    if ((partition.feature_axes >> axis & 1U) == 0 || valid.shape[axis] == 1) continue;
+    if ((partition.feature_axes >> axis & 1U) == 0 || valid.shape[axis] == 1 || valid.strides[axis] == 0) continue;
     fail_with({name, ": expected valid positions that are the same for all ", geometry.noun, ", of extent 1 on axis ",
                axis, ", got ", valid.shape.text()});
   }

@@ -35,8 +35,8 @@ class FeatureRows {
   static constexpr std::int64_t fewest_rows = 2;
   /// Whether rows need more accumulators than the stack has room for.
   static bool needs_accumulators(std::int64_t n) { return n > block_size && n <= longest_row; }
-  /// Whole cache lines.
-  static std::int64_t accumulators_step(std::int64_t n) { return (n + 15) / 16 * 16; }
+  /// Whole cache lines, and one more: see placed.
+  static std::int64_t accumulators_step(std::int64_t n) { return (n + 15) / 16 * 16 + 16; }
 
   explicit FeatureRows(const Call& call)
       : call_(call), n_(call.partition->count), axis_(call.partition->groups.kept.fastest()) {}
@@ -47,8 +47,8 @@ class FeatureRows {
   }
   /// Such rows; adds their sums to the gradients of scale and shift, where those are not null.
   void only_take(Scalar* scale, Scalar* shift) {
-    alignas(64) Scalar own[2][block_size];
-    take(0, axis_.extent, {own[0], own[1]}, [&](std::int64_t column, std::int64_t columns, KernelSums sums) {
+    alignas(64) Scalar own[2][block_size + 16];
+    take(0, axis_.extent, placed(own[0], own[1]), [&](std::int64_t column, std::int64_t columns, KernelSums sums) {
       if (scale != nullptr) call_.kernels->add_sums(sums.product, columns, scale + column);
       if (shift != nullptr) call_.kernels->add_sums(sums.plain, columns, shift + column);
     });
@@ -58,12 +58,12 @@ class FeatureRows {
   /// Parts [first, last) of the rows.
   void parts(std::int64_t first, std::int64_t last) {
     const FeaturePieces cut(*call_.partition);
-    alignas(64) Scalar own[2][block_size];
-    KernelSums sums{own[0], own[1]};
+    alignas(64) Scalar own[2][block_size + 16];
+    KernelSums sums = placed(own[0], own[1]);
     if (needs_accumulators(n_)) {
       // These parts take those of the first of them one after the other, which so stay in cache.
-      sums.plain = call_.accumulators + 2 * first * accumulators_step(n_);
-      sums.product = sums.plain + accumulators_step(n_);
+      Scalar* const plain = call_.accumulators + 2 * first * accumulators_step(n_);
+      sums = placed(plain, plain + accumulators_step(n_));
     }
     for (std::int64_t part = first; part < last; ++part) {
       const GradientTotals<Scalar> totals = call_.sums.starting_at(part * n_);
@@ -100,6 +100,13 @@ class FeatureRows {
         if (done + rows == count) flush(column, columns, sums);
       }
     }
+  }
+
+  /// Accumulators that lie to cache lines as dx does, so that vectors that cross none of its lines cross none of
+  /// theirs.
+  KernelSums placed(Scalar* plain, Scalar* product) const {
+    const auto past = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(call_.dx) / sizeof(Storage) % 16);
+    return {plain + past, product + past};
   }
 
   Normalizers<Scalar> by(std::int64_t row) const {

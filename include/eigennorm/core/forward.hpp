@@ -227,6 +227,7 @@ void forward(ForwardCall<Storage, Scalar>& call, const Device& device) {
   const Partition& partition = *call.partition;
   if (call.y != nullptr && call.half != Half::sums && call.moments.high != nullptr && !call.adds &&
       are_columns_apart(partition)) {
+    // First all sums, by tiles; then y, of all channels.
     ForwardCall<Storage, Scalar> sums = call;
     sums.y = nullptr;
     if (call.half == Half::both) forward(sums, device);

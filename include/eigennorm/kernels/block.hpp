@@ -283,7 +283,8 @@ struct BlockKernels {
                     Traffic traffic);
   /// y = max(xhat * scale + shift + residual, 0), or without max: 0 is +0, and NaN stays
   void (*transform_fused)(In x, Out y, Extent size, const Fused<Storage, Scalar>& by, Traffic traffic);
-  /// dx = dy where that y, as it is stored, is above 0, otherwise 0. (Called for each block: see Traffic.)
+  /// dx = dy where the y of transform_fused with max, as it is stored, is above 0, otherwise 0. (Called for each block:
+  /// see Traffic.)
   void (*gate)(In x, In dy, Out dx, const Extent& size, const Fused<Storage, Scalar>& by, Traffic traffic);
   /// sum = a + b
   void (*add)(In a, In b, Out sum, Extent size, Traffic traffic);

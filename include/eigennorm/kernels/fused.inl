@@ -83,7 +83,9 @@ template <bool Gated>
 static EIGENNORM_OUTLINE void fused_columns(In x, In dy, Out y, Extent size, const Fused<Storage, Scalar>& by,
                                             Traffic traffic) {
   const Normalizers<Scalar> from = by.by;
-  const Affine<Scalar> own = by.affine;
+  alignas(64) Scalar no_scale[16], no_shift[16];
+  const Each scales = first_row(by.affine.scale, by.affine, Scalar(1), no_scale);
+  const Each shifts = first_row(by.affine.shift, by.affine, Scalar(-0.0), no_shift);
   const Behind behind(by);
   const Storage* const residual = behind.values;
   const std::int64_t step = behind.step, mask = behind.mask, next = traffic.next();
@@ -94,8 +96,8 @@ static EIGENNORM_OUTLINE void fused_columns(In x, In dy, Out y, Extent size, con
         const V high = access.template load<L>(access, from.high + i);
         const V low = access.template load<L>(access, from.low + i);
         const V rstd = access.template load<L>(access, from.rstd + i);
-        const V scale = fixed_of(access, own.scale, own, i, Scalar(1));
-        const V shift = fixed_of(access, own.shift, own, i, Scalar(-0.0));
+        const V scale = access.template load<L>(access, scales.values + (i & scales.mask));
+        const V shift = access.template load<L>(access, shifts.values + (i & shifts.mask));
         return [=](std::int64_t r) __attribute__((always_inline)) {
           prefetch<16, 2>(x(r) + i + next);
           if constexpr (Gated) prefetch<16, 2>(dy(r) + i + next);

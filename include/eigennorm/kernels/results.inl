@@ -3,6 +3,17 @@
 /// How results are stored: through the caches, past them, or first of all in L1.
 enum class Store { usual, streamed, staged };
 
+/// Values between the cache line's start and y, and from y to the next line.
+EIGENNORM_INLINE std::int64_t past_line(const Storage* y) {
+  return static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(y) / sizeof(Storage)) & (line - 1);
+}
+EIGENNORM_INLINE std::int64_t to_line(const Storage* y) { return -past_line(y) & (line - 1); }
+/// Those before the first of y that sixteen from there on are stored to in whole lines, or in half of one. (Registers
+/// of 16 bytes cross none where a user's memory is aligned at all.)
+EIGENNORM_INLINE std::int64_t to_vector(const Storage* y) {
+  return EIGENNORM_BYTES == 16 ? 0 : to_line(y) & ((std::min)(line, std::int64_t{16}) - 1);
+}
+
 /// y[i] = value(access, i) for every i < n, each value of a tensor read before it is written. Staged, what lies
 /// behind y is overwritten up to a whole vector. `ask(i)` asks for what comes `next` values behind.
 /// (`Quiet`: with a loop of its own for asking for nothing.)
@@ -10,9 +21,10 @@ template <bool Quiet, typename Value, typename Ask>
 EIGENNORM_INLINE void for_each(Storage* y, std::int64_t n, Store store, std::int64_t next, const Value& value,
                                const Ask& ask) {
   // Streaming stores need whole cache lines: ordinary stores go up to the first and on from the last. In this order:
-  // the line that two rows share is then written at once.
-  const std::int64_t past = store == Store::streamed ? past_line(y) : 0;
-  std::int64_t i = 0, left = past == 0 ? 0 : (std::min)(n, line - past);
+  // the line that two rows share is then written at once. Other vectors had better not cross lines, either.
+  constexpr std::int64_t shortest = 256;
+  const bool aligns = store == Store::usual && n >= shortest;
+  std::int64_t i = 0, left = store == Store::streamed ? (std::min)(n, to_line(y)) : aligns ? to_vector(y) : 0;
   while (true) {
     for (; left > 0; left -= 16) {
       const Few ends{(std::min)(std::int64_t{16}, left)};
@@ -37,11 +49,6 @@ EIGENNORM_INLINE void for_each(Storage* y, std::int64_t n, Store store, std::int
     left = n - i;
     if (left == 0) return;
   }
-}
-
-/// Values between the cache line's start and y.
-EIGENNORM_INLINE std::int64_t past_line(const Storage* y) {
-  return static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(y) / sizeof(Storage)) & (line - 1);
 }
 
 /// Two kilobytes, so that writing to memory and computing take turns quickly. (With eight, both take up to twice as
@@ -195,14 +202,14 @@ static EIGENNORM_OUTLINE void gradient_rows(In x, In dy, Out dx, Extent size, co
 
 // ---- statistics by column
 
-/// Where rows are: what their addresses have in common with those of cache lines, whose lowest bits are 0.
-EIGENNORM_INLINE std::uintptr_t places_of(Out y, std::int64_t) {
-  return reinterpret_cast<std::uintptr_t>(y.data) | static_cast<std::uintptr_t>(y.step) * sizeof(Storage);
+/// All bits of the steps between rows: those of lines have lowest bits of 0.
+EIGENNORM_INLINE std::uintptr_t steps_of(Out y, std::int64_t) {
+  return static_cast<std::uintptr_t>(y.step) * sizeof(Storage);
 }
-EIGENNORM_INLINE std::uintptr_t places_of(ListedOut y, std::int64_t rows) {
-  auto places = reinterpret_cast<std::uintptr_t>(y.data);
-  for (std::int64_t r = 0; r < rows; ++r) places |= static_cast<std::uintptr_t>(y.places[r]) * sizeof(Storage);
-  return places;
+EIGENNORM_INLINE std::uintptr_t steps_of(ListedOut y, std::int64_t rows) {
+  std::uintptr_t steps = 0;
+  for (std::int64_t r = 0; r < rows; ++r) steps |= static_cast<std::uintptr_t>(y.places[r]) * sizeof(Storage);
+  return steps;
 }
 
 /// y = value for all lanes of n rows, several rows at a time, so that what is by lane is read once for all:
@@ -210,15 +217,19 @@ EIGENNORM_INLINE std::uintptr_t places_of(ListedOut y, std::int64_t rows) {
 template <typename Results, typename Make>
 EIGENNORM_INLINE void for_each_column(Results y, Extent size, bool stream, const Make& make) {
   const std::int64_t n = size.rows, lanes = size.columns;
-  // Long rows would push what is by lane out of L1.
-  constexpr std::int64_t short_row = 256;
+  // Long rows would push what is by lane out of L1. The shortest are little but ends.
+  constexpr std::int64_t short_row = 256, shortest_row = 64;
   // (Registers of 16 bytes are too few for more.)
   constexpr std::int64_t rows_at_once = EIGENNORM_BYTES == 16 ? 2 : 4;
   std::int64_t r = 0;
-  const std::int64_t whole = lanes / 16 * 16;
-  if (lanes <= short_row && (!stream || (lanes == whole && places_of(y, n) % 64 == 0))) {
+  // Stores of several rows take over twice as long where they cross lines. Streams need whole ones.
+  const bool alike = steps_of(y, n) % 64 == 0, aligns = !stream && lanes > shortest_row;
+  const std::int64_t begin = aligns ? to_vector(y.data) : 0, end = lanes - (lanes - begin) % 16;
+  const bool fits = stream ? alike && lanes == end && reinterpret_cast<std::uintptr_t>(y.data) % 64 == 0
+                           : alike || !aligns || EIGENNORM_BYTES == 16;
+  if (lanes <= short_row && fits) {
     for (; r + rows_at_once <= n; r += rows_at_once) {
-      for (std::int64_t i = 0; i < whole; i += 16) {
+      for (std::int64_t i = begin; i < end; i += 16) {
         const auto value = make(Whole{}, i);
         // All loads first: rows are often a multiple of 4 KB apart, where a load waits for a store before it.
         const V first = value(r), second = value(r + 1);
@@ -231,10 +242,11 @@ EIGENNORM_INLINE void for_each_column(Results y, Extent size, bool stream, const
         put(y(r + 1) + i, second, stream);
       }
     }
-    if (whole < lanes) {
-      const Few ends{lanes - whole};
-      const auto value = make(ends, whole);
-      for (std::int64_t row = 0; row < r; ++row) Few::store<L>(ends, y(row) + whole, value(row));
+    for (const Range ends : {Range{0, begin}, Range{end, lanes - end}}) {
+      if (ends.count == 0) continue;
+      const Few few{ends.count};
+      const auto value = make(few, ends.first);
+      for (std::int64_t row = 0; row < r; ++row) Few::store<L>(few, y(row) + ends.first, value(row));
     }
   }
   for (; r < n; ++r) {
@@ -253,11 +265,11 @@ EIGENNORM_INLINE V parameter_of(Access access, const Scalar* parameter, const Af
   if (affine.column == 0) return L::all(parameter[r * affine.row]);
   return access.template load<L>(access, parameter + r * affine.row + i);
 }
-template <typename Access>
-EIGENNORM_INLINE V fixed_of(Access access, const Scalar* parameter, const Affine<Scalar>& affine, std::int64_t i,
-                            Scalar none) {
-  if (parameter == nullptr) return L::all(none);
-  return affine.column == 0 ? L::all(*parameter) : access.template load<L>(access, parameter + i);
+/// That of the first row: of each column, or one for all. (To choose between vectors, compilers put them into memory.)
+EIGENNORM_INLINE Each first_row(const Scalar* parameter, const Affine<Scalar>& affine, Scalar none,
+                                Scalar (&room)[16]) {
+  const bool of_each = affine.column != 0;
+  return Each(of_each ? parameter : nullptr, 0, of_each || parameter == nullptr ? none : *parameter, room);
 }
 
 /// `ByRow`: scale or shift changes from row to row. (Apart: branches between loads and stores cost a quarter.)
@@ -266,13 +278,16 @@ static EIGENNORM_OUTLINE void transform_columns(Values x, Results y, Extent size
                                                 const Affine<Scalar>& affine, Traffic traffic) {
   const Normalizers<Scalar> from = by;
   const Affine<Scalar> own = affine;
+  alignas(64) Scalar no_scale[16], no_shift[16];
+  const Each scales = first_row(own.scale, own, Scalar(1), no_scale);
+  const Each shifts = first_row(own.shift, own, Scalar(-0.0), no_shift);
   for_each_column(
       y, size, traffic.stream(), [=](auto access, std::int64_t i) __attribute__((always_inline)) {
         const V high = access.template load<L>(access, from.high + i);
         const V low = access.template load<L>(access, from.low + i);
         const V rstd = access.template load<L>(access, from.rstd + i);
-        const V scale = fixed_of(access, own.scale, own, i, Scalar(1));
-        const V shift = fixed_of(access, own.shift, own, i, Scalar(-0.0));
+        const V scale = access.template load<L>(access, scales.values + (i & scales.mask));
+        const V shift = access.template load<L>(access, shifts.values + (i & shifts.mask));
         return [=](std::int64_t r) __attribute__((always_inline)) {
           prefetch<16, 2>(x(r) + i + traffic.next());
           const V value = access.template load<L>(access, x(r) + i);
@@ -289,6 +304,8 @@ template <bool ScaleFirst, typename Values, typename Results>
 static EIGENNORM_OUTLINE void gradient_columns(Values x, Values dy, Results dx, Extent size, const Gradient<Scalar>& by,
                                                Traffic traffic) {
   const Gradient<Scalar> from = by;
+  alignas(64) Scalar no_scale[16];
+  const Each scales = first_row(from.affine.scale, from.affine, Scalar(1), no_scale);
   for_each_column(
       dx, size, traffic.stream(), [=](auto access, std::int64_t i) __attribute__((always_inline)) {
         const V high = access.template load<L>(access, from.by.high + i);
@@ -296,7 +313,7 @@ static EIGENNORM_OUTLINE void gradient_columns(Values x, Values dy, Results dx, 
         const V rstd = access.template load<L>(access, from.by.rstd + i);
         const V mean = access.template load<L>(access, from.mean + i);
         const V slope = access.template load<L>(access, from.slope + i);
-        const V scale = fixed_of(access, from.affine.scale, from.affine, i, Scalar(1));
+        const V scale = access.template load<L>(access, scales.values + (i & scales.mask));
         return [=](std::int64_t r) __attribute__((always_inline)) {
           prefetch<16, 2>(x(r) + i + traffic.next());
           prefetch<16, 2>(dy(r) + i + traffic.next());
@@ -384,39 +401,51 @@ struct PairRow {
   }
 };
 
-EIGENNORM_INLINE void gradient_pair(const PairRow& a, const PairRow& b, std::int64_t n, const Scalar* scale,
+EIGENNORM_INLINE void gradient_pair(const PairRow& a, const PairRow& b, std::int64_t n, const Each& scales,
                                     Sums<Scalar> sums, Traffic traffic) {
+  // Rows that lie differently to lines are stored as usual; of 16 bits, also where vectors are half a line.
+  const bool alike = past_line(a.dx) == past_line(b.dx), stream = traffic.stream() && alike && to_line(a.dx) < 16;
+  const Scalar* const scale = scales.values;
+  const std::int64_t mask = scales.mask;
   const auto write = [=](auto access, std::int64_t i) __attribute__((always_inline)) {
-    const V scales = scale == nullptr ? L::all(Scalar(1)) : access.template load<L>(access, scale + i);
-    const Two pair =
-        Two::add(a.write(access, scales, i, traffic.stream()), b.write(access, scales, i, traffic.stream()));
+    const V own = access.template load<L>(access, scale + (i & mask));
+    const Two pair = Two::add(a.write(access, own, i, stream), b.write(access, own, i, stream));
     access.template store<L>(access, sums.plain + i,
                              L::add(access.template load<L>(access, sums.plain + i), pair.first));
     access.template store<L>(access, sums.product + i,
                              L::add(access.template load<L>(access, sums.product + i), pair.second));
   };
-  std::int64_t i = 0;
-  for (; i + 16 <= n; i += 16) {
-    // What is small enough not to be streamed is in a cache already, and L1 has no time to lose.
-    if (traffic.stream()) {
-      prefetch<16, 2>(a.x + i + traffic.next());
-      prefetch<16, 2>(a.dy + i + traffic.next());
-      prefetch<16, 2>(b.x + i + traffic.next());
-      prefetch<16, 2>(b.dy + i + traffic.next());
+  std::int64_t i = 0, left = alike ? (std::min)(n, stream ? to_line(a.dx) : to_vector(a.dx)) : 0;
+  while (true) {
+    if (left > 0) write(Few{left}, i);
+    i += left;
+    for (; i + 16 <= n; i += 16) {
+      // What is small enough not to be streamed is in a cache already: x and dy in L1, dx perhaps behind it. Stores to
+      // two rows and to sums wait for each line of dx that is not in L1 (1.8 times as long from L2).
+      if (stream) {
+        prefetch<16, 2>(a.x + i + traffic.next());
+        prefetch<16, 2>(a.dy + i + traffic.next());
+        prefetch<16, 2>(b.x + i + traffic.next());
+        prefetch<16, 2>(b.dy + i + traffic.next());
+      } else {
+        prefetch<16>(a.dx + i + 4 * line);
+        prefetch<16>(b.dx + i + 4 * line);
+      }
+      write(Whole{}, i);
     }
-    write(Whole{}, i);
+    left = n - i;
+    if (left == 0) return;
   }
-  if (i < n) write(Few{n - i}, i);
 }
 
 static void gradient_pairs(In x, In dy, Out dx, Extent size, const Gradient<Scalar>& by, Sums<Scalar> sums,
                            Traffic traffic) {
-  // Whole lines only: rows that do not start on one are stored as usual.
-  const auto bytes = static_cast<std::uintptr_t>(dx.step) * sizeof(Storage) | reinterpret_cast<std::uintptr_t>(dx.data);
-  const Traffic pairs{traffic.stream() && bytes % 64 == 0, traffic.next()};
+  const Traffic pairs = allowed(traffic, dx.data);
+  alignas(64) Scalar no_scale[16];
+  const Each scales(by.affine.scale, 0, Scalar(1), no_scale);
   for (std::int64_t r = 0; r + 1 < size.rows; r += 2) {
     gradient_pair(PairRow(x(r), dy(r), dx(r), by, r), PairRow(x(r + 1), dy(r + 1), dx(r + 1), by, r + 1), size.columns,
-                  by.affine.scale, sums, pairs);
+                  scales, sums, pairs);
   }
   if (size.rows % 2 != 0) {
     const std::int64_t r = size.rows - 1;
