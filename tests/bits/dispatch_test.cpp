@@ -2,6 +2,7 @@
 #include <cstdlib>
 #include <eigennorm/eigennorm.hpp>
 #include <string>
+#include <utility>
 
 #include "catch.hpp"
 
@@ -33,6 +34,23 @@ TEST_CASE("the environment chooses the instruction set that a program starts wit
   } else {
     CHECK(instruction_set() == best);
   }
+}
+
+TEST_CASE("the environment may name any instruction set, and what the processor lacks is not used") {
+  const InstructionSet best = kernels::detected_instruction_set();
+  const char* asked = std::getenv("EIGENNORM_ISA");
+  const std::string before = asked == nullptr ? "" : asked;
+  const std::pair<const char*, InstructionSet> names[] = {{"reference", InstructionSet::reference},
+                                                          {"baseline", InstructionSet::baseline},
+                                                          {"avx2", InstructionSet::avx2},
+                                                          {"avx512", InstructionSet::avx512}};
+  for (const auto& [name, set] : names) {
+    setenv("EIGENNORM_ISA", name, 1);
+    CHECK(kernels::initial_instruction_set() == std::min(best, set));
+  }
+  unsetenv("EIGENNORM_ISA");
+  CHECK(kernels::initial_instruction_set() == best);
+  if (asked != nullptr) setenv("EIGENNORM_ISA", before.c_str(), 1);
 }
 
 TEST_CASE("the instruction set can be lowered, not raised") {

@@ -233,7 +233,7 @@ template <typename Storage, typename Scalar>
 void check_listed() {
   const auto reference = reference_table<Storage, Scalar>();
   std::mt19937 random(7);
-  for (const std::int64_t lanes : {1, 5, 16, 32, 33, 64, 272}) {
+  for (const std::int64_t lanes : {1, 5, 16, 32, 33, 64, 100, 128, 200, 272}) {
     for (const std::int64_t rows : {1, 3, 4, 9, 64}) {
       for (const std::int64_t step : {lanes, (lanes + 63) / 64 * 64}) {
         const Listed<Storage, Scalar> listed(rows, lanes, step, random);
