@@ -212,24 +212,47 @@ EIGENNORM_INLINE std::uintptr_t steps_of(ListedOut y, std::int64_t rows) {
   return steps;
 }
 
+/// Long rows would push what is by lane out of L1.
+static constexpr std::int64_t short_row = 256;
+
+/// Calls `part(r, c, size)` for parts of columns, from row r and column c on, in which whole vectors are stored within
+/// lines: stores to several rows take over twice as long where they cross them. (The shortest rows are little but
+/// ends.)
+template <typename Results, typename Part>
+EIGENNORM_INLINE void by_lines(Results y, Extent size, bool stream, const Part& part) {
+  constexpr std::int64_t shortest_row = 64;
+  const std::int64_t n = size.rows, lanes = size.columns;
+  const bool cuts = EIGENNORM_BYTES > 16 && !stream && n > 1 && lanes > shortest_row && lanes <= short_row;
+  const bool alike = !cuts || steps_of(y, n) % 64 == 0;
+  // Rows that lie differently to lines are taken one after the other.
+  const std::int64_t rows = alike ? n : 1, before = cuts && alike ? to_vector(y.data) : 0;
+  for (std::int64_t r = 0; r < n; r += rows) {
+    for (std::int64_t c = 0, columns = before > 0 ? before : lanes; c < lanes; c += columns, columns = lanes - c)
+      part(r, c, Extent{rows, columns});
+  }
+}
+template <typename T>
+EIGENNORM_INLINE Rows<T> from(Rows<T> rows, std::int64_t r, std::int64_t c) {
+  return {rows(r) + c, rows.step};
+}
+template <typename T>
+EIGENNORM_INLINE ListedRows<T> from(ListedRows<T> rows, std::int64_t r, std::int64_t c) {
+  return {rows.data + c, rows.places + r};
+}
+
 /// y = value for all lanes of n rows, several rows at a time, so that what is by lane is read once for all:
 /// `make(access, i)` gives the function of rows that makes the values of lanes i on.
 template <typename Results, typename Make>
 EIGENNORM_INLINE void for_each_column(Results y, Extent size, bool stream, const Make& make) {
   const std::int64_t n = size.rows, lanes = size.columns;
-  // Long rows would push what is by lane out of L1. The shortest are little but ends.
-  constexpr std::int64_t short_row = 256, shortest_row = 64;
   // (Registers of 16 bytes are too few for more.)
   constexpr std::int64_t rows_at_once = EIGENNORM_BYTES == 16 ? 2 : 4;
   std::int64_t r = 0;
-  // Stores of several rows take over twice as long where they cross lines. Streams need whole ones.
-  const bool alike = steps_of(y, n) % 64 == 0, aligns = !stream && lanes > shortest_row;
-  const std::int64_t begin = aligns ? to_vector(y.data) : 0, end = lanes - (lanes - begin) % 16;
-  const bool fits = stream ? alike && lanes == end && reinterpret_cast<std::uintptr_t>(y.data) % 64 == 0
-                           : alike || !aligns || EIGENNORM_BYTES == 16;
-  if (lanes <= short_row && fits) {
+  const std::int64_t whole = lanes / 16 * 16;
+  const std::uintptr_t places = steps_of(y, n) | reinterpret_cast<std::uintptr_t>(y.data);
+  if (lanes <= short_row && (!stream || (lanes == whole && places % 64 == 0))) {
     for (; r + rows_at_once <= n; r += rows_at_once) {
-      for (std::int64_t i = begin; i < end; i += 16) {
+      for (std::int64_t i = 0; i < whole; i += 16) {
         const auto value = make(Whole{}, i);
         // All loads first: rows are often a multiple of 4 KB apart, where a load waits for a store before it.
         const V first = value(r), second = value(r + 1);
@@ -242,11 +265,10 @@ EIGENNORM_INLINE void for_each_column(Results y, Extent size, bool stream, const
         put(y(r + 1) + i, second, stream);
       }
     }
-    for (const Range ends : {Range{0, begin}, Range{end, lanes - end}}) {
-      if (ends.count == 0) continue;
-      const Few few{ends.count};
-      const auto value = make(few, ends.first);
-      for (std::int64_t row = 0; row < r; ++row) Few::store<L>(few, y(row) + ends.first, value(row));
+    if (whole < lanes) {
+      const Few ends{lanes - whole};
+      const auto value = make(ends, whole);
+      for (std::int64_t row = 0; row < r; ++row) Few::store<L>(ends, y(row) + whole, value(row));
     }
   }
   for (; r < n; ++r) {
@@ -329,6 +351,16 @@ static EIGENNORM_OUTLINE void gradient_columns(Values x, Values dy, Results dx, 
       });
 }
 
+template <typename Values, typename Results>
+EIGENNORM_INLINE void gradient_by_lines(Values x, Values dy, Results dx, Extent size, const Gradient<Scalar>& by,
+                                        Traffic traffic) {
+  const auto columns = by.scale_first && by.affine.scale != nullptr ? gradient_columns<true, Values, Results>
+                                                                    : gradient_columns<false, Values, Results>;
+  by_lines(dx, size, traffic.stream(), [&](std::int64_t r, std::int64_t c, Extent some) {
+    columns(from(x, r, c), from(dy, r, c), from(dx, r, c), some, by.from(r, c), traffic);
+  });
+}
+
 // ---- either
 
 /// Streams need elements that are where their type wants them.
@@ -344,26 +376,28 @@ static void transform(In x, Out y, Extent size, const Normalizers<Scalar>& by, c
                               : transform_rows<false>(x, y, size, by, affine, own);
   }
   const bool by_row = affine.row != 0 && (affine.scale != nullptr || affine.shift != nullptr);
-  return by_row ? transform_columns<true>(x, y, size, by, affine, own)
-                : transform_columns<false>(x, y, size, by, affine, own);
+  by_lines(y, size, own.stream(), [&](std::int64_t r, std::int64_t c, Extent some) {
+    const auto columns = by_row ? transform_columns<true, In, Out> : transform_columns<false, In, Out>;
+    columns(from(x, r, c), from(y, r, c), some, by.from(c), affine.from(r, c), own);
+  });
 }
 
 static void gradient(In x, In dy, Out dx, Extent size, const Gradient<Scalar>& by, Traffic traffic) {
   const Traffic own = allowed(traffic, dx.data);
   if (!by.by.by_column) return gradient_rows(x, dy, dx, size, by, own);
-  return by.scale_first && by.affine.scale != nullptr ? gradient_columns<true>(x, dy, dx, size, by, own)
-                                                      : gradient_columns<false>(x, dy, dx, size, by, own);
+  gradient_by_lines(x, dy, dx, size, by, own);
 }
 
 static void transform_listed(ListedIn x, ListedOut y, Extent size, const Normalizers<Scalar>& by,
                              const Affine<Scalar>& affine, Traffic traffic) {
-  transform_columns<false>(x, y, size, by, affine, allowed(traffic, y.data));
+  const Traffic own = allowed(traffic, y.data);
+  by_lines(y, size, own.stream(), [&](std::int64_t r, std::int64_t c, Extent some) {
+    transform_columns<false>(from(x, r, c), from(y, r, c), some, by.from(c), affine.from(r, c), own);
+  });
 }
 static void gradient_listed(ListedIn x, ListedIn dy, ListedOut dx, Extent size, const Gradient<Scalar>& by,
                             Traffic traffic) {
-  const Traffic own = allowed(traffic, dx.data);
-  return by.scale_first && by.affine.scale != nullptr ? gradient_columns<true>(x, dy, dx, size, by, own)
-                                                      : gradient_columns<false>(x, dy, dx, size, by, own);
+  gradient_by_lines(x, dy, dx, size, by, allowed(traffic, dx.data));
 }
 
 // ---- rows by twos
