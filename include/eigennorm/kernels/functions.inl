@@ -84,6 +84,8 @@ struct Functions {
 
 #include "eigennorm/kernels/statistics.inl"
 
+#include "eigennorm/kernels/stores.inl"
+
 #include "eigennorm/kernels/results.inl"
 
 #include "eigennorm/kernels/fused.inl"
