@@ -117,12 +117,14 @@ template <bool Gated>
 EIGENNORM_INLINE void fused(In x, In dy, Out y, Extent size, const Fused<Storage, Scalar>& by, Traffic traffic) {
   const Traffic own = allowed(traffic, y.data);
   if (!by.by.by_column) return fused_rows<Gated>(x, dy, y, size, by, own);
-  const auto columns = [&](std::int64_t r, std::int64_t c, Extent some) {
-    fused_columns<Gated>(from(x, r, c), from(dy, r, c), from(y, r, c), some, by.from(r, c), own);
-  };
-  if (by.affine.row == 0) return by_lines(y, size, own.stream(), columns);
+  if (by.affine.row == 0) {
+    return by_lines(y, size, own.stream(), [&](std::int64_t c, Extent some) {
+      fused_columns<Gated>(from(x, c), from(dy, c), from(y, c), some, by.from(0, c), own);
+    });
+  }
   // Scale or shift changes from row to row.
-  for (std::int64_t r = 0; r < size.rows; ++r) columns(r, 0, {1, size.columns});
+  for (std::int64_t r = 0; r < size.rows; ++r)
+    fused_columns<Gated>({x(r), 0}, {dy(r), 0}, {y(r), 0}, {1, size.columns}, by.from(r, 0), own);
 }
 
 static void transform_fused(In x, Out y, Extent size, const Fused<Storage, Scalar>& by, Traffic traffic) {

@@ -105,32 +105,26 @@ EIGENNORM_INLINE std::uintptr_t steps_of(ListedOut y, std::int64_t rows) {
   return steps;
 }
 
-/// Long rows would push what is by lane out of L1.
-static constexpr std::int64_t short_row = 256;
+/// Long rows would push what is by lane out of L1. The shortest are little but ends.
+static constexpr std::int64_t short_row = 256, shortest_row = 64;
 
-/// Calls `part(r, c, size)` for parts of columns, from row r and column c on, in which whole vectors are stored within
-/// lines: stores to several rows take over twice as long where they cross them. (The shortest rows are little but
-/// ends.)
+/// Calls `part(c, size)` for the columns from c on: those before the first whole vector that is stored within a line,
+/// where rows lie alike to lines, and the others. (Stores to several rows take over twice as long where they cross.)
 template <typename Results, typename Part>
 EIGENNORM_INLINE void by_lines(Results y, Extent size, bool stream, const Part& part) {
-  constexpr std::int64_t shortest_row = 64;
-  const std::int64_t n = size.rows, lanes = size.columns;
-  const bool cuts = EIGENNORM_BYTES > 16 && !stream && n > 1 && lanes > shortest_row && lanes <= short_row;
-  const bool alike = !cuts || steps_of(y, n) % 64 == 0;
-  // Rows that lie differently to lines are taken one after the other.
-  const std::int64_t rows = alike ? n : 1, before = cuts && alike ? to_vector(y.data) : 0;
-  for (std::int64_t r = 0; r < n; r += rows) {
-    for (std::int64_t c = 0, columns = before > 0 ? before : lanes; c < lanes; c += columns, columns = lanes - c)
-      part(r, c, Extent{rows, columns});
-  }
+  const std::int64_t lanes = size.columns;
+  const bool cuts = !stream && size.rows > 1 && lanes > shortest_row && lanes <= short_row;
+  const std::int64_t before = cuts && steps_of(y, size.rows) % 64 == 0 ? to_vector(y.data) : 0;
+  for (std::int64_t c = 0, columns = before > 0 ? before : lanes; c < lanes; c += columns, columns = lanes - c)
+    part(c, Extent{size.rows, columns});
 }
 template <typename T>
-EIGENNORM_INLINE Rows<T> from(Rows<T> rows, std::int64_t r, std::int64_t c) {
-  return {rows(r) + c, rows.step};
+EIGENNORM_INLINE Rows<T> from(Rows<T> rows, std::int64_t c) {
+  return {rows.data + c, rows.step};
 }
 template <typename T>
-EIGENNORM_INLINE ListedRows<T> from(ListedRows<T> rows, std::int64_t r, std::int64_t c) {
-  return {rows.data + c, rows.places + r};
+EIGENNORM_INLINE ListedRows<T> from(ListedRows<T> rows, std::int64_t c) {
+  return {rows.data + c, rows.places};
 }
 
 /// y = value for all lanes of n rows, several rows at a time, so that what is by lane is read once for all:
@@ -142,8 +136,11 @@ EIGENNORM_INLINE void for_each_column(Results y, Extent size, bool stream, const
   constexpr std::int64_t rows_at_once = EIGENNORM_BYTES == 16 ? 2 : 4;
   std::int64_t r = 0;
   const std::int64_t whole = lanes / 16 * 16;
-  const std::uintptr_t places = steps_of(y, n) | reinterpret_cast<std::uintptr_t>(y.data);
-  if (lanes <= short_row && (!stream || (lanes == whole && places % 64 == 0))) {
+  const std::uintptr_t steps = steps_of(y, n);
+  // Rows that lie differently to lines are made one after the other, unless they are short.
+  const bool alike = EIGENNORM_BYTES == 16 || lanes <= shortest_row || steps % 64 == 0;
+  const bool fits = stream ? lanes == whole && (steps | reinterpret_cast<std::uintptr_t>(y.data)) % 64 == 0 : alike;
+  if (lanes <= short_row && fits) {
     for (; r + rows_at_once <= n; r += rows_at_once) {
       for (std::int64_t i = 0; i < whole; i += 16) {
         const auto value = make(Whole{}, i);
@@ -249,8 +246,8 @@ EIGENNORM_INLINE void gradient_by_lines(Values x, Values dy, Results dx, Extent 
                                         Traffic traffic) {
   const auto columns = by.scale_first && by.affine.scale != nullptr ? gradient_columns<true, Values, Results>
                                                                     : gradient_columns<false, Values, Results>;
-  by_lines(dx, size, traffic.stream(), [&](std::int64_t r, std::int64_t c, Extent some) {
-    columns(from(x, r, c), from(dy, r, c), from(dx, r, c), some, by.from(r, c), traffic);
+  by_lines(dx, size, traffic.stream(), [&](std::int64_t c, Extent some) {
+    columns(from(x, c), from(dy, c), from(dx, c), some, by.from(0, c), traffic);
   });
 }
 
@@ -269,9 +266,9 @@ static void transform(In x, Out y, Extent size, const Normalizers<Scalar>& by, c
                               : transform_rows<false>(x, y, size, by, affine, own);
   }
   const bool by_row = affine.row != 0 && (affine.scale != nullptr || affine.shift != nullptr);
-  by_lines(y, size, own.stream(), [&](std::int64_t r, std::int64_t c, Extent some) {
+  by_lines(y, size, own.stream(), [&](std::int64_t c, Extent some) {
     const auto columns = by_row ? transform_columns<true, In, Out> : transform_columns<false, In, Out>;
-    columns(from(x, r, c), from(y, r, c), some, by.from(c), affine.from(r, c), own);
+    columns(from(x, c), from(y, c), some, by.from(c), affine.from(0, c), own);
   });
 }
 
@@ -284,8 +281,8 @@ static void gradient(In x, In dy, Out dx, Extent size, const Gradient<Scalar>& b
 static void transform_listed(ListedIn x, ListedOut y, Extent size, const Normalizers<Scalar>& by,
                              const Affine<Scalar>& affine, Traffic traffic) {
   const Traffic own = allowed(traffic, y.data);
-  by_lines(y, size, own.stream(), [&](std::int64_t r, std::int64_t c, Extent some) {
-    transform_columns<false>(from(x, r, c), from(y, r, c), some, by.from(c), affine.from(r, c), own);
+  by_lines(y, size, own.stream(), [&](std::int64_t c, Extent some) {
+    transform_columns<false>(from(x, c), from(y, c), some, by.from(c), affine.from(0, c), own);
   });
 }
 static void gradient_listed(ListedIn x, ListedIn dy, ListedOut dx, Extent size, const Gradient<Scalar>& by,
