@@ -137,8 +137,9 @@ EIGENNORM_INLINE void for_each_column(Results y, Extent size, bool stream, const
   std::int64_t r = 0;
   const std::int64_t whole = lanes / 16 * 16;
   const std::uintptr_t steps = steps_of(y, n);
-  // Rows that lie differently to lines are made one after the other, unless they are short.
-  const bool alike = EIGENNORM_BYTES == 16 || lanes <= shortest_row || steps % 64 == 0;
+  // Rows that lie differently to lines are made one after the other, unless they are short: to read what is by lane
+  // again for each of 100 lanes costs a third.
+  const bool alike = EIGENNORM_BYTES == 16 || lanes <= 2 * shortest_row || steps % 64 == 0;
   const bool fits = stream ? lanes == whole && (steps | reinterpret_cast<std::uintptr_t>(y.data)) % 64 == 0 : alike;
   if (lanes <= short_row && fits) {
     for (; r + rows_at_once <= n; r += rows_at_once) {
