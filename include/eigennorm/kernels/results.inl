@@ -328,7 +328,7 @@ struct PairRow {
 
 EIGENNORM_INLINE void gradient_pair(const PairRow& a, const PairRow& b, std::int64_t n, const Each& scales,
                                     Sums<Scalar> sums, Traffic traffic) {
-  // Rows that lie differently to lines are stored as usual; of 16 bits, also where vectors are half a line.
+  // Rows that lie differently to lines are stored as usual; of 16 bits, also those whose next line is a vector away.
   const bool alike = past_line(a.dx) == past_line(b.dx), stream = traffic.stream() && alike && to_line(a.dx) < 16;
   const Scalar* const scale = scales.values;
   const std::int64_t mask = scales.mask;
