@@ -271,7 +271,8 @@ struct RunningStatistics {
   }
 };
 
-/// Where a batch of `count` values per statistic moves running statistics; 0: its variances are unbiased already.
+/// Where a batch of `count` values per statistic moves running statistics; 0: its variances are unbiased already,
+/// 1: it has none.
 template <typename Scalar>
 class RunningUpdate {
  public:

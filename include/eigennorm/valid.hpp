@@ -26,8 +26,8 @@ constexpr bool may_own<Eigen::Ref<const M, Options, Stride>> = true;
 
 /// The valid positions of x: a view of the caller's bools, which stay where they are until the call is done. Any Eigen
 /// object in memory (Matrix, Array, Map, Block, Tensor, TensorMap) of x's rank, either storage order, any strides that
-/// are not negative; an extent of 1 stands for all of x's. See Context::valid. A part of what a function returns, such
-/// as `valid_lengths(lengths, 5).transpose()`, is gone before the call: name the bools first.
+/// are not negative; an extent of 1, or a stride of 0, stands for all of x's. See Context::valid. A part of what a
+/// function returns, such as `valid_lengths(lengths, 5).transpose()`, is gone before the call: name the bools first.
 class Valid {
  public:
   template <typename Mask, typename = std::enable_if_t<!std::is_same_v<std::decay_t<Mask>, Valid>>>

@@ -283,6 +283,34 @@ TEST_CASE("matrices of fixed sizes stay what they are") {
   CHECK(same_bits(y, layer.forward(dynamic)));
 }
 
+// Accumulators lie to cache lines as dx does, so their room has to have more than a row of numbers.
+TEST_CASE("LayerNorm's gradients do not depend on where dx begins") {
+  using Rows = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  Random random(7);
+  for (const std::int64_t n : {16, 80, 512, 1040, 8192}) {
+    Rows x(40, n), dy(40, n);
+    for (Rows* each : {&x, &dy}) {
+      for (std::int64_t i = 0; i < each->size(); ++i) each->data()[i] = static_cast<float>(random.normal());
+    }
+    eigennorm::LayerNorm<float> layer(n);
+    layer.scale.value.setLinSpaced(0.5F, 2);
+    layer.forward(x);
+    std::vector<float> memory(static_cast<std::size_t>(40 * n + 32));
+    const auto past = reinterpret_cast<std::uintptr_t>(memory.data()) % 64 / sizeof(float);
+    const Rows expected = layer.backward(x, dy);
+    const eigennorm::Vector<float> dscale = layer.scale.grad, dshift = layer.shift.grad;
+    for (std::size_t offset = 0; offset < 16; ++offset) {
+      Eigen::Map<Rows> dx(memory.data() + (16 - past) % 16 + offset, 40, n);
+      layer.zero_grad();
+      layer.backward(x, dy, dx);
+      INFO(n << " features, dx " << offset << " behind a line");
+      CHECK(same_bits(dx.data(), expected.data(), static_cast<std::size_t>(dx.size())));
+      CHECK(same_bits(layer.scale.grad, dscale));
+      CHECK(same_bits(layer.shift.grad, dshift));
+    }
+  }
+}
+
 TEST_CASE("vectors have rank 2 and no storage order") {
   Random random(6);
   Eigen::VectorXf x(9);

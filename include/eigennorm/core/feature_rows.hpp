@@ -35,7 +35,7 @@ class FeatureRows {
   static constexpr std::int64_t fewest_rows = 2;
   /// Whether rows need more accumulators than the stack has room for.
   static bool needs_accumulators(std::int64_t n) { return n > block_size && n <= longest_row; }
-  /// Whole cache lines, and one more: see placed.
+  /// Whole cache lines, and sixteen numbers more: see placed.
   static std::int64_t accumulators_step(std::int64_t n) { return (n + 15) / 16 * 16 + 16; }
 
   explicit FeatureRows(const Call& call)

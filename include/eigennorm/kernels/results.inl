@@ -137,8 +137,8 @@ EIGENNORM_INLINE void for_each_column(Results y, Extent size, bool stream, const
   std::int64_t r = 0;
   const std::int64_t whole = lanes / 16 * 16;
   const std::uintptr_t steps = steps_of(y, n);
-  // Rows that lie differently to lines are made one after the other, unless they are short: to read what is by lane
-  // again for each of 100 lanes costs a third.
+  // Rows that lie differently to lines are made one after the other (250 lanes: 0.65 of the time, though stores cross
+  // lines there, too), unless they are short: to read what is by lane again for each of 100 lanes costs a third.
   const bool alike = EIGENNORM_BYTES == 16 || lanes <= 2 * shortest_row || steps % 64 == 0;
   const bool fits = stream ? lanes == whole && (steps | reinterpret_cast<std::uintptr_t>(y.data)) % 64 == 0 : alike;
   if (lanes <= short_row && fits) {
@@ -328,8 +328,11 @@ struct PairRow {
 
 EIGENNORM_INLINE void gradient_pair(const PairRow& a, const PairRow& b, std::int64_t n, const Each& scales,
                                     Sums<Scalar> sums, Traffic traffic) {
-  // Rows that lie differently to lines are stored as usual; of 16 bits, also those whose next line is a vector away.
-  const bool alike = past_line(a.dx) == past_line(b.dx), stream = traffic.stream() && alike && to_line(a.dx) < 16;
+  // Rows that lie differently to lines are stored as usual, and short ones that do not begin with one: they are little
+  // but ends (16 values take 1.4 times as long). Of 16 bits, also those whose next line is a vector away.
+  constexpr std::int64_t shortest = 64;
+  const bool alike = past_line(a.dx) == past_line(b.dx), cuts = alike && n >= shortest;
+  const bool stream = traffic.stream() && alike && to_line(a.dx) < (cuts ? 16 : 1);
   const Scalar* const scale = scales.values;
   const std::int64_t mask = scales.mask;
   const auto write = [=](auto access, std::int64_t i) __attribute__((always_inline)) {
@@ -340,7 +343,7 @@ EIGENNORM_INLINE void gradient_pair(const PairRow& a, const PairRow& b, std::int
     access.template store<L>(access, sums.product + i,
                              L::add(access.template load<L>(access, sums.product + i), pair.second));
   };
-  std::int64_t i = 0, left = alike ? (std::min)(n, stream ? to_line(a.dx) : to_vector(a.dx)) : 0;
+  std::int64_t i = 0, left = !cuts ? 0 : stream ? to_line(a.dx) : to_vector(a.dx);
   while (true) {
     if (left > 0) write(Few{left}, i);
     i += left;

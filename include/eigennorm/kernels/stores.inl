@@ -8,8 +8,8 @@ EIGENNORM_INLINE std::int64_t past_line(const Storage* y) {
   return static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(y) / sizeof(Storage)) & (line - 1);
 }
 EIGENNORM_INLINE std::int64_t to_line(const Storage* y) { return -past_line(y) & (line - 1); }
-/// Those before the first of y that sixteen from there on are stored to in whole lines, or in half of one. (Registers
-/// of 16 bytes cross none where a user's memory is aligned at all.)
+/// Values to write apart, so that vectors of sixteen begin on a line, or on half of one in 16 bits. (Registers of 16
+/// bytes cross none where a user's memory is aligned at all.)
 EIGENNORM_INLINE std::int64_t to_vector(const Storage* y) {
   return EIGENNORM_BYTES == 16 ? 0 : to_line(y) & ((std::min)(line, std::int64_t{16}) - 1);
 }
@@ -21,7 +21,8 @@ template <bool Quiet, typename Value, typename Ask>
 EIGENNORM_INLINE void for_each(Storage* y, std::int64_t n, Store store, std::int64_t next, const Value& value,
                                const Ask& ask) {
   // Streaming stores need whole cache lines: ordinary stores go up to the first and on from the last. In this order:
-  // the line that two rows share is then written at once. Other vectors had better not cross lines, either.
+  // the line that two rows share is then written at once. Other vectors had better not cross lines, either, where rows
+  // are long enough to make up for their ends.
   constexpr std::int64_t shortest = 256;
   const bool aligns = store == Store::usual && n >= shortest;
   std::int64_t i = 0, left = store == Store::streamed ? (std::min)(n, to_line(y)) : aligns ? to_vector(y) : 0;
