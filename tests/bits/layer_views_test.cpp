@@ -284,11 +284,11 @@ TEST_CASE("matrices of fixed sizes stay what they are") {
   CHECK(same_bits(y, layer.forward(dynamic)));
 }
 
-// Accumulators lie to cache lines as dx does, so their room has to have more than a row of numbers.
+// Accumulators lie to cache lines as dx does, and whole vectors begin on a line of both.
 TEST_CASE("LayerNorm's gradients do not depend on where dx begins") {
   using Rows = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   Random random(7);
-  // (Eight rows are one part, which has the last of that room.)
+  // (Eight rows are one part. 1,040 features have accumulators of their own, 8,192 the longest.)
   for (const auto& [rows, n] :
        {std::pair<std::int64_t, std::int64_t>{40, 16}, {40, 80}, {40, 512}, {40, 8192}, {8, 1040}, {40, 1040}}) {
     Rows x(rows, n), dy(rows, n);

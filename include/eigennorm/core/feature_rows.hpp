@@ -102,8 +102,7 @@ class FeatureRows {
     }
   }
 
-  /// Accumulators that lie to cache lines as dx does, so that vectors that cross none of its lines cross none of
-  /// theirs.
+  /// Accumulators that lie to cache lines as dx does: vectors that cross none of its lines cross none of theirs.
   KernelSums placed(Scalar* plain, Scalar* product) const {
     const auto past = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(call_.dx) / sizeof(Storage) % 16);
     return {plain + past, product + past};
