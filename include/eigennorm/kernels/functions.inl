@@ -154,9 +154,14 @@ struct Functions {
   static void add_sums(const Scalar* __restrict sums, std::int64_t n, Scalar* __restrict to) {
     round_each(
         n, to, [=](std::int64_t i) __attribute__((always_inline)) {
-          WideSum<Scalar> sum;
-          sum.add(static_cast<Wide<Scalar>>(sums[i]));
-          return static_cast<Wide<Scalar>>(to[i]) + sum.total();
+          if constexpr (WideSum<Scalar>::compensated) {
+            WideSum<Scalar> sum;
+            sum.add(sums[i]);
+            return to[i] + sum.total();
+          } else {
+            // What Wide would add and Scalar then round is what Scalar adds: Wide has more than twice its digits.
+            return to[i] + (Scalar(0) + sums[i]);
+          }
         });
   }
 

@@ -311,6 +311,10 @@ struct PairRow {
         mean(L::all(by.mean[r * by.by.step])),
         slope(L::all(by.slope[r * by.by.step])) {}
 
+  inline __attribute__((always_inline)) void ask(std::int64_t i) const {
+    prefetch<16, 2>(x + i);
+    prefetch<16, 2>(dy + i);
+  }
   /// Writes dx; returns dy and dy * xhat.
   template <typename Access>
   inline __attribute__((always_inline)) Two write(Access access, V scale, std::int64_t i, bool stream) const {
@@ -326,24 +330,27 @@ struct PairRow {
   }
 };
 
-EIGENNORM_INLINE void gradient_pair(const PairRow& a, const PairRow& b, std::int64_t n, const Each& scales,
-                                    Sums<Scalar> sums, Traffic traffic) {
+/// Of two rows, or of the last one alone.
+template <typename... Second>
+EIGENNORM_INLINE void gradient_pair(std::int64_t n, const Each& scales, Sums<Scalar> sums, Traffic traffic,
+                                    const PairRow& first, const Second&... second) {
   // Rows that lie differently to lines are stored as usual, and short ones that do not begin with one: they are little
   // but ends (16 values take 1.4 times as long). Of 16 bits, also those whose next line is a vector away.
   constexpr std::int64_t shortest = 64;
-  const bool alike = past_line(a.dx) == past_line(b.dx), cuts = alike && n >= shortest;
-  const bool stream = traffic.stream() && alike && to_line(a.dx) < (cuts ? 16 : 1);
+  const bool alike = ((past_line(first.dx) == past_line(second.dx)) && ...), cuts = alike && n >= shortest;
+  const bool stream = traffic.stream() && alike && to_line(first.dx) < (cuts ? 16 : 1);
   const Scalar* const scale = scales.values;
   const std::int64_t mask = scales.mask;
   const auto write = [=](auto access, std::int64_t i) __attribute__((always_inline)) {
     const V own = access.template load<L>(access, scale + (i & mask));
-    const Two pair = Two::add(a.write(access, own, i, stream), b.write(access, own, i, stream));
+    Two pair = first.write(access, own, i, stream);
+    ((pair = Two::add(pair, second.write(access, own, i, stream))), ...);
     access.template store<L>(access, sums.plain + i,
                              L::add(access.template load<L>(access, sums.plain + i), pair.first));
     access.template store<L>(access, sums.product + i,
                              L::add(access.template load<L>(access, sums.product + i), pair.second));
   };
-  std::int64_t i = 0, left = !cuts ? 0 : stream ? to_line(a.dx) : to_vector(a.dx);
+  std::int64_t i = 0, left = !cuts ? 0 : stream ? to_line(first.dx) : to_vector(first.dx);
   while (true) {
     if (left > 0) write(Few{left}, i);
     i += left;
@@ -351,13 +358,11 @@ EIGENNORM_INLINE void gradient_pair(const PairRow& a, const PairRow& b, std::int
       // What is small enough not to be streamed is in a cache already: x and dy in L1, dx perhaps behind it. Stores to
       // two rows and to sums wait for each line of dx that is not in L1 (1.8 times as long from L2).
       if (stream) {
-        prefetch<16, 2>(a.x + i + traffic.next());
-        prefetch<16, 2>(a.dy + i + traffic.next());
-        prefetch<16, 2>(b.x + i + traffic.next());
-        prefetch<16, 2>(b.dy + i + traffic.next());
+        first.ask(i + traffic.next());
+        (second.ask(i + traffic.next()), ...);
       } else {
-        prefetch<16>(a.dx + i + 4 * line);
-        prefetch<16>(b.dx + i + 4 * line);
+        prefetch<16>(first.dx + i + 4 * line);
+        (prefetch<16>(second.dx + i + 4 * line), ...);
       }
       write(Whole{}, i);
     }
@@ -368,16 +373,12 @@ EIGENNORM_INLINE void gradient_pair(const PairRow& a, const PairRow& b, std::int
 
 static void gradient_pairs(In x, In dy, Out dx, Extent size, const Gradient<Scalar>& by, Sums<Scalar> sums,
                            Traffic traffic) {
-  const Traffic pairs = allowed(traffic, dx.data);
+  const Traffic own = allowed(traffic, dx.data);
   alignas(64) Scalar no_scale[16];
   const Each scales(by.affine.scale, 0, Scalar(1), no_scale);
-  for (std::int64_t r = 0; r + 1 < size.rows; r += 2) {
-    gradient_pair(PairRow(x(r), dy(r), dx(r), by, r), PairRow(x(r + 1), dy(r + 1), dx(r + 1), by, r + 1), size.columns,
-                  scales, sums, pairs);
-  }
-  if (size.rows % 2 != 0) {
-    const std::int64_t r = size.rows - 1;
-    pair_sums({x(r), 0}, {dy(r), 0}, {1, size.columns}, by.by.from(r), sums);  // first: dx may be dy
-    gradient({x(r), 0}, {dy(r), 0}, {dx(r), 0}, {1, size.columns}, by.from(r, 0), traffic);
-  }
+  const auto row = [&](std::int64_t r)
+                       __attribute__((always_inline)) { return PairRow(x(r), dy(r), dx(r), by, r); };
+  std::int64_t r = 0;
+  for (; r + 1 < size.rows; r += 2) gradient_pair(size.columns, scales, sums, own, row(r), row(r + 1));
+  if (r < size.rows) gradient_pair(size.columns, scales, sums, own, row(r));
 }
