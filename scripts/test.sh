@@ -122,7 +122,7 @@ for flags in "-O0" "-O1" "-O3" "-O3 -march=native"; do
     done
   done
 done
-some "known_failures_test threads_test races_test" tsan tsan
+some "known_failures_test remembered_test threads_test races_test" tsan tsan
 
 # Valgrind computes long double in 64 bits, so the truth is none: what fails is not counted, what valgrind reports is.
 stage "valgrind: 320 random problems"

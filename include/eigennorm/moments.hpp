@@ -119,27 +119,33 @@ class Moments {
                Kept kept) {
     const std::int64_t groups = partition.groups.kept.size;
     const std::int64_t variances = kept.variance ? groups : 0, corrections = kept.corrections ? groups : 0;
-    for (core::Numbers<Scalar>* each : {&high_, &low_, &rstd_}) each->reserve(groups);
-    variance_.reserve(variances);
-    for (core::Numbers<Wide<Scalar>>* each : {&r_, &d_}) each->reserve(corrections);
+    // Mostly a forward is like the one before.
+    const bool again = rstd_.size() == groups && variance_.size() == variances && r_.size() == corrections &&
+                       shape_ == shape && order_ == order && averaged_axes_ == partition.averaged_axes &&
+                       feature_axes_ == partition.feature_axes && channel_groups_ == cut;
+    if (!again) {
+      for (core::Numbers<Scalar>* each : {&high_, &low_, &rstd_}) each->reserve(groups);
+      variance_.reserve(variances);
+      for (core::Numbers<Wide<Scalar>>* each : {&r_, &d_}) each->reserve(corrections);
+      for (core::Numbers<Scalar>* each : {&high_, &low_, &rstd_}) each->resize(groups);
+      variance_.resize(variances);
+      for (core::Numbers<Wide<Scalar>>* each : {&r_, &d_}) each->resize(corrections);
+      shape_ = shape;
+      order_ = order;
+      averaged_axes_ = partition.averaged_axes;
+      feature_axes_ = partition.feature_axes;
+      channel_groups_ = cut;
+      features_kept_ = partition.features_kept;
+      kept_features_ = partition.kept_features;
+      kept_samples_ = partition.kept_samples;
+    }
     counts_.resize(0);
-    for (core::Numbers<Scalar>* each : {&high_, &low_, &rstd_}) each->resize(groups);
-    variance_.resize(variances);
-    for (core::Numbers<Wide<Scalar>>* each : {&r_, &d_}) each->resize(corrections);
-    shape_ = shape;
-    order_ = order;
-    averaged_axes_ = partition.averaged_axes;
-    feature_axes_ = partition.feature_axes;
     statistic_ = statistic;
-    channel_groups_ = cut;
     count_ = partition.count;
     valid_ = partition.size;
     members_ = 1;
     activation_ = Activation::none;
     residual_ = added_ = false;
-    features_kept_ = partition.features_kept;
-    kept_features_ = partition.kept_features;
-    kept_samples_ = partition.kept_samples;
   }
 
   /// The same of a call on valid positions alone. Nothing is known of groups that have none.

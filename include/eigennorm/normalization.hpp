@@ -12,7 +12,7 @@
 #include "eigennorm/core/declared_calls.hpp"
 #include "eigennorm/core/error.hpp"
 #include "eigennorm/core/moved_from.hpp"
-#include "eigennorm/core/partition.hpp"
+#include "eigennorm/core/plans.hpp"
 #include "eigennorm/core/spread_room.hpp"
 #include "eigennorm/core/valid_room.hpp"
 #include "eigennorm/core/view.hpp"
@@ -308,7 +308,7 @@ class Normalization {
   void check_settings() const;
   void check_activation() const;
   void check_parameter(const Parameter<Scalar>& parameter, const char* role) const;
-  void check_running(bool features_averaged) const;
+  const Scalar* check_running(bool features_averaged) const;
   void check_moments(const Moments<Scalar>& moments, const Shape& shape, Order order, const core::Partition& partition,
                      int members) const;
   void update_running(const Moments<Scalar>& moments);
@@ -334,6 +334,7 @@ class Normalization {
     visit("scale", layer.scale.value.data(), layer.scale.value.size());
     visit("shift", layer.shift.value.data(), layer.shift.value.size());
     if (!layer.running) return;
+    if constexpr (!std::is_const_v<Layer>) layer.running->roots_.forget();
     visit("running_mean", layer.running->mean.data(), layer.running->mean.size());
     visit("running_variance", layer.running->variance.data(), layer.running->variance.size());
     visit("batches", &layer.running->batches, 1);
@@ -352,6 +353,7 @@ class Normalization {
   std::vector<Wide<Scalar>> scratch_;
   core::SpreadRoom<Scalar> spread_;
   core::ValidRoom valid_room_;
+  mutable core::Plans plans_;
 };
 
 }  // namespace eigennorm

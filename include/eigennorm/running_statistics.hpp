@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "eigennorm/core/error.hpp"
+#include "eigennorm/core/known_roots.hpp"
 #include "eigennorm/kernels/finite.hpp"
 #include "eigennorm/kernels/wide.hpp"
 #include "eigennorm/parameter.hpp"
@@ -17,6 +18,14 @@
 /// Statistics that training leaves for evaluation.
 
 namespace eigennorm {
+
+template <typename Scalar>
+class Normalization;
+
+namespace core {
+template <typename Storage, typename Scalar>
+struct Calls;
+}  // namespace core
 
 #include "eigennorm/kernels/strict_begin.inl"
 
@@ -225,7 +234,8 @@ struct RunningStatistics {
   /// For `features` features: mean 0, variance 1; no variance for Statistic::mean.
   explicit RunningStatistics(std::int64_t features, Statistic statistic = Statistic::mean_variance)
       : mean(Vector<Scalar>::Zero(checked(features))),
-        variance(Vector<Scalar>::Ones(statistic == Statistic::mean ? 0 : features)) {}
+        variance(Vector<Scalar>::Ones(statistic == Statistic::mean ? 0 : features)),
+        roots_(variance.size()) {}
 
   Vector<Scalar> mean, variance;
   std::int64_t batches = 0;           ///< that moved the values; empty and rejected ones are not counted
@@ -248,27 +258,45 @@ struct RunningStatistics {
     core::check_numbers(estimate.variance, true, "RunningStatistics::assign", "variance", "features");
     mean = estimate.mean;
     variance = estimate.variance;
+    roots_.forget();
   }
 
   /// Fails, in the name of `owner`, which calls its features `noun`, where these are no statistics: a value is not
   /// finite, a variance negative, or a count below 0 or at its end. Nobody else looks at what a file or a program
   /// writes here.
   void check(const char* owner, const char* noun) const {
+    check_counts(owner);
+    check_values(owner, noun);
+  }
+
+ private:
+  friend class Normalization<Scalar>;
+  template <typename Storage, typename Any>
+  friend struct core::Calls;
+
+  void check_counts(const char* owner) const {
     for (const std::int64_t count : {batches, rejected_batches}) {
       if (count >= 0 && count < (std::numeric_limits<std::int64_t>::max)()) continue;
       core::fail_with({owner, ": expected numbers of batches and of rejected batches from 0 to ",
                        (std::numeric_limits<std::int64_t>::max)() - 1, ", got ", count});
     }
+  }
+  void check_values(const char* owner, const char* noun) const {
     core::check_numbers(mean, false, owner, "running mean", noun);
     core::check_numbers(variance, true, owner, "running variance", noun);
   }
+  /// 1 / sigma where it is known: then the values are those that were checked before.
+  const Scalar* known_roots(double eps) const {
+    return roots_.find(mean.data(), variance.data(), variance.size(), eps);
+  }
 
- private:
   static std::int64_t checked(std::int64_t features) {
     if (features < 0)
       core::fail_with({"RunningStatistics: expected a number of features of at least 0, got ", features});
     return features;
   }
+
+  core::KnownRoots<Scalar> roots_;
 };
 
 /// Where a batch of `count` values per statistic moves running statistics; 0: its variances are unbiased already,

@@ -60,10 +60,11 @@ void Normalization<Scalar>::check_parameter(const Parameter<Scalar>& parameter, 
   }
 }
 
-/// `features_averaged`: whether an axis is both averaged and one of the features.
+/// `features_averaged`: whether an axis is both averaged and one of the features. Returns 1 / sigma of the running
+/// statistics where it is known.
 template <typename Scalar>
-void Normalization<Scalar>::check_running(bool features_averaged) const {
-  if (!running) return;
+const Scalar* Normalization<Scalar>::check_running(bool features_averaged) const {
+  if (!running) return nullptr;
   if (!core::is_centred(statistic_) || features_averaged) {
     core::fail_with({name(),
                      ": expected no running statistics, which need a mean that is not averaged over the "
@@ -74,7 +75,10 @@ void Normalization<Scalar>::check_running(bool features_averaged) const {
     core::fail_with({name(), ": expected running statistics of ", features(), " means and ", variances,
                      " variances, got ", running->mean.size(), " and ", running->variance.size()});
   }
-  running->check(name(), geometry_.noun);
+  running->check_counts(name());
+  const Scalar* const roots = running->known_roots(eps);
+  if (roots == nullptr) running->check_values(name(), geometry_.noun);
+  return roots;
 }
 
 template <typename Scalar>
@@ -138,21 +142,34 @@ template <typename T, typename Scalar>
   return {x.strides, residual, y};
 }
 
+/// Of tensors that all have the same, as many as there can be.
+inline std::array<Strides, max_tensors> all_of(const Strides& strides) { return {strides, strides, strides, strides}; }
+
 template <typename Storage, typename Scalar>
-core::Partition Calls<Storage, Scalar>::check_forward(const Layer& layer, const In& x, const Out& y,
-                                                      const Context<Scalar>& context) {
+Loops Calls<Storage, Scalar>::check_forward(const Layer& layer, const In& x, const Out& y,
+                                            const Context<Scalar>& context) {
   const char* name = layer.name();
   layer.check_settings();
   check_shape(name, x.shape, y.shape, "y");
-  check_strides(x.shape, x.strides, name, "x");
-  check_distinct(y.shape, y.strides, name, "y");
+  const Order order = order_of(x, y);
+  const bool more = context.residual || context.added, alike = !more && are_alike(x.shape, x.strides, y.strides);
+  const Partition* const known = alike ? layer.plans_.find(x.shape, order, x.strides) : nullptr;
+  if (known == nullptr) {
+    check_strides(x.shape, x.strides, name, "x");
+    check_distinct(y.shape, y.strides, name, "y");
+  }
   check_overlap(name, y, x, "x and y of forward", false);
-  if (context.residual || context.added) check_residual(layer, x, y, context, false);
-  const core::Partition partition =
-      core::partition(layer.geometry_, x.shape, order_of(x, y), strides_of(x, y.strides, context));
+  if (more) check_residual(layer, x, y, context, false);
+  Loops loops(known);
+  if (known == nullptr) {
+    loops = Loops(core::partition(layer.geometry_, x.shape, order,
+                                  alike ? all_of(x.strides) : strides_of(x, y.strides, context)));
+    if (alike) layer.plans_.keep_trained(x.shape, order, x.strides, loops.get());
+  }
+  const Partition& partition = loops.get();
   layer.check_running((partition.averaged_axes & partition.feature_axes) != 0);
   if (renormalizes(layer)) check_renormalization(layer, partition, x.shape);
-  return partition;
+  return loops;
 }
 
 /// Fails where a feature has several groups, and so could have several corrections.
@@ -181,21 +198,31 @@ void Calls<Storage, Scalar>::check_no_moments(const Layer& layer, const Context<
 }
 
 template <typename Storage, typename Scalar>
-core::Partition Calls<Storage, Scalar>::check_evaluation(const Layer& layer, const In& x, const Out* y,
-                                                         const Context<Scalar>& context) {
+auto Calls<Storage, Scalar>::check_evaluation(const Layer& layer, const In& x, const Out* y,
+                                              const Context<Scalar>& context) -> Evaluation {
   const char* name = layer.name();
   layer.check_settings();
-  check_strides(x.shape, x.strides, name, "x");
+  const Order order = y == nullptr ? x.order : order_of(x, *y);
+  const bool more = context.residual || context.added;
+  const bool alike = y != nullptr && !more && x.shape == y->shape && are_alike(x.shape, x.strides, y->strides);
+  const Partition* const known = alike ? layer.plans_.find(x.shape, order, x.strides) : nullptr;
+  if (known == nullptr) check_strides(x.shape, x.strides, name, "x");
   if (y != nullptr) {
     check_shape(name, x.shape, y->shape, "y");
-    check_distinct(y->shape, y->strides, name, "y");
+    if (known == nullptr) check_distinct(y->shape, y->strides, name, "y");
     check_overlap(name, *y, x, "x and y of evaluate", true);
-    if (context.residual || context.added) check_residual(layer, x, *y, context, true);
+    if (more) check_residual(layer, x, *y, context, true);
   }
-  const core::Partition partition = core::partition(layer.geometry_, x.shape, y == nullptr ? x.order : order_of(x, *y),
-                                                    strides_of(x, y == nullptr ? Strides{} : y->strides, context));
-  layer.check_running((partition.averaged_axes & partition.feature_axes) != 0);
-  return partition;
+  Evaluation result(known);
+  if (known == nullptr) {
+    const Strides written = y == nullptr ? Strides{} : y->strides;
+    result.loops = Loops(
+        core::partition(layer.geometry_, x.shape, order, alike ? all_of(x.strides) : strides_of(x, written, context)));
+    if (alike) layer.plans_.keep_evaluated(x.shape, order, x.strides, result.loops.get());
+  }
+  const Partition& partition = result.loops.get();
+  result.rstd = layer.check_running((partition.averaged_axes & partition.feature_axes) != 0);
+  return result;
 }
 
 template <typename Storage, typename Scalar>
@@ -205,9 +232,8 @@ void Calls<Storage, Scalar>::check(const Layer& layer, const In& x, const Out* y
 
 /// (Not inlined, so that what it needs of the stack is there only then.)
 template <typename Storage, typename Scalar>
-[[gnu::noinline]] core::Partition Calls<Storage, Scalar>::check_backward(const Layer& layer, const In& x, const In& dy,
-                                                                         const Out& dx,
-                                                                         const Context<Scalar>& context) {
+[[gnu::noinline]] Loops Calls<Storage, Scalar>::check_backward(const Layer& layer, const In& x, const In& dy,
+                                                               const Out& dx, const Context<Scalar>& context) {
   const char* name = layer.name();
   layer.check_settings();
   const Moments<Scalar>& moments = context.moments == nullptr ? layer.moments_ : *context.moments;
@@ -218,19 +244,30 @@ template <typename Storage, typename Scalar>
   }
   check_shape(name, x.shape, dy.shape, "dy");
   check_shape(name, x.shape, dx.shape, "dx");
-  check_strides(x.shape, x.strides, name, "x");
-  check_strides(dy.shape, dy.strides, name, "dy");
-  check_distinct(dx.shape, dx.strides, name, "dx");
+  const Order order = order_of(x, dy, dx);
+  const bool alike = !context.residual_gradient && are_alike(x.shape, x.strides, dy.strides, dx.strides);
+  const Partition* const known = alike ? layer.plans_.find(x.shape, order, x.strides) : nullptr;
+  if (known == nullptr) {
+    check_strides(x.shape, x.strides, name, "x");
+    check_strides(dy.shape, dy.strides, name, "dy");
+    check_distinct(dx.shape, dx.strides, name, "dx");
+  }
   check_overlap(name, dx, x, "x and dx of backward", false);
   check_overlap(name, dx, dy, "dy and dx of backward", true);
-  const Order order = order_of(x, dy, dx);
-  const core::Partition partition = core::partition(layer.geometry_, x.shape, order,
-                                                    {x.strides, passed_on(layer, dy, dx, context).strides, dx.strides});
+  Loops loops(known);
+  if (known == nullptr) {
+    loops = Loops(core::partition(
+        layer.geometry_, x.shape, order,
+        alike ? all_of(x.strides)
+              : std::array<Strides, max_tensors>{x.strides, passed_on(layer, dy, dx, context).strides, dx.strides}));
+    if (alike) layer.plans_.keep_trained(x.shape, order, x.strides, loops.get());
+  }
+  const Partition& partition = loops.get();
   layer.check_moments(moments, x.shape, order, partition,
                       is_spread_backward(layer, x.shape.rank, context) ? context.peers->members() : 1);
   if (!context.valid) check_valid_count(layer, context, partition.size);
   check_passed_on(layer, x, dy, dx, context);
-  return partition;
+  return loops;
 }
 
 /// Fails unless the mask goes with x.

@@ -57,7 +57,8 @@ template <typename Storage, typename Scalar>
 void Calls<Storage, Scalar>::forward(Layer& layer, const In& x, const Out& y, const Context<Scalar>& context) {
   if (context.peers != nullptr && is_spread(layer, x.shape.rank, context)) return spread_forward(layer, x, y, context);
   if (context.valid) return valid_forward(layer, x, y, context);
-  const core::Partition partition = check_forward(layer, x, y, context);
+  const Loops loops = check_forward(layer, x, y, context);
+  const core::Partition& partition = loops.get();
   if (partition.size > 0) check_count(layer, partition.count, x.shape, 1);
   const bool frozen = layer.running && layer.running->use_in_forward, moves = moves_running(layer, partition);
   const bool corrected = renormalizes(layer);
@@ -100,16 +101,32 @@ void Calls<Storage, Scalar>::evaluate(const Layer& layer, const In& x, const Out
     return spread_evaluate(layer, x, y, context);
   if (context.valid) return valid_evaluate(layer, x, y, context);
   check_no_moments(layer, context);
-  const core::Partition partition = check_evaluation(layer, x, &y, context);
+  const Evaluation checked = check_evaluation(layer, x, &y, context);
+  const core::Partition& partition = checked.loops.get();
   if (partition.size == 0) return;
   Forward call = forward_call(layer, partition, x.data, y.data, {});
   std::optional<Fusion<Storage>> fused;
   if (fuses(layer, context)) fuse(layer, context, fused.emplace(), call);
   if (layer.running) {
-    forward_given(call, given_by(*layer.running), context.device);
+    const Scalar* const rstd = checked.rstd != nullptr ? checked.rstd : keep_roots(layer, call);
+    Given<Scalar> given = given_by(*layer.running);
+    if (rstd != nullptr) given = {given.mean, nullptr, rstd};
+    forward_given(call, given, context.device);
   } else {
     core::forward(call, context.device);
   }
+}
+
+/// 1 / sigma of running statistics, for evaluations to come; null where they cannot be kept.
+template <typename Storage, typename Scalar>
+const Scalar* Calls<Storage, Scalar>::keep_roots(const Layer& layer, const Forward& call) {
+  const RunningStatistics<Scalar>& running = *layer.running;
+  const std::int64_t n = running.variance.size();
+  if (n == 0) return nullptr;
+  return running.roots_.keep(running.mean.data(), running.variance.data(), n, layer.eps,
+                             [&](const Scalar* variance, std::int64_t count, Scalar* rstd) {
+                               call.kernels->reciprocal_roots(variance, count, call.eps, rstd);
+                             });
 }
 
 template <typename Scalar>
@@ -126,7 +143,7 @@ Prepared<Storage, Scalar> Calls<Storage, Scalar>::prepare(const Layer& layer, co
   Prepared<Storage, Scalar> prepared;
   // Chosen now: the first choice of a program takes a lock.
   const auto& kernels = kernels::block_kernels<Storage, Scalar>();
-  prepared.partition_ = check_evaluation(layer, x, &y, Context<Scalar>());
+  prepared.partition_ = check_evaluation(layer, x, &y, Context<Scalar>()).loops.get();
   prepared.activation_ = layer.activation;
   prepared.statistic_ = layer.statistic_;
   prepared.eps_ = layer.eps;
@@ -250,7 +267,8 @@ void Calls<Storage, Scalar>::backward(Layer& layer, const In& x, const In& dy, c
   if (context.peers != nullptr && is_spread_backward(layer, x.shape.rank, context))
     return spread_backward(layer, x, dy, dx, context);
   if (context.valid) return valid_backward(layer, x, dy, dx, context);
-  const core::Partition partition = check_backward(layer, x, dy, dx, context);
+  const Loops loops = check_backward(layer, x, dy, dx, context);
+  const core::Partition& partition = loops.get();
   if (partition.size == 0) return;
   BackwardCall<Storage, Scalar> call = backward_call(layer, partition, x, dy, dx, context);
   if (gates_within(layer, partition, dy, dx, context)) {

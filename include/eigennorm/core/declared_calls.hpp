@@ -4,7 +4,7 @@
 
 #include "eigennorm/activation.hpp"
 #include "eigennorm/context.hpp"
-#include "eigennorm/core/partition.hpp"
+#include "eigennorm/core/plans.hpp"
 #include "eigennorm/core/view.hpp"
 #include "eigennorm/moments.hpp"
 
@@ -59,6 +59,7 @@ struct Calls {
                               const MomentsView<Scalar>& moments);
   static Backward backward_call(Layer& layer, const core::Partition& partition, const In& x, const In& dy,
                                 const Out& dx, const Context<Scalar>& context);
+  static const Scalar* keep_roots(const Layer& layer, const Forward& call);
   static AffineGradients<Scalar> gradients_of(Layer& layer, const Context<Scalar>& context);
   static bool renormalizes(const Layer& layer) {
     return layer.running && layer.running->renormalize && !layer.running->use_in_forward;
@@ -78,11 +79,17 @@ struct Calls {
   /// Whether this batch moves running statistics.
   static bool moves_running(const Layer& layer, const core::Partition& partition);
   // All checks of a call (core/call_checks.hpp).
-  static core::Partition check_forward(const Layer& layer, const In& x, const Out& y, const Context<Scalar>& context);
-  static core::Partition check_evaluation(const Layer& layer, const In& x, const Out* y,
-                                          const Context<Scalar>& context);
-  static core::Partition check_backward(const Layer& layer, const In& x, const In& dy, const Out& dx,
-                                        const Context<Scalar>& context);
+  static Loops check_forward(const Layer& layer, const In& x, const Out& y, const Context<Scalar>& context);
+  struct Evaluation {
+    Loops loops;
+    const Scalar* rstd = nullptr;  ///< of running statistics; null: not known
+
+    // (A list would clear all of it first.)
+    explicit Evaluation(const Partition* known) : loops(known) {}
+  };
+  static Evaluation check_evaluation(const Layer& layer, const In& x, const Out* y, const Context<Scalar>& context);
+  static Loops check_backward(const Layer& layer, const In& x, const In& dy, const Out& dx,
+                              const Context<Scalar>& context);
   static void check_renormalization(const Layer& layer, const core::Partition& partition, const Shape& shape);
   static void check_no_moments(const Layer& layer, const Context<Scalar>& context);
   static void check_count(const Layer& layer, std::int64_t count, const Shape& shape, int members,

@@ -121,6 +121,7 @@ void Normalization<Scalar>::assign(std::string_view state, const Scalar* values,
     next.check(name(), geometry_.noun);
   }
   std::copy_n(values, size, target->data());
+  if (running) running->roots_.forget();
 }
 
 /// Moves the running statistics by a batch: all features, or, where one would become NaN or infinite, none. They are
@@ -139,6 +140,7 @@ void Normalization<Scalar>::update_running(const Moments<Scalar>& moments) {
     ++running->rejected_batches;
     return;
   }
+  running->roots_.forget();
   for (std::int64_t i = 0; i < size; ++i) running->mean[i] = static_cast<Scalar>(mean[i]);
   for (std::int64_t i = 0; i < variances; ++i) running->variance[i] = static_cast<Scalar>(variance[i]);
   ++running->batches;

@@ -79,7 +79,7 @@ template <typename Storage, typename Scalar>
   core::Partition partition;
   Forward call;
   const std::int64_t count = statistics.find([&] {
-    partition = check_forward(layer, x, y, context);
+    partition = check_forward(layer, x, y, context).get();
     check_no_valid(layer, context);
     set_kept(partition, x.shape, spread.call);
     return call = forward_call(layer, partition, x.data, y.data, {});
@@ -126,7 +126,7 @@ template <typename Storage, typename Scalar>
   Forward call;
   statistics.find([&] {
     check_no_moments(layer, context);
-    partition = check_evaluation(layer, x, &y, context);
+    partition = check_evaluation(layer, x, &y, context).loops.get();
     check_no_valid(layer, context);
     set_kept(partition, x.shape, spread.call);
     return call = forward_call(layer, partition, x.data, y.data, {});
@@ -151,7 +151,7 @@ template <typename Storage, typename Scalar>
   AffineGradients<Scalar> gradients;
   SpreadRoom<Scalar>& room = layer.spread_;
   const auto check = [&] {
-    partition = check_backward(layer, x, dy, dx, context);
+    partition = check_backward(layer, x, dy, dx, context).get();
     check_no_valid(layer, context);
     set_kept(partition, x.shape, spread.call);
   };

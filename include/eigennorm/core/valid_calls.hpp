@@ -193,7 +193,8 @@ void backward_of_kept(BackwardCall<Storage, Scalar> call, const ValidParts& part
 template <typename Storage, typename Scalar>
 [[gnu::cold]] void Calls<Storage, Scalar>::valid_forward(Layer& layer, const In& x, const Out& y,
                                                          const Context<Scalar>& context) {
-  const core::Partition whole = check_forward(layer, x, y, context);
+  const Loops loops = check_forward(layer, x, y, context);
+  const core::Partition& whole = loops.get();
   check_valid_of(layer, whole, x.shape, context);
   ValidParts parts(layer.geometry_, x.shape, order_of(x, y), all_strides_of(x, y, context), *context.valid, whole,
                    layer.valid_room_);
@@ -238,7 +239,8 @@ template <typename Storage, typename Scalar>
 [[gnu::cold]] void Calls<Storage, Scalar>::valid_evaluate(const Layer& layer, const In& x, const Out& y,
                                                           const Context<Scalar>& context) {
   check_no_moments(layer, context);
-  const core::Partition whole = check_evaluation(layer, x, &y, context);
+  const Evaluation checked = check_evaluation(layer, x, &y, context);
+  const core::Partition& whole = checked.loops.get();
   check_valid_of(layer, whole, x.shape, context);
   // (The layer is const, and others may use it at once.)
   ThreadRoom room;
@@ -329,7 +331,8 @@ template <typename Storage, typename Scalar>
 template <typename Storage, typename Scalar>
 [[gnu::cold]] void Calls<Storage, Scalar>::valid_backward(Layer& layer, const In& x, const In& dy, const Out& dx,
                                                           const Context<Scalar>& context) {
-  const core::Partition whole = check_backward(layer, x, dy, dx, context);
+  const Loops loops = check_backward(layer, x, dy, dx, context);
+  const core::Partition& whole = loops.get();
   check_valid_of(layer, whole, x.shape, context);
   ValidParts parts(layer.geometry_, x.shape, order_of(x, dy, dx),
                    filled_up({x.strides, passed_on(layer, dy, dx, context).strides, dx.strides}, 3), *context.valid,

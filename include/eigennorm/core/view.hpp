@@ -52,7 +52,11 @@ struct Shape {
   /// As error texts show it: "[2, 3]".
   core::TextPart text() const { return {extents.data(), rank}; }
 
-  friend bool operator==(const Shape& a, const Shape& b) { return a.rank == b.rank && a.extents == b.extents; }
+  friend bool operator==(const Shape& a, const Shape& b) {
+    bool same = a.rank == b.rank;
+    for (int axis = 0; same && axis < a.rank; ++axis) same = a[axis] == b[axis];
+    return same;
+  }
   friend bool operator!=(const Shape& a, const Shape& b) { return !(a == b); }
 };
 

@@ -376,8 +376,7 @@ static void gradient_pairs(In x, In dy, Out dx, Extent size, const Gradient<Scal
   const Traffic own = allowed(traffic, dx.data);
   alignas(64) Scalar no_scale[16];
   const Each scales(by.affine.scale, 0, Scalar(1), no_scale);
-  const auto row = [&](std::int64_t r)
-                       __attribute__((always_inline)) { return PairRow(x(r), dy(r), dx(r), by, r); };
+  const auto row = [&](std::int64_t r) __attribute__((always_inline)) { return PairRow(x(r), dy(r), dx(r), by, r); };
   std::int64_t r = 0;
   for (; r + 1 < size.rows; r += 2) gradient_pair(size.columns, scales, sums, own, row(r), row(r + 1));
   if (r < size.rows) gradient_pair(size.columns, scales, sums, own, row(r));
