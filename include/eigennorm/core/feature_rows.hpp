@@ -40,6 +40,8 @@ class FeatureRows {
 
   explicit FeatureRows(const Call& call)
       : call_(call), n_(call.partition->count), axis_(call.partition->groups.kept.fastest()) {}
+  /// Of those rows alone that are at some positions of the features.
+  FeatureRows(const Call& call, const Loop& positions) : FeatureRows(call) { positions_ = &positions; }
 
   /// Whether all rows are taken at once, so that their sums need not wait for others.
   static bool is_one_take(const Partition& partition) {
@@ -56,8 +58,7 @@ class FeatureRows {
   }
 
   /// Parts [first, last) of the rows.
-  void parts(std::int64_t first, std::int64_t last) {
-    const FeaturePieces cut(*call_.partition);
+  void parts(const FeaturePieces& cut, std::int64_t first, std::int64_t last) {
     alignas(64) Scalar own[2][block_size + 16];
     KernelSums sums = placed(own[0], own[1]);
     if (needs_accumulators(n_)) {
@@ -81,25 +82,55 @@ class FeatureRows {
  private:
   /// At most sixteen rows: dx, and `flush(column, columns, sums)` for their sums.
   template <typename Flush>
-  void take(std::int64_t row, std::int64_t count, KernelSums sums, const Flush& flush) {
+  void take(std::int64_t first, std::int64_t count, KernelSums sums, const Flush& flush) {
     const bool by_columns = n_ > longest_row;
     // As many rows at a time as stay in L1 between sums and dx: an even number, for pairs.
     const std::int64_t most = by_columns ? most_rows : std::clamp(block_size / n_ / 2 * 2, fewest_rows, most_rows);
     // Long rows column by column, so that the accumulators stay in L1.
     const std::int64_t width = by_columns || count <= most ? (std::min)(block_size, n_) : n_;
+    first_ = first;
+    if (positions_ != nullptr) find_places(count);
     for (std::int64_t done = 0; done < count; done += most) {
-      const std::int64_t rows = (std::min)(most, count - done);
-      correct(row + done, rows);
+      const Segment rows{done, (std::min)(done + most, count)};
+      for_each_stretch(rows, [&](std::int64_t row, std::int64_t number) { correct(row, number); });
       for (std::int64_t column = 0; column < n_; column += width) {
         const std::int64_t columns = (std::min)(width, n_ - column);
         if (done == 0) {
           std::fill(sums.plain, sums.plain + columns, Scalar(0));
           std::fill(sums.product, sums.product + columns, Scalar(0));
         }
-        write(row + done, column, {rows, columns}, sums);
-        if (done + rows == count) flush(column, columns, sums);
+        for_each_stretch(rows, [&](std::int64_t row, std::int64_t number) {
+          write(row, column, {number, columns}, sums);
+        });
+        if (rows.last == count) flush(column, columns, sums);
       }
     }
+  }
+
+  /// Calls `f(row, number)` for rows that are taken together: all of them, or, of those at positions, if they are not
+  /// equally far apart, each two.
+  template <typename F>
+  void for_each_stretch(Segment rows, const F& f) const {
+    bool equally = true;
+    for (std::int64_t row = rows.first; positions_ != nullptr && equally && row + 2 < rows.last; ++row) {
+      for (const auto& at : at_) equally = equally && at[row + 2] - at[row + 1] == at[row + 1] - at[row];
+    }
+    if (equally) return f(rows.first, rows.last - rows.first);
+    for (std::int64_t row = rows.first; row < rows.last; row += 2) f(row, (std::min)(rows.last - row, std::int64_t{2}));
+  }
+
+  /// Where the next rows are, and their statistics side by side.
+  [[gnu::noinline]] void find_places(std::int64_t count) {
+    const Axis step = positions_->fastest();
+    positions_->for_each_run(first_, first_ + count, [&](Offsets at, std::int64_t position, std::int64_t length) {
+      for (std::int64_t i = position - first_; length > 0; ++i, --length, at.step(step, 1)) {
+        for (std::size_t t = 0; t < tensors; ++t) at_[t][i] = at.tensor[t];
+        high_[i] = call_.moments.high[at.group];
+        low_[i] = call_.moments.low[at.group];
+        rstd_[i] = call_.moments.rstd[at.group];
+      }
+    });
+    for (auto& at : at_) at[count] = at[count - 1];
   }
 
   /// Accumulators that lie to cache lines as dx does: vectors that cross none of its lines cross none of theirs.
@@ -108,12 +139,17 @@ class FeatureRows {
     return {plain + past, product + past};
   }
 
+  // Rows are numbered from the first that is taken on.
   Normalizers<Scalar> by(std::int64_t row) const {
-    const std::int64_t group = row * axis_.group;
+    if (positions_ != nullptr) return {high_ + row, low_ + row, rstd_ + row, 1, false};
+    const std::int64_t group = (first_ + row) * axis_.group;
     return {call_.moments.high + group, call_.moments.low + group, call_.moments.rstd + group, axis_.group, false};
   }
-  Rows<const Storage> in(const Storage* tensor, std::size_t number, std::int64_t row, std::int64_t column) const {
-    return {tensor + row * axis_.stride[number] + column, axis_.stride[number]};
+  template <typename T>
+  Rows<T> rows_of(T* tensor, std::size_t number, std::int64_t row, std::int64_t column) const {
+    if (positions_ == nullptr) return {tensor + (first_ + row) * axis_.stride[number] + column, axis_.stride[number]};
+    const std::int64_t* const at = at_[number] + row;
+    return {tensor + at[0] + column, at[1] - at[0]};
   }
 
   void correct(std::int64_t row, std::int64_t rows) {
@@ -121,14 +157,15 @@ class FeatureRows {
     GradientSums<Scalar> sums[most_rows];
     const Affine<Scalar> affine{call_.scale, nullptr, 0, 1};
     if (n_ <= block_size) {
-      call_.kernels->gradient_sums(in(call_.x, 0, row, 0), in(call_.dy, 1, row, 0), {rows, n_}, by(row), affine,
-                                   {plain, product});
+      call_.kernels->gradient_sums(rows_of(call_.x, 0, row, 0), rows_of(call_.dy, 1, row, 0), {rows, n_}, by(row),
+                                   affine, {plain, product});
       for (std::int64_t r = 0; r < rows; ++r) sums[r].add(plain[r], product[r]);
     } else {
       for (std::int64_t r = 0; r < rows; ++r) sums[r] = sums_of(row + r, affine);
     }
+    const std::int64_t step = by(0).step;
     for (std::int64_t r = 0; r < rows; ++r)
-      correction_of(sums[r], call_.statistic, n_, mean_[r * axis_.group], slope_[r * axis_.group]);
+      correction_of(sums[r], call_.statistic, n_, mean_[(row + r) * step], slope_[(row + r) * step]);
   }
 
   GradientSums<Scalar> sums_of(std::int64_t row, const Affine<Scalar>& affine) const {
@@ -139,8 +176,8 @@ class FeatureRows {
       for (std::int64_t block = part.first; block < part.last; ++block) {
         const std::int64_t at = block * block_size;
         Scalar plain, product;
-        call_.kernels->gradient_sums(in(call_.x, 0, row, at), in(call_.dy, 1, row, at), {1, values_in_block(block, n_)},
-                                     by(row), affine.from(0, at), {&plain, &product});
+        call_.kernels->gradient_sums(rows_of(call_.x, 0, row, at), rows_of(call_.dy, 1, row, at),
+                                     {1, values_in_block(block, n_)}, by(row), affine.from(0, at), {&plain, &product});
         next.add(plain, product);
       }
       total.add(next);
@@ -149,19 +186,27 @@ class FeatureRows {
   }
 
   void write(std::int64_t row, std::int64_t column, Extent size, KernelSums sums) const {
-    const kernels::Gradient<Scalar> gradient{by(row), mean_, slope_,
+    const Normalizers<Scalar> own = by(row);
+    const kernels::Gradient<Scalar> gradient{own, mean_ + row * own.step, slope_ + row * own.step,
                                              Affine<Scalar>{call_.scale, nullptr, 0, 1}.from(0, column), true};
+    const auto x = rows_of(call_.x, 0, row, column);
     const Traffic traffic{call_.stream,
-                          next_after<Storage>(n_ * size.rows, call_.partition->whole, 2, size.rows * axis_.stride[0])};
-    call_.kernels->gradient_pairs(in(call_.x, 0, row, column), in(call_.dy, 1, row, column),
-                                  {call_.dx + row * axis_.stride[2] + column, axis_.stride[2]}, size, gradient, sums,
-                                  traffic);
+                          next_after<Storage>(n_ * size.rows, call_.partition->whole, 2, size.rows * x.step)};
+    call_.kernels->gradient_pairs(x, rows_of(call_.dy, 1, row, column), rows_of(call_.dx, 2, row, column), size,
+                                  gradient, sums, traffic);
   }
+
+  static constexpr std::size_t tensors = 3;
 
   const Call& call_;
   std::int64_t n_;
   Axis axis_;
+  std::int64_t first_ = 0;  // of the rows that are taken
   Scalar mean_[most_rows], slope_[most_rows];
+
+  const Loop* positions_ = nullptr;  // null: all rows
+  std::int64_t at_[tensors][most_rows + 1];
+  Scalar high_[most_rows], low_[most_rows], rstd_[most_rows];
 };
 
 }  // namespace eigennorm::core

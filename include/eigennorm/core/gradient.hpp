@@ -72,9 +72,9 @@ struct Accumulators {
   using Rows = FeatureRows<Scalar, Scalar>;
   static constexpr std::int64_t line = 64;
 
-  static std::int64_t room(const Partition& partition) {
+  static std::int64_t room(const Partition& partition, const FeaturePieces& cut) {
     if (!Rows::fits(partition) || !Rows::needs_accumulators(partition.count)) return 0;
-    const std::int64_t numbers = 2 * FeaturePieces(partition).parts * Rows::accumulators_step(partition.count);
+    const std::int64_t numbers = 2 * cut.parts * Rows::accumulators_step(partition.count);
     constexpr auto bytes = static_cast<std::int64_t>(sizeof(Wide<Scalar>));
     return (numbers * static_cast<std::int64_t>(sizeof(Scalar)) + line) / bytes;
   }
@@ -87,7 +87,7 @@ struct Accumulators {
 /// How many numbers a backward call needs room for.
 template <typename Scalar>
 std::int64_t gradient_scratch(const Partition& partition, bool scaled, bool frozen) {
-  const std::int64_t before = Accumulators<Scalar>::room(partition);
+  const std::int64_t before = Accumulators<Scalar>::room(partition, FeaturePieces(partition));
   if (PieceSums<Scalar>::fits(partition, scaled))
     return before + PieceSums<Scalar>::room * partition.features.kept.size;
   const std::int64_t others = frozen ? 1 : are_columns_apart(partition) ? 2 : 0;
@@ -180,7 +180,7 @@ void backward_of_varying(BackwardCall<Storage, Scalar> call, const AffineGradien
     if (Rows::is_one_take(partition) && gradients.totals.sum == nullptr)
       return Rows(call).only_take(gradients.scale, gradients.shift);
     device.parallel_for(cut.parts, partition.size / cut.parts,
-                        [&](std::int64_t first, std::int64_t last) { Rows(call).parts(first, last); });
+                        [&](std::int64_t first, std::int64_t last) { Rows(call).parts(cut, first, last); });
     return merge_parts(call, cut.parts, gradients, device);
   }
   if (PieceSums<Scalar>::fits(partition, call.scale != nullptr)) {
@@ -199,7 +199,8 @@ template <typename Storage, typename Scalar>
 void backward(BackwardCall<Storage, Scalar> call, const AffineGradients<Scalar>& gradients, Wide<Scalar>* scratch,
               const Device& device) {
   const Partition& partition = *call.partition;
-  const std::int64_t sums = sums_in(partition), accumulators = Accumulators<Scalar>::room(partition);
+  const std::int64_t sums = sums_in(partition),
+                     accumulators = Accumulators<Scalar>::room(partition, FeaturePieces(partition));
   call.wants_parameters = gradients.wanted();
   if (accumulators > 0) call.accumulators = Accumulators<Scalar>::place(scratch);
   scratch += accumulators;

@@ -59,7 +59,6 @@ class ValidParts {
   bool all() const { return invalid_ == 0; }
   /// How many values are valid.
   std::int64_t size() const { return size_; }
-  const std::vector<Part>& parts() const { return room_.parts; }
   /// The smallest number of values that a group has, of those that have any.
   std::int64_t least_count() const {
     std::int64_t least = whole_.count;
@@ -83,6 +82,9 @@ class ValidParts {
     for (const Part& part : room_.parts) blocks = blocks && part.dense;
     return blocks;
   }
+
+  /// Whether whole groups are valid or not, whose features vary: each position is one of them.
+  bool are_rows() const { return !features_vary_ && !reduced_varies_ && !whole_.features_kept; }
 
   /// Before they are asked for.
   void find_parts() {
