@@ -295,7 +295,7 @@ void check_blocks() {
     }
     // Also rows of whole cache lines, which are taken by fours, and some that are too long for that; half of them begin
     // within a line, all alike.
-    for (const std::int64_t lanes : {16, 21, 32, 48, 64, 96, 272}) {
+    for (const std::int64_t lanes : {16, 21, 32, 36, 48, 64, 96, 100, 272}) {
       for (const std::int64_t step : {lanes, lanes + 3, lanes + 64}) {
         for (std::int64_t n = 1; n * step < 4 * kernels::block_size && n <= 200; n += n < 20 ? 1 : 23) {
           const std::string difference =

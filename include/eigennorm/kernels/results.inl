@@ -267,6 +267,8 @@ static void transform(In x, Out y, Extent size, const Normalizers<Scalar>& by, c
                               : transform_rows<false>(x, y, size, by, affine, own);
   }
   const bool by_row = affine.row != 0 && (affine.scale != nullptr || affine.shift != nullptr);
+  if (!by_row && x.step == y.step && are_packed(y, size, own.stream()))
+    return transform_packed(x.data, y.data, size, by, affine, own);
   by_lines(y, size, own.stream(), [&](std::int64_t c, Extent some) {
     const auto columns = by_row ? transform_columns<true, In, Out> : transform_columns<false, In, Out>;
     columns(from(x, c), from(y, c), some, by.from(c), affine.from(0, c), own);
@@ -276,6 +278,9 @@ static void transform(In x, Out y, Extent size, const Normalizers<Scalar>& by, c
 static void gradient(In x, In dy, Out dx, Extent size, const Gradient<Scalar>& by, Traffic traffic) {
   const Traffic own = allowed(traffic, dx.data);
   if (!by.by.by_column) return gradient_rows(x, dy, dx, size, by, own);
+  const bool scale_first = by.scale_first && by.affine.scale != nullptr;
+  if (!scale_first && x.step == dx.step && dy.step == dx.step && are_packed(dx, size, own.stream()))
+    return gradient_packed(x.data, dy.data, dx.data, size, by, own);
   gradient_by_lines(x, dy, dx, size, by, own);
 }
 
