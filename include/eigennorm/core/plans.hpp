@@ -57,8 +57,8 @@ class Plans {
  public:
   Plans() = default;
   // A layer that is copied or moved may become one of another geometry.
-  Plans(const Plans&) {}
-  Plans& operator=(const Plans&) {
+  Plans(const Plans&) noexcept {}
+  Plans& operator=(const Plans&) noexcept {
     forget();
     return *this;
   }
