@@ -179,12 +179,11 @@ void by_sixteen(std::int64_t n, const F& f) {
   for (; i < n; ++i) f(i);
 }
 
-/// Whether all of these are finite as T.
-template <typename T, typename W>
-bool are_finite(const W* numbers, std::int64_t n) {
+template <typename T>
+bool are_finite(const T* numbers, std::int64_t n) {
   Sieve<T> sieve;
   by_sixteen(
-      n, [&](std::int64_t i) __attribute__((always_inline)) { sieve.add(static_cast<T>(numbers[i])); });
+      n, [&](std::int64_t i) __attribute__((always_inline)) { sieve.add(numbers[i]); });
   return !sieve.found();
 }
 
@@ -314,22 +313,29 @@ class RunningUpdate {
                         ? static_cast<W>(count) / static_cast<W>(count - 1)
                         : W(1)) {}
 
-  /// From the means and biased variances of a batch to what the running values become.
-  void move(W* mean, W* variance) const {
-    const W old = old_weight_, weight = new_weight_, correction = correction_;
-    const Scalar* running = running_.mean.data();
-    core::by_sixteen(
-        running_.mean.size(), [=](std::int64_t i) __attribute__((always_inline)) {
-          mean[i] = old * static_cast<W>(running[i]) + weight * mean[i];
-        });
-    running = running_.variance.data();
-    core::by_sixteen(
-        running_.variance.size(), [=](std::int64_t i) __attribute__((always_inline)) {
-          variance[i] = old * static_cast<W>(running[i]) + weight * (variance[i] * correction);
-        });
-  }
+  /// From the means of a batch to what the running ones become. Returns whether all of these are finite.
+  bool move_means(const W* batch, Scalar* to) const { return move(running_.mean, batch, W(1), to); }
+  /// The same of its biased variances.
+  bool move_variances(const W* batch, Scalar* to) const { return move(running_.variance, batch, correction_, to); }
 
  private:
+  bool move(const Vector<Scalar>& from, const W* batch, W correction, Scalar* to) const {
+    move(from.data(), batch, from.size(), old_weight_, new_weight_, correction, to);
+    return core::are_finite(to, from.size());
+  }
+  /// (By pointers of nothing else in common: otherwise compilers make no vectors.)
+  static void move(const Scalar* __restrict running, const W* __restrict batch, std::int64_t n, W old, W weight,
+                   W correction, Scalar* __restrict to) {
+    const auto next = [=](std::int64_t i) __attribute__((always_inline)) {
+      return static_cast<Scalar>(old * static_cast<W>(running[i]) + weight * (batch[i] * correction));
+    };
+    std::int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+      for (int j = 0; j < 16; ++j) to[i + j] = next(i + j);
+    }
+    for (; i < n; ++i) to[i] = next(i);
+  }
+
   const RunningStatistics<Scalar>& running_;
   W old_weight_, new_weight_, correction_;
 };

@@ -70,7 +70,7 @@ struct Calls {
   }
   /// Room for what moves running statistics, or for corrected parameters: never for both at once.
   static void make_forward_room(Layer& layer, bool moves) {
-    if (moves || renormalizes(layer)) layer.make_room(2 * layer.features());
+    if (moves || renormalizes(layer)) layer.make_room(4 * layer.features());
   }
   // Batch Renormalization: r and d by the running statistics as they are, and the parameters that they make.
   static void correct(Layer& layer, Moments<Scalar>& moments, Forward& call);

@@ -125,7 +125,7 @@ void Normalization<Scalar>::assign(std::string_view state, const Scalar* values,
 }
 
 /// Moves the running statistics by a batch: all features, or, where one would become NaN or infinite, none. They are
-/// made in `scratch_`, which has room for two of each feature.
+/// made in `scratch_`, which has room for four of each feature.
 template <typename Scalar>
 void Normalization<Scalar>::update_running(const Moments<Scalar>& moments) {
   const bool each_corrected = running->estimator == Estimator::unbiased && moments.counts_differ();
@@ -133,16 +133,16 @@ void Normalization<Scalar>::update_running(const Moments<Scalar>& moments) {
   const std::int64_t size = features(), variances = running->variance.size();
   Wide<Scalar>* const mean = scratch_.data();
   Wide<Scalar>* const variance = mean + size;
+  auto* const next_mean = reinterpret_cast<Scalar*>(variance + size);
+  Scalar* const next_variance = next_mean + size;
   moments.averages(each_corrected, mean, variances == 0 ? nullptr : variance);
-  update.move(mean, variance);
-  const bool finite = core::are_finite<Scalar>(mean, size) && core::are_finite<Scalar>(variance, variances);
-  if (!finite) {
+  if (!update.move_means(mean, next_mean) || !update.move_variances(variance, next_variance)) {
     ++running->rejected_batches;
     return;
   }
   running->roots_.forget();
-  for (std::int64_t i = 0; i < size; ++i) running->mean[i] = static_cast<Scalar>(mean[i]);
-  for (std::int64_t i = 0; i < variances; ++i) running->variance[i] = static_cast<Scalar>(variance[i]);
+  std::copy(next_mean, next_mean + size, running->mean.data());
+  std::copy(next_variance, next_variance + variances, running->variance.data());
   ++running->batches;
 }
 
