@@ -334,7 +334,6 @@ class Normalization {
     visit("scale", layer.scale.value.data(), layer.scale.value.size());
     visit("shift", layer.shift.value.data(), layer.shift.value.size());
     if (!layer.running) return;
-    if constexpr (!std::is_const_v<Layer>) layer.running->roots_.forget();
     visit("running_mean", layer.running->mean.data(), layer.running->mean.size());
     visit("running_variance", layer.running->variance.data(), layer.running->variance.size());
     visit("batches", &layer.running->batches, 1);

@@ -153,7 +153,7 @@ Loops Calls<Storage, Scalar>::check_forward(const Layer& layer, const In& x, con
   check_shape(name, x.shape, y.shape, "y");
   const Order order = order_of(x, y);
   const bool more = context.residual || context.added, alike = !more && are_alike(x.shape, x.strides, y.strides);
-  const Partition* const known = alike ? layer.plans_.find(x.shape, order, x.strides) : nullptr;
+  const Partition* const known = alike ? layer.plans_.find_trained(x.shape, order, x.strides) : nullptr;
   if (known == nullptr) {
     check_strides(x.shape, x.strides, name, "x");
     check_distinct(y.shape, y.strides, name, "y");
@@ -246,7 +246,7 @@ template <typename Storage, typename Scalar>
   check_shape(name, x.shape, dx.shape, "dx");
   const Order order = order_of(x, dy, dx);
   const bool alike = !context.residual_gradient && are_alike(x.shape, x.strides, dy.strides, dx.strides);
-  const Partition* const known = alike ? layer.plans_.find(x.shape, order, x.strides) : nullptr;
+  const Partition* const known = alike ? layer.plans_.find_trained(x.shape, order, x.strides) : nullptr;
   if (known == nullptr) {
     check_strides(x.shape, x.strides, name, "x");
     check_strides(dy.shape, dy.strides, name, "dy");

@@ -168,6 +168,11 @@ void sum_features(const BackwardCall<Storage, Scalar>& call, const AffineGradien
   merge_parts(call, cut.parts, gradients, device);
 }
 
+/// Whether parts of rows are enough for all threads, or rows are too short to be shared out in another way.
+inline bool has_tasks(const Partition& partition, const FeaturePieces& cut, int threads) {
+  return cut.parts >= threads || partition.count < segment_size;
+}
+
 /// Where features vary within a group. `scratch`: what is behind the accumulators.
 template <typename Storage, typename Scalar>
 void backward_of_varying(BackwardCall<Storage, Scalar> call, const AffineGradients<Scalar>& gradients,
@@ -176,7 +181,7 @@ void backward_of_varying(BackwardCall<Storage, Scalar> call, const AffineGradien
   const Partition& partition = *call.partition;
   if (!gradients.wanted()) return input_gradient(call, device);
   const FeaturePieces cut(partition);
-  if (Rows::fits(partition) && (cut.parts >= device.threads_for(partition.size) || partition.count < segment_size)) {
+  if (Rows::fits(partition) && has_tasks(partition, cut, device.threads_for(partition.size))) {
     if (Rows::is_one_take(partition) && gradients.totals.sum == nullptr)
       return Rows(call).only_take(gradients.scale, gradients.shift);
     device.parallel_for(cut.parts, partition.size / cut.parts,

@@ -9,8 +9,8 @@
 #include <vector>
 
 /// \file
-/// What running statistics remember of their last evaluation: of one sample, to find 1 / sigma takes several times as
-/// long as to use it.
+/// What running statistics remember of the first evaluation since they changed: of one sample, to find 1 / sigma takes
+/// several times as long as to use it.
 
 namespace eigennorm::core {
 
@@ -33,7 +33,7 @@ class KnownRoots {
   KnownRoots& operator=(KnownRoots&& other) noexcept {
     forget();
     other.forget();
-    kept_ = std::move(other.kept_);
+    if (this != &other) kept_ = std::move(other.kept_);
     return *this;
   }
   ~KnownRoots() = default;

@@ -1,11 +1,9 @@
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <optional>
 
-#include "eigennorm/core/overlap.hpp"
 #include "eigennorm/core/partition.hpp"
 #include "eigennorm/core/view.hpp"
 
@@ -64,15 +62,19 @@ class Plans {
   }
   ~Plans() = default;
 
+  /// For a call that nobody shares the layer with. What evaluations keep is forgotten.
+  const Partition* find_trained(const Shape& shape, Order order, const Strides& strides) {
+    state_.store(State::none, std::memory_order_relaxed);
+    return trained_.find(shape, order, strides);
+  }
+  /// For an evaluation.
   const Partition* find(const Shape& shape, Order order, const Strides& strides) const {
     const Partition* const found = trained_.find(shape, order, strides);
     if (found != nullptr || state_.load(std::memory_order_acquire) != State::known) return found;
     return evaluated_.find(shape, order, strides);
   }
-  /// Of a call that nobody shares the layer with.
   void keep_trained(const Shape& shape, Order order, const Strides& strides, const Partition& partition) {
     trained_.keep(shape, order, strides, partition);
-    state_.store(State::none, std::memory_order_relaxed);
   }
   void keep_evaluated(const Shape& shape, Order order, const Strides& strides, const Partition& partition) {
     // (First a look: to exchange takes the word from all others.)

@@ -389,8 +389,9 @@ template <typename Storage, typename Scalar>
                             : parts.sums_by_feature() ? features
                                                       : sums_in(parts.positions());
   const std::int64_t room = GradientTotals<Scalar>::room(sums);
-  if (parts.are_rows() && gradients.wanted() && FeatureRows<Storage, Scalar>::fits(whole)) {
-    const FeaturePieces cut(parts.positions());
+  const FeaturePieces cut(parts.positions());
+  if (parts.are_rows() && gradients.wanted() && FeatureRows<Storage, Scalar>::fits(whole) &&
+      has_tasks(whole, cut, context.device.threads_for(parts.size()))) {
     const std::int64_t accumulators = Accumulators<Scalar>::room(whole, cut);
     layer.make_room(room + accumulators);
     call.sums = GradientTotals<Scalar>(layer.scratch_.data(), sums);
