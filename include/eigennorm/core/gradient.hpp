@@ -168,6 +168,12 @@ void sum_features(const BackwardCall<Storage, Scalar>& call, const AffineGradien
   merge_parts(call, cut.parts, gradients, device);
 }
 
+/// All rows at once. (Not inlined, so that what they need of the stack is there only here.)
+template <typename Storage, typename Scalar>
+[[gnu::noinline]] void only_rows(const BackwardCall<Storage, Scalar>& call, const AffineGradients<Scalar>& gradients) {
+  FeatureRows<Storage, Scalar>(call).only_take(gradients.scale, gradients.shift);
+}
+
 /// Whether parts of rows are enough for all threads, or rows are too short to be shared out in another way.
 inline bool has_tasks(const Partition& partition, const FeaturePieces& cut, int threads) {
   return cut.parts >= threads || partition.count < segment_size;
@@ -182,8 +188,7 @@ void backward_of_varying(BackwardCall<Storage, Scalar> call, const AffineGradien
   if (!gradients.wanted()) return input_gradient(call, device);
   const FeaturePieces cut(partition);
   if (Rows::fits(partition) && has_tasks(partition, cut, device.threads_for(partition.size))) {
-    if (Rows::is_one_take(partition) && gradients.totals.sum == nullptr)
-      return Rows(call).only_take(gradients.scale, gradients.shift);
+    if (Rows::is_one_take(partition) && gradients.totals.sum == nullptr) return only_rows(call, gradients);
     device.parallel_for(cut.parts, partition.size / cut.parts,
                         [&](std::int64_t first, std::int64_t last) { Rows(call).parts(cut, first, last); });
     return merge_parts(call, cut.parts, gradients, device);
