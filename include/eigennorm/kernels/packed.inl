@@ -5,6 +5,8 @@
 // 0.75 of the time in cache; with stores past the caches 1.05.)
 
 static constexpr std::int64_t periods_at_once = 4;
+/// Lanes, so that six arrays of them are less than seven kilobytes of stack.
+static constexpr std::int64_t most_packed = 1024 / static_cast<std::int64_t>(sizeof(Scalar));
 
 /// Values in a period.
 EIGENNORM_INLINE std::int64_t period_of(std::int64_t lanes) {
@@ -14,14 +16,14 @@ EIGENNORM_INLINE std::int64_t period_of(std::int64_t lanes) {
 EIGENNORM_INLINE bool are_packed(Out y, Extent size, bool stream) {
   const std::int64_t lanes = size.columns;
   // (Rows of fewer lanes than a vector would need more than one copy of what is by lane.)
-  return EIGENNORM_BYTES > 16 && !stream && lanes >= 16 && lanes <= short_row && y.step == lanes &&
+  return EIGENNORM_BYTES > 16 && !stream && lanes >= 16 && lanes <= most_packed && y.step == lanes &&
          steps_of(y, size.rows) % 64 != 0 && size.rows * lanes >= periods_at_once * period_of(lanes) + 16;
 }
 
 /// What is by lane, and behind it the first lanes once more: a vector may begin at any lane.
 template <int Count>
 struct Wrapped {
-  alignas(64) Scalar values[Count][short_row + 16];
+  alignas(64) Scalar values[Count][most_packed + 16];
 
   /// `from`, or where it is null, `none`.
   inline __attribute__((always_inline)) const Scalar* fill(int k, const Scalar* from, Scalar none, std::int64_t lanes) {
