@@ -389,15 +389,16 @@ template <typename Storage, typename Scalar>
                             : parts.sums_by_feature() ? features
                                                       : sums_in(parts.positions());
   const std::int64_t room = GradientTotals<Scalar>::room(sums);
-  const FeaturePieces cut(parts.positions());
-  if (parts.are_rows() && gradients.wanted() && FeatureRows<Storage, Scalar>::fits(whole) &&
-      has_tasks(whole, cut, context.device.threads_for(parts.size()))) {
-    const std::int64_t accumulators = Accumulators<Scalar>::room(whole, cut);
-    layer.make_room(room + accumulators);
-    call.sums = GradientTotals<Scalar>(layer.scratch_.data(), sums);
-    if (accumulators > 0) call.accumulators = Accumulators<Scalar>::place(layer.scratch_.data() + room);
-    call.stream = kernels::streams<Storage>(parts.size());
-    return backward_of_rows(call, parts.positions().features.reduced, cut, gradients, context.device);
+  if (parts.are_rows() && gradients.wanted() && FeatureRows<Storage, Scalar>::fits(whole)) {
+    const FeaturePieces cut(parts.positions());
+    if (has_tasks(whole, cut, context.device.threads_for(parts.size()))) {
+      const std::int64_t accumulators = Accumulators<Scalar>::room(whole, cut);
+      layer.make_room(room + accumulators);
+      call.sums = GradientTotals<Scalar>(layer.scratch_.data(), sums);
+      if (accumulators > 0) call.accumulators = Accumulators<Scalar>::place(layer.scratch_.data() + room);
+      call.stream = kernels::streams<Storage>(parts.size());
+      return backward_of_rows(call, parts.positions().features.reduced, cut, gradients, context.device);
+    }
   }
   constexpr std::int64_t most_parts = 64;
   layer.make_room(room + (whole.features_kept ? features : GradientTotals<Scalar>::room(most_parts * features)));
