@@ -72,9 +72,10 @@ struct Accumulators {
   using Rows = FeatureRows<Scalar, Scalar>;
   static constexpr std::int64_t line = 64;
 
-  static std::int64_t room(const Partition& partition, const FeaturePieces& cut) {
+  /// `positions`: those of the features that are there, perhaps not all.
+  static std::int64_t room(const Partition& partition, const Partition& positions) {
     if (!Rows::fits(partition) || !Rows::needs_accumulators(partition.count)) return 0;
-    const std::int64_t numbers = 2 * cut.parts * Rows::accumulators_step(partition.count);
+    const std::int64_t numbers = 2 * FeaturePieces(positions).parts * Rows::accumulators_step(partition.count);
     constexpr auto bytes = static_cast<std::int64_t>(sizeof(Wide<Scalar>));
     return (numbers * static_cast<std::int64_t>(sizeof(Scalar)) + line) / bytes;
   }
@@ -87,7 +88,7 @@ struct Accumulators {
 /// How many numbers a backward call needs room for.
 template <typename Scalar>
 std::int64_t gradient_scratch(const Partition& partition, bool scaled, bool frozen) {
-  const std::int64_t before = Accumulators<Scalar>::room(partition, FeaturePieces(partition));
+  const std::int64_t before = Accumulators<Scalar>::room(partition, partition);
   if (PieceSums<Scalar>::fits(partition, scaled))
     return before + PieceSums<Scalar>::room * partition.features.kept.size;
   const std::int64_t others = frozen ? 1 : are_columns_apart(partition) ? 2 : 0;
@@ -209,8 +210,7 @@ template <typename Storage, typename Scalar>
 void backward(BackwardCall<Storage, Scalar> call, const AffineGradients<Scalar>& gradients, Wide<Scalar>* scratch,
               const Device& device) {
   const Partition& partition = *call.partition;
-  const std::int64_t sums = sums_in(partition),
-                     accumulators = Accumulators<Scalar>::room(partition, FeaturePieces(partition));
+  const std::int64_t sums = sums_in(partition), accumulators = Accumulators<Scalar>::room(partition, partition);
   call.wants_parameters = gradients.wanted();
   if (accumulators > 0) call.accumulators = Accumulators<Scalar>::place(scratch);
   scratch += accumulators;

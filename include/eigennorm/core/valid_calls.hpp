@@ -392,7 +392,7 @@ template <typename Storage, typename Scalar>
   if (parts.are_rows() && gradients.wanted() && FeatureRows<Storage, Scalar>::fits(whole)) {
     const FeaturePieces cut(parts.positions());
     if (has_tasks(whole, cut, context.device.threads_for(parts.size()))) {
-      const std::int64_t accumulators = Accumulators<Scalar>::room(whole, cut);
+      const std::int64_t accumulators = Accumulators<Scalar>::room(whole, parts.positions());
       layer.make_room(room + accumulators);
       call.sums = GradientTotals<Scalar>(layer.scratch_.data(), sums);
       if (accumulators > 0) call.accumulators = Accumulators<Scalar>::place(layer.scratch_.data() + room);
