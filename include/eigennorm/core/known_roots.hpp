@@ -1,12 +1,13 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <utility>
 #include <vector>
+
+#include "eigennorm/core/written_once.hpp"
 
 /// \file
 /// What running statistics remember of the first evaluation since they changed: of one sample, to find 1 / sigma takes
@@ -15,8 +16,7 @@
 namespace eigennorm::core {
 
 /// 1 / sigma of means and variances that were found to be good, with copies of those and of eps: whoever writes to
-/// running statistics need not tell, because these are compared. Evaluations on several threads only read: the first of
-/// them alone writes, and the others do not wait for it. What it wrote stays until `forget`.
+/// running statistics need not tell, because these are compared. The first evaluation leaves them (see WrittenOnce).
 template <typename Scalar>
 class KnownRoots {
  public:
@@ -40,7 +40,7 @@ class KnownRoots {
 
   /// Null: not of these, so many each.
   const Scalar* find(const Scalar* mean, const Scalar* variance, std::int64_t n, double eps) const {
-    if (state_.load(std::memory_order_acquire) != State::known || !has_room(n) || eps != eps_) return nullptr;
+    if (!roots_.is_there() || !has_room(n) || eps != eps_) return nullptr;
     const auto bytes = static_cast<std::size_t>(n) * sizeof(Scalar);
     const bool same = std::memcmp(mean, at(0, n), bytes) == 0 && std::memcmp(variance, at(1, n), bytes) == 0;
     return same ? at(2, n) : nullptr;
@@ -49,31 +49,25 @@ class KnownRoots {
   /// Keeps what `roots(variance, n, rstd)` finds; null where others do or did.
   template <typename Roots>
   const Scalar* keep(const Scalar* mean, const Scalar* variance, std::int64_t n, double eps, const Roots& roots) const {
-    // (First a look: to exchange takes the word from all others.)
-    State none = state_.load(std::memory_order_relaxed);
-    if (!has_room(n) || none != State::none ||
-        !state_.compare_exchange_strong(none, State::written, std::memory_order_relaxed))
-      return nullptr;
-    std::copy(mean, mean + n, at(0, n));
-    std::copy(variance, variance + n, at(1, n));
-    roots(variance, n, at(2, n));
-    eps_ = eps;
-    state_.store(State::known, std::memory_order_release);
-    return at(2, n);
+    const bool kept = has_room(n) && roots_.try_write([&] {
+      std::copy(mean, mean + n, at(0, n));
+      std::copy(variance, variance + n, at(1, n));
+      roots(variance, n, at(2, n));
+      eps_ = eps;
+    });
+    return kept ? at(2, n) : nullptr;
   }
 
   /// For whoever alone holds them.
-  void forget() { state_.store(State::none, std::memory_order_relaxed); }
+  void forget() { roots_.forget(); }
 
  private:
-  enum class State { none, written, known };
-
   bool has_room(std::int64_t n) const { return kept_.size() == 3 * static_cast<std::size_t>(n); }
   Scalar* at(std::int64_t which, std::int64_t n) const { return kept_.data() + which * n; }
 
   mutable std::vector<Scalar> kept_;  // means, variances and roots
   mutable double eps_ = 0;
-  mutable std::atomic<State> state_{State::none};
+  mutable WrittenOnce roots_;
 };
 
 }  // namespace eigennorm::core

@@ -1,11 +1,11 @@
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <optional>
 
 #include "eigennorm/core/partition.hpp"
 #include "eigennorm/core/view.hpp"
+#include "eigennorm/core/written_once.hpp"
 
 /// \file
 /// What a layer remembers of the tensors of its last calls: mostly the next ones are of the same shape, and on a few
@@ -49,8 +49,7 @@ class Plan {
   Partition partition_;
 };
 
-/// The plans of a layer: that of the last call that trained it, and that of the first evaluation since. Evaluations on
-/// several threads only read: the first of them alone writes, and the others do not wait for it.
+/// The plans of a layer: that of the last call that trained it, and that of the first evaluation since.
 class Plans {
  public:
   Plans() = default;
@@ -64,36 +63,30 @@ class Plans {
 
   /// For a call that nobody shares the layer with. What evaluations keep is forgotten.
   const Partition* find_trained(const Shape& shape, Order order, const Strides& strides) {
-    state_.store(State::none, std::memory_order_relaxed);
+    evaluation_.forget();
     return trained_.find(shape, order, strides);
   }
   /// For an evaluation.
   const Partition* find(const Shape& shape, Order order, const Strides& strides) const {
     const Partition* const found = trained_.find(shape, order, strides);
-    if (found != nullptr || state_.load(std::memory_order_acquire) != State::known) return found;
+    if (found != nullptr || !evaluation_.is_there()) return found;
     return evaluated_.find(shape, order, strides);
   }
   void keep_trained(const Shape& shape, Order order, const Strides& strides, const Partition& partition) {
     trained_.keep(shape, order, strides, partition);
   }
   void keep_evaluated(const Shape& shape, Order order, const Strides& strides, const Partition& partition) {
-    // (First a look: to exchange takes the word from all others.)
-    State none = state_.load(std::memory_order_relaxed);
-    if (none != State::none || !state_.compare_exchange_strong(none, State::written, std::memory_order_relaxed)) return;
-    evaluated_.keep(shape, order, strides, partition);
-    state_.store(State::known, std::memory_order_release);
+    evaluation_.try_write([&] { evaluated_.keep(shape, order, strides, partition); });
   }
 
  private:
-  enum class State { none, written, known };
-
   void forget() {
     trained_.forget();
-    state_.store(State::none, std::memory_order_relaxed);
+    evaluation_.forget();
   }
 
   Plan trained_, evaluated_;
-  std::atomic<State> state_{State::none};
+  WrittenOnce evaluation_;
 };
 
 /// The loops of a call: those of a plan, which stays as it is as long as the call lasts, or its own.
