@@ -38,10 +38,9 @@ class FeatureRows {
   /// Whole cache lines, and sixteen numbers more: see placed.
   static std::int64_t accumulators_step(std::int64_t n) { return (n + 15) / 16 * 16 + 16; }
 
-  explicit FeatureRows(const Call& call)
-      : call_(call), n_(call.partition->count), axis_(call.partition->groups.kept.fastest()) {}
-  /// Of those rows alone that are at some positions of the features.
-  FeatureRows(const Call& call, const Loop& positions) : FeatureRows(call) { positions_ = &positions; }
+  /// `positions`: those of the features at which rows are taken; null: all rows.
+  FeatureRows(const Call& call, const Loop* positions)
+      : call_(call), n_(call.partition->count), axis_(call.partition->groups.kept.fastest()), positions_(positions) {}
 
   /// Whether all rows are taken at once, so that their sums need not wait for others.
   static bool is_one_take(const Partition& partition) {
@@ -204,7 +203,7 @@ class FeatureRows {
   std::int64_t first_ = 0;  // of the rows that are taken
   Scalar mean_[most_rows], slope_[most_rows];
 
-  const Loop* positions_ = nullptr;  // null: all rows
+  const Loop* positions_;
   std::int64_t at_[tensors][most_rows + 1];
   Scalar high_[most_rows], low_[most_rows], rstd_[most_rows];
 };

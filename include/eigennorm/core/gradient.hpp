@@ -172,7 +172,19 @@ void sum_features(const BackwardCall<Storage, Scalar>& call, const AffineGradien
 /// All rows at once. (Not inlined, so that what they need of the stack is there only here.)
 template <typename Storage, typename Scalar>
 [[gnu::noinline]] void only_rows(const BackwardCall<Storage, Scalar>& call, const AffineGradients<Scalar>& gradients) {
-  FeatureRows<Storage, Scalar>(call).only_take(gradients.scale, gradients.shift);
+  FeatureRows<Storage, Scalar>(call, nullptr).only_take(gradients.scale, gradients.shift);
+}
+
+/// Rows in parts: all of them, or those at positions of the features. (Not inlined, for the same reason.)
+template <typename Storage, typename Scalar>
+[[gnu::noinline]] void rows_in_parts(const BackwardCall<Storage, Scalar>& call, const Loop* positions,
+                                     const FeaturePieces& cut, const AffineGradients<Scalar>& gradients,
+                                     const Device& device) {
+  device.parallel_for(cut.parts, cut.pieces * call.partition->count / cut.parts,
+                      [&](std::int64_t first, std::int64_t last) {
+                        FeatureRows<Storage, Scalar>(call, positions).parts(cut, first, last);
+                      });
+  merge_parts(call, cut.parts, gradients, device);
 }
 
 /// Whether parts of rows are enough for all threads, or rows are too short to be shared out in another way.
@@ -190,9 +202,7 @@ void backward_of_varying(BackwardCall<Storage, Scalar> call, const AffineGradien
   const FeaturePieces cut(partition);
   if (Rows::fits(partition) && has_tasks(partition, cut, device.threads_for(partition.size))) {
     if (Rows::is_one_take(partition) && gradients.totals.sum == nullptr) return only_rows(call, gradients);
-    device.parallel_for(cut.parts, partition.size / cut.parts,
-                        [&](std::int64_t first, std::int64_t last) { Rows(call).parts(cut, first, last); });
-    return merge_parts(call, cut.parts, gradients, device);
+    return rows_in_parts(call, nullptr, cut, gradients, device);
   }
   if (PieceSums<Scalar>::fits(partition, call.scale != nullptr)) {
     const PieceSums<Scalar> pieces(scratch, partition);

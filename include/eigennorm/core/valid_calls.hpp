@@ -178,17 +178,6 @@ void sum_features(BackwardCall<Storage, Scalar> call, const ValidParts& parts, c
   gradients.add_all(*call.kernels, 0, features, totals);
 }
 
-/// dx, dscale and dshift of some rows, each a group of all features, which are at positions of those.
-template <typename Storage, typename Scalar>
-void backward_of_rows(const BackwardCall<Storage, Scalar>& call, const Loop& positions, const FeaturePieces& cut,
-                      const AffineGradients<Scalar>& gradients, const Device& device) {
-  device.parallel_for(cut.parts, positions.size * call.partition->count / cut.parts,
-                      [&](std::int64_t first, std::int64_t last) {
-                        FeatureRows<Storage, Scalar>(call, positions).parts(cut, first, last);
-                      });
-  merge_parts(call, cut.parts, gradients, device);
-}
-
 /// Whether every feature is kept: the sums of groups are those of features.
 template <typename Storage, typename Scalar>
 void backward_of_kept(BackwardCall<Storage, Scalar> call, const ValidParts& parts,
@@ -397,7 +386,7 @@ template <typename Storage, typename Scalar>
       call.sums = GradientTotals<Scalar>(layer.scratch_.data(), sums);
       if (accumulators > 0) call.accumulators = Accumulators<Scalar>::place(layer.scratch_.data() + room);
       call.stream = kernels::streams<Storage>(parts.size());
-      return backward_of_rows(call, parts.positions().features.reduced, cut, gradients, context.device);
+      return rows_in_parts(call, &parts.positions().features.reduced, cut, gradients, context.device);
     }
   }
   constexpr std::int64_t most_parts = 64;
