@@ -169,9 +169,10 @@ std::int64_t first_bad(const T* numbers, std::int64_t n, bool sizes) {
   return -1;
 }
 
-/// Calls `f(i)` for all i < n, sixteen at a time: a number that compilers unroll, and make vectors of.
+/// Calls `f(i)` for all i < n, sixteen at a time: a number that compilers unroll, and make vectors of. (Inlined, so
+/// that they see which pointers have nothing in common.)
 template <typename F>
-void by_sixteen(std::int64_t n, const F& f) {
+[[gnu::always_inline]] inline void by_sixteen(std::int64_t n, const F& f) {
   std::int64_t i = 0;
   for (; i + 16 <= n; i += 16) {
     for (int j = 0; j < 16; ++j) f(i + j);
@@ -326,14 +327,10 @@ class RunningUpdate {
   /// (By pointers of nothing else in common: otherwise compilers make no vectors.)
   static void move(const Scalar* __restrict running, const W* __restrict batch, std::int64_t n, W old, W weight,
                    W correction, Scalar* __restrict to) {
-    const auto next = [=](std::int64_t i) __attribute__((always_inline)) {
-      return static_cast<Scalar>(old * static_cast<W>(running[i]) + weight * (batch[i] * correction));
-    };
-    std::int64_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-      for (int j = 0; j < 16; ++j) to[i + j] = next(i + j);
-    }
-    for (; i < n; ++i) to[i] = next(i);
+    core::by_sixteen(
+        n, [=](std::int64_t i) __attribute__((always_inline)) {
+          to[i] = static_cast<Scalar>(old * static_cast<W>(running[i]) + weight * (batch[i] * correction));
+        });
   }
 
   const RunningStatistics<Scalar>& running_;
