@@ -56,8 +56,11 @@ class FeatureRows {
     if (call_.stream) call_.kernels->fence();
   }
 
-  /// Parts [first, last) of the rows.
-  void parts(const FeaturePieces& cut, std::int64_t first, std::int64_t last) {
+  /// Whether parts can be added up as they come, if one task takes them all: each is one sum in Scalar.
+  static bool adds_parts(const FeaturePieces& cut) { return cut.per_part == pieces_together; }
+
+  /// Parts [first, last) of the rows, each to a place of its own, or, `added`, to that of the first.
+  void parts(const FeaturePieces& cut, std::int64_t first, std::int64_t last, bool added) {
     alignas(64) Scalar own[2][block_size + 16];
     KernelSums sums = placed(own[0], own[1]);
     if (needs_accumulators(n_)) {
@@ -66,8 +69,8 @@ class FeatureRows {
       sums = placed(plain, plain + accumulators_step(n_));
     }
     for (std::int64_t part = first; part < last; ++part) {
-      const GradientTotals<Scalar> totals = call_.sums.starting_at(part * n_);
-      totals.clear(0, n_);
+      const GradientTotals<Scalar> totals = call_.sums.starting_at(added ? first * n_ : part * n_);
+      if (!added || part == first) totals.clear(0, n_);
       const std::int64_t end = (std::min)((part + 1) * cut.per_part, cut.pieces);
       for (std::int64_t row = part * cut.per_part; row < end; row += pieces_together)
         take(row, (std::min)(pieces_together, end - row), sums,

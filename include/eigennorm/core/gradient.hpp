@@ -180,11 +180,12 @@ template <typename Storage, typename Scalar>
 [[gnu::noinline]] void rows_in_parts(const BackwardCall<Storage, Scalar>& call, const Loop* positions,
                                      const FeaturePieces& cut, const AffineGradients<Scalar>& gradients,
                                      const Device& device) {
-  device.parallel_for(cut.parts, cut.pieces * call.partition->count / cut.parts,
-                      [&](std::int64_t first, std::int64_t last) {
-                        FeatureRows<Storage, Scalar>(call, positions).parts(cut, first, last);
-                      });
-  merge_parts(call, cut.parts, gradients, device);
+  using Rows = FeatureRows<Storage, Scalar>;
+  const bool added = Rows::adds_parts(cut) && device.threads_for(call.partition->size) == 1;
+  device.parallel_for(
+      cut.parts, cut.pieces * call.partition->count / cut.parts,
+      [&](std::int64_t first, std::int64_t last) { Rows(call, positions).parts(cut, first, last, added); });
+  merge_parts(call, added ? 1 : cut.parts, gradients, device);
 }
 
 /// Whether parts of rows are enough for all threads, or rows are too short to be shared out in another way.
