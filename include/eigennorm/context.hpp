@@ -61,7 +61,7 @@ namespace eigennorm {
 /// \endcode
 template <typename Scalar>
 struct Context {
-  Context() = default;
+  Context() {}  // NOLINT(modernize-use-equals-default): of `{}` that would clear all bytes first, in every call
   Context(Device where, Moments<Scalar>* keep = nullptr)
       : device(where), moments(keep) {}  // NOLINT(google-explicit-constructor)
   template <typename Pool, typename = std::enable_if_t<std::is_convertible_v<const Pool&, Device>>>

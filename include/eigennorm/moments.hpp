@@ -228,7 +228,8 @@ class Moments {
   }
   Wide<Scalar> variance_of(std::int64_t group) const { return variance_.size() == 0 ? 0 : variance_[group]; }
 
-  core::MomentsView<Scalar> view() {
+  // (Inlined: what is returned by memory and read by other words has to wait.)
+  [[gnu::always_inline]] core::MomentsView<Scalar> view() {
     return {high_.data(), low_.data(), rstd_.data(), variance_.size() == 0 ? nullptr : variance_.data()};
   }
   core::Corrections<Scalar> corrections() {

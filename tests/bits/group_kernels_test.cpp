@@ -78,6 +78,29 @@ struct Finished {
   }
 };
 
+/// Sixteen rows of n values near a mean, most of them of a kind that is rare.
+template <typename Storage, typename Scalar>
+std::vector<Storage> rows_of_each_kind(std::int64_t n, double mean, std::mt19937_64& random) {
+  std::normal_distribution<double> normal;
+  std::vector<Storage> x(static_cast<std::size_t>(16 * n));
+  for (Storage& value : x) value = static_cast<Storage>(static_cast<Scalar>(mean + normal(random)));
+  // Rows of one value, with an outlier in front, with a NaN and with tiny values among the others.
+  const auto at = [n](std::int64_t row) { return static_cast<std::size_t>(row * n); };
+  std::fill(x.begin() + static_cast<std::ptrdiff_t>(at(3)), x.begin() + static_cast<std::ptrdiff_t>(at(4)), x[at(3)]);
+  x[at(5)] = static_cast<Storage>(Scalar(30000));
+  x[at(7)] = static_cast<Storage>(std::numeric_limits<Scalar>::quiet_NaN());
+  for (std::size_t i = at(9); i < at(10); ++i) x[i] = static_cast<Storage>(static_cast<Scalar>(x[i]) * Scalar(1e-30));
+  // And with squares a little below and above those that are in range, and beyond the largest.
+  const Scalar edge = std::sqrt(std::numeric_limits<Scalar>::min() / std::numeric_limits<Scalar>::epsilon());
+  for (std::size_t i = at(11); i < at(12); ++i)
+    x[i] = static_cast<Storage>(static_cast<Scalar>(normal(random)) * edge * Scalar(0.5));
+  for (std::size_t i = at(12); i < at(13); ++i)
+    x[i] = static_cast<Storage>(static_cast<Scalar>(normal(random)) * edge * Scalar(3));
+  for (std::size_t i = at(14); i < at(15); ++i)
+    x[i] = static_cast<Storage>(static_cast<Scalar>(normal(random)) * std::numeric_limits<Scalar>::max() / 64);
+  return x;
+}
+
 template <typename Storage, typename Scalar>
 void check_finish() {
   const auto reference = reference_table<Storage, Scalar>();
@@ -87,29 +110,11 @@ void check_finish() {
     return number;
   };
   std::mt19937_64 random(5);
-  std::normal_distribution<double> normal;
   for (const auto& [name, table] : tables<Storage, Scalar>()) {
     int out = 0, far = 0, all = 0;
     for (const std::int64_t n : {1, 2, 5, 16, 63, 64, 65, 100, 333, 1024}) {
       for (const double mean : {0.0, 1.0, -300.0, 60000.0}) {
-        std::vector<Storage> x(static_cast<std::size_t>(16 * n));
-        for (Storage& value : x) value = static_cast<Storage>(static_cast<Scalar>(mean + normal(random)));
-        // Rows of one value, with an outlier in front, with a NaN and with tiny values among the others.
-        const auto at = [n](std::int64_t row) { return static_cast<std::size_t>(row * n); };
-        std::fill(x.begin() + static_cast<std::ptrdiff_t>(at(3)), x.begin() + static_cast<std::ptrdiff_t>(at(4)),
-                  x[at(3)]);
-        x[at(5)] = static_cast<Storage>(Scalar(30000));
-        x[at(7)] = static_cast<Storage>(std::numeric_limits<Scalar>::quiet_NaN());
-        for (std::size_t i = at(9); i < at(10); ++i)
-          x[i] = static_cast<Storage>(static_cast<Scalar>(x[i]) * Scalar(1e-30));
-        // And with squares a little below and above those that are in range, and beyond the largest.
-        const Scalar edge = std::sqrt(std::numeric_limits<Scalar>::min() / std::numeric_limits<Scalar>::epsilon());
-        for (std::size_t i = at(11); i < at(12); ++i)
-          x[i] = static_cast<Storage>(static_cast<Scalar>(normal(random)) * edge * Scalar(0.5));
-        for (std::size_t i = at(12); i < at(13); ++i)
-          x[i] = static_cast<Storage>(static_cast<Scalar>(normal(random)) * edge * Scalar(3));
-        for (std::size_t i = at(14); i < at(15); ++i)
-          x[i] = static_cast<Storage>(static_cast<Scalar>(normal(random)) * std::numeric_limits<Scalar>::max() / 64);
+        const std::vector<Storage> x = rows_of_each_kind<Storage, Scalar>(n, mean, random);
         for (const Statistic statistic :
              {Statistic::mean_variance, Statistic::mean, Statistic::mean_square, Statistic::sum_square}) {
           for (const bool shifted : {true, false}) {
@@ -142,6 +147,69 @@ TEST_CASE("Statistics of short groups are finished as those of long ones") {
   SECTION("float") { check_finish<float, float>(); }
   SECTION("double") { check_finish<double, double>(); }
   SECTION("half") { check_finish<Eigen::half, float>(); }
+}
+
+/// A frame by one kernel, and by all that it stands for. Returns whether it is in range.
+template <typename Storage, typename Scalar>
+bool check_frame(const kernels::BlockKernels<Storage, Scalar>& table, const std::vector<Storage>& x,
+                 Statistic statistic, Wide<Scalar> eps, const kernels::Affine<Scalar>& affine) {
+  const auto reference = reference_table<Storage, Scalar>();
+  const auto n = static_cast<std::int64_t>(x.size());
+  const bool centred = core::is_centred(statistic);
+  const auto rule = core::rule_of<Scalar>(statistic, n, eps);
+  const kernels::Rows<const Storage> row{x.data(), 0};
+  kernels::Summaries<Scalar> summaries;
+  kernels::Statistics<Scalar> expected, found, alone;
+  summaries.count = 0;
+  core::append_block(core::RowSource<Storage, Scalar>{reference, row, 1}, centred, n, 0, summaries);
+  const bool good = reference.finish({0, 1}, rule, summaries, expected) == 0;
+  std::vector<Storage> y_expected(x.size() + 16, static_cast<Storage>(Scalar(7))), y = y_expected;
+  if (good) reference.transform(row, {y_expected.data(), 0}, {1, n}, expected.by(), affine, {});
+  REQUIRE(table.normalize(x.data(), y.data(), n, centred, rule, affine, found) == good);
+  REQUIRE(table.normalize(x.data(), nullptr, n, centred, rule, affine, alone) == good);
+  REQUIRE(same_bits(y.data(), y_expected.data(), y.size()));
+  for (const auto& each : {found, alone}) {
+    REQUIRE(
+        (!good || (same_bits(each.high[0], expected.high[0]) && same_bits(each.low[0], expected.low[0]) &&
+                   same_bits(each.rstd[0], expected.rstd[0]) && same_bits(each.variance[0], expected.variance[0]))));
+  }
+  return good;
+}
+
+template <typename Storage, typename Scalar>
+void check_frames() {
+  std::mt19937_64 random(9);
+  std::vector<Scalar> parameters(1040);
+  for (std::size_t i = 0; i < parameters.size(); ++i) parameters[i] = static_cast<Scalar>(i % 7) - Scalar(2.5);
+  for (const auto& [name, table] : tables<Storage, Scalar>()) {
+    int good = 0, all = 0;
+    for (const std::int64_t n : {1, 2, 15, 16, 17, 33, 64, 65, 100, 300, 777, 1024}) {
+      for (const double mean : {0.0, 1.0, -300.0}) {
+        const std::vector<Storage> rows = rows_of_each_kind<Storage, Scalar>(n, mean, random);
+        for (std::int64_t r = 0; r < 16; ++r) {
+          const std::vector<Storage> x(rows.begin() + r * n, rows.begin() + (r + 1) * n);
+          for (const Statistic statistic :
+               {Statistic::mean_variance, Statistic::mean, Statistic::mean_square, Statistic::sum_square}) {
+            INFO(name << ", row " << r << " of " << n << " about " << mean << ", " << static_cast<int>(statistic));
+            const kernels::Affine<Scalar> affine{all % 3 == 0 ? nullptr : parameters.data(),
+                                                 all % 5 == 0 ? nullptr : parameters.data() + 16, 0,
+                                                 all % 4 == 0 ? 0 : 1};
+            good += check_frame(table, x, statistic, all % 2 == 0 ? 1e-5 : 0, affine) ? 1 : 0;
+            ++all;
+          }
+        }
+      }
+    }
+    CHECK(good > all / 2);
+    CHECK(good < all);
+  }
+}
+
+TEST_CASE("One kernel does for a frame what the others do") {
+  SECTION("float") { check_frames<float, float>(); }
+  SECTION("double") { check_frames<double, double>(); }
+  SECTION("half") { check_frames<Eigen::half, float>(); }
+  SECTION("bfloat16") { check_frames<Eigen::bfloat16, float>(); }
 }
 
 template <typename Scalar>

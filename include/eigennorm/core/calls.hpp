@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -28,7 +29,7 @@ const Scalar* data_or_null(const Vector<Scalar>& values) {
 
 template <typename Storage, typename Scalar>
 auto Calls<Storage, Scalar>::forward_call(const Layer& layer, const core::Partition& partition, const Storage* x,
-                                          Storage* y, const MomentsView<Scalar>& moments) -> Forward {
+                                          Storage* y) -> Forward {
   // (One by one: a list would clear all of it first, which takes as long as a short row.)
   Forward call;
   call.partition = &partition;
@@ -38,7 +39,6 @@ auto Calls<Storage, Scalar>::forward_call(const Layer& layer, const core::Partit
   call.y = y;
   call.scale = data_or_null(layer.scale.value);
   call.shift = data_or_null(layer.shift.value);
-  call.moments = moments;
   call.kernels = &kernels::block_kernels<Storage, Scalar>();
   return call;
 }
@@ -63,8 +63,8 @@ void Calls<Storage, Scalar>::forward(Layer& layer, const In& x, const Out& y, co
   const bool frozen = layer.running && layer.running->use_in_forward, moves = moves_running(layer, partition);
   const bool corrected = renormalizes(layer);
   // Where fixed statistics are in use while they move: those that y is made by.
-  std::optional<RunningStatistics<Scalar>> used;
-  if (frozen && moves) used = layer.running;
+  std::unique_ptr<const RunningStatistics<Scalar>> used;
+  if (frozen && moves) used = std::make_unique<RunningStatistics<Scalar>>(*layer.running);
   make_forward_room(layer, moves);
   Moments<Scalar>& moments = context.moments == nullptr ? layer.moments_ : *context.moments;
   moments.prepare(partition, x.shape, order_of(x, y), layer.statistic_, layer.geometry_.groups,
@@ -75,7 +75,8 @@ void Calls<Storage, Scalar>::forward(Layer& layer, const In& x, const Out& y, co
   if (partition.size == 0) {
     moments.clear();
   } else {
-    Forward call = forward_call(layer, partition, x.data, y.data, moments.view());
+    Forward call = forward_call(layer, partition, x.data, y.data);
+    call.moments = moments.view();
     std::optional<Fusion<Storage>> fused;
     if (fuses(layer, context)) fuse(layer, context, fused.emplace(), call);
     if (frozen) forward_given(call, given_by(*layer.running), context.device);
@@ -104,7 +105,7 @@ void Calls<Storage, Scalar>::evaluate(const Layer& layer, const In& x, const Out
   const Evaluation checked = check_evaluation(layer, x, &y, context);
   const core::Partition& partition = checked.loops.get();
   if (partition.size == 0) return;
-  Forward call = forward_call(layer, partition, x.data, y.data, {});
+  Forward call = forward_call(layer, partition, x.data, y.data);
   std::optional<Fusion<Storage>> fused;
   if (fuses(layer, context)) fuse(layer, context, fused.emplace(), call);
   if (layer.running) {
@@ -278,10 +279,13 @@ void Calls<Storage, Scalar>::backward(Layer& layer, const In& x, const In& dy, c
   } else {
     pass_on(layer, x, dy, dx, context);
   }
-  const std::int64_t scratch = gradient_scratch<Scalar>(partition, call.scale != nullptr, call.frozen);
-  layer.make_room(scratch);
-  correct(layer, context, scratch, call);
-  core::backward(call, gradients_of(layer, context), layer.scratch_.data(), context.device);
+  const AffineGradients<Scalar> gradients = gradients_of(layer, context);
+  if (!takes_at_once(partition, gradients, context.device)) {
+    const std::int64_t scratch = gradient_scratch<Scalar>(partition, call.scale != nullptr, call.frozen);
+    layer.make_room(scratch);
+    correct(layer, context, scratch, call);
+  }
+  core::backward(call, gradients, layer.scratch_.data(), context.device);
   if (context.added_gradient) add_gradient(layer, x, dx, context);
 }
 

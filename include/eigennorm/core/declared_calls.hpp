@@ -55,8 +55,7 @@ struct Calls {
  private:
   using Forward = ForwardCall<Storage, Scalar>;
   using Backward = BackwardCall<Storage, Scalar>;
-  static Forward forward_call(const Layer& layer, const core::Partition& partition, const Storage* x, Storage* y,
-                              const MomentsView<Scalar>& moments);
+  static Forward forward_call(const Layer& layer, const core::Partition& partition, const Storage* x, Storage* y);
   static Backward backward_call(Layer& layer, const core::Partition& partition, const In& x, const In& dy,
                                 const Out& dx, const Context<Scalar>& context);
   static const Scalar* keep_roots(const Layer& layer, const Forward& call);

@@ -142,13 +142,16 @@ class FeatureRows {
   }
 
   // Rows are numbered from the first that is taken on.
-  Normalizers<Scalar> by(std::int64_t row) const {
-    if (positions_ != nullptr) return {high_ + row, low_ + row, rstd_ + row, 1, false};
-    const std::int64_t group = (first_ + row) * axis_.group;
-    return {call_.moments.high + group, call_.moments.low + group, call_.moments.rstd + group, axis_.group, false};
+  std::int64_t step() const { return positions_ != nullptr ? 1 : axis_.group; }
+  // (Numbers that are stored one by one and loaded by twos would have to wait: what this returns is not copied.)
+  [[gnu::always_inline]] Normalizers<Scalar> by(std::int64_t row) const {
+    const bool listed = positions_ != nullptr;
+    const std::int64_t at = listed ? row : (first_ + row) * axis_.group;
+    return {(listed ? high_ : call_.moments.high) + at, (listed ? low_ : call_.moments.low) + at,
+            (listed ? rstd_ : call_.moments.rstd) + at, step(), false};
   }
   template <typename T>
-  Rows<T> rows_of(T* tensor, std::size_t number, std::int64_t row, std::int64_t column) const {
+  [[gnu::always_inline]] Rows<T> rows_of(T* tensor, std::size_t number, std::int64_t row, std::int64_t column) const {
     if (positions_ == nullptr) return {tensor + (first_ + row) * axis_.stride[number] + column, axis_.stride[number]};
     const std::int64_t* const at = at_[number] + row;
     return {tensor + at[0] + column, at[1] - at[0]};
@@ -156,18 +159,21 @@ class FeatureRows {
 
   void correct(std::int64_t row, std::int64_t rows) {
     Scalar plain[most_rows], product[most_rows];
-    GradientSums<Scalar> sums[most_rows];
     const Affine<Scalar> affine{call_.scale, nullptr, 0, 1};
-    if (n_ <= block_size) {
-      call_.kernels->gradient_sums(rows_of(call_.x, 0, row, 0), rows_of(call_.dy, 1, row, 0), {rows, n_}, by(row),
-                                   affine, {plain, product});
-      for (std::int64_t r = 0; r < rows; ++r) sums[r].add(plain[r], product[r]);
-    } else {
-      for (std::int64_t r = 0; r < rows; ++r) sums[r] = sums_of(row + r, affine);
+    const auto put = [&](std::int64_t r, const GradientSums<Scalar>& sums) {
+      correction_of(sums, call_.statistic, n_, mean_[(row + r) * step()], slope_[(row + r) * step()]);
+    };
+    if (n_ > block_size) {
+      for (std::int64_t r = 0; r < rows; ++r) put(r, sums_of(row + r, affine));
+      return;
     }
-    const std::int64_t step = by(0).step;
-    for (std::int64_t r = 0; r < rows; ++r)
-      correction_of(sums[r], call_.statistic, n_, mean_[(row + r) * step], slope_[(row + r) * step]);
+    call_.kernels->gradient_sums(rows_of(call_.x, 0, row, 0), rows_of(call_.dy, 1, row, 0), {rows, n_}, by(row), affine,
+                                 {plain, product});
+    for (std::int64_t r = 0; r < rows; ++r) {
+      GradientSums<Scalar> sums;
+      sums.add(plain[r], product[r]);
+      put(r, sums);
+    }
   }
 
   GradientSums<Scalar> sums_of(std::int64_t row, const Affine<Scalar>& affine) const {
@@ -188,8 +194,7 @@ class FeatureRows {
   }
 
   void write(std::int64_t row, std::int64_t column, Extent size, KernelSums sums) const {
-    const Normalizers<Scalar> own = by(row);
-    const kernels::Gradient<Scalar> gradient{own, mean_ + row * own.step, slope_ + row * own.step,
+    const kernels::Gradient<Scalar> gradient{by(row), mean_ + row * step(), slope_ + row * step(),
                                              Affine<Scalar>{call_.scale, nullptr, 0, 1}.from(0, column), true};
     const auto x = rows_of(call_.x, 0, row, column);
     const Traffic traffic{call_.stream,

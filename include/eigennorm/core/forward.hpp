@@ -221,6 +221,22 @@ void forward_one_tile(const ForwardCall<Storage, Scalar>& call) {
                           statistics.by(), affine, {});
 }
 
+/// Such a tile of one group that begins where its tensors do: one kernel does all. Returns false, and has done nothing,
+/// where there is no such kernel, or the group is out of range.
+template <typename Storage, typename Scalar>
+bool forward_frame(const ForwardCall<Storage, Scalar>& call) {
+  const Partition& partition = *call.partition;
+  if (partition.groups.kept.size != 1 || partition.groups.kept.places != nullptr || call.kernels->normalize == nullptr)
+    return false;
+  const kernels::Affine<Scalar> affine{call.scale, call.shift, 0, partition.groups.reduced.fastest().feature};
+  const auto rule = rule_of<Scalar>(call.statistic, partition.count, call.eps);
+  Statistics<Scalar> statistics;
+  if (!call.kernels->normalize(call.x, call.y, partition.count, is_centred(call.statistic), rule, affine, statistics))
+    return false;
+  call.moments.put_first(statistics);
+  return true;
+}
+
 /// Runs a forward call by each group's own statistics.
 template <typename Storage, typename Scalar>
 void forward(ForwardCall<Storage, Scalar>& call, const Device& device) {
@@ -234,8 +250,10 @@ void forward(ForwardCall<Storage, Scalar>& call, const Device& device) {
     return transform_given(call, {call.moments.high, nullptr, call.moments.rstd, call.moments.low}, 0, device);
   }
   call.stream = call.y != nullptr && kernels::streams<Storage>(partition.whole);
-  if (!call.stream && call.half == Half::both && is_one_tile_of_rows<Scalar>(partition) && call.fused == nullptr)
-    return forward_one_tile(call);
+  if (!call.stream && call.half == Half::both && is_one_tile_of_rows<Scalar>(partition) && call.fused == nullptr) {
+    if (!forward_frame(call)) forward_one_tile(call);
+    return;
+  }
   const Layout layout(partition.groups, 0, call.tensors());
   call.layout = &layout;
   const int threads = device.threads_for(partition.size);

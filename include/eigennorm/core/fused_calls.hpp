@@ -150,7 +150,8 @@ auto Calls<Storage, Scalar>::passed_on(const Layer& layer, const In& dy, const O
 template <typename Storage, typename Scalar>
 auto Calls<Storage, Scalar>::gate_call(Layer& layer, Moments<Scalar>& moments, const core::Partition& partition,
                                        const In& x, const Out& to, const Fusion<Storage>& fused) -> Forward {
-  Forward call = forward_call(layer, partition, x.data, to.data, moments.view());
+  Forward call = forward_call(layer, partition, x.data, to.data);
+  call.moments = moments.view();
   call.fused = &fused;
   call.half = Half::results;
   const Corrections<Scalar> by = moments.corrections();
@@ -201,7 +202,7 @@ auto Calls<Storage, Scalar>::adding_call(const Layer& layer, const core::Partiti
   fused.terms[0] = dx.data;
   fused.terms[1] = gradient.data;
   fused.sum = dx.data;
-  Forward call = forward_call(layer, partition, dx.data, nullptr, {});
+  Forward call = forward_call(layer, partition, dx.data, nullptr);
   call.fused = &fused;
   return call;
 }

@@ -169,6 +169,14 @@ void sum_features(const BackwardCall<Storage, Scalar>& call, const AffineGradien
   merge_parts(call, cut.parts, gradients, device);
 }
 
+/// Whether all rows are taken at once, for which no scratch is needed.
+template <typename Scalar>
+bool takes_at_once(const Partition& partition, const AffineGradients<Scalar>& gradients, const Device& device) {
+  using Rows = FeatureRows<Scalar, Scalar>;
+  return Rows::fits(partition) && Rows::is_one_take(partition) && gradients.wanted() &&
+         gradients.totals.sum == nullptr && (partition.count < segment_size || device.threads_for(partition.size) == 1);
+}
+
 /// All rows at once. (Not inlined, so that what they need of the stack is there only here.)
 template <typename Storage, typename Scalar>
 [[gnu::noinline]] void only_rows(const BackwardCall<Storage, Scalar>& call, const AffineGradients<Scalar>& gradients) {
@@ -202,7 +210,6 @@ void backward_of_varying(BackwardCall<Storage, Scalar> call, const AffineGradien
   if (!gradients.wanted()) return input_gradient(call, device);
   const FeaturePieces cut(partition);
   if (Rows::fits(partition) && has_tasks(partition, cut, device.threads_for(partition.size))) {
-    if (Rows::is_one_take(partition) && gradients.totals.sum == nullptr) return only_rows(call, gradients);
     return rows_in_parts(call, nullptr, cut, gradients, device);
   }
   if (PieceSums<Scalar>::fits(partition, call.scale != nullptr)) {
@@ -216,17 +223,19 @@ void backward_of_varying(BackwardCall<Storage, Scalar> call, const AffineGradien
   input_gradient(call, device);
 }
 
-/// Runs a backward call: adds to the parameter gradients and writes dx. `scratch`: gradient_scratch() numbers.
+/// Runs a backward call: adds to the parameter gradients and writes dx. `scratch`: gradient_scratch() numbers, none
+/// where it takes all at once.
 template <typename Storage, typename Scalar>
-void backward(BackwardCall<Storage, Scalar> call, const AffineGradients<Scalar>& gradients, Wide<Scalar>* scratch,
+void backward(BackwardCall<Storage, Scalar>& call, const AffineGradients<Scalar>& gradients, Wide<Scalar>* scratch,
               const Device& device) {
   const Partition& partition = *call.partition;
-  const std::int64_t sums = sums_in(partition), accumulators = Accumulators<Scalar>::room(partition, partition);
   call.wants_parameters = gradients.wanted();
+  call.stream = kernels::streams<Storage>(partition.whole);
+  if (takes_at_once(partition, gradients, device)) return only_rows(call, gradients);
+  const std::int64_t sums = sums_in(partition), accumulators = Accumulators<Scalar>::room(partition, partition);
   if (accumulators > 0) call.accumulators = Accumulators<Scalar>::place(scratch);
   scratch += accumulators;
   call.sums = GradientTotals<Scalar>(scratch, sums);
-  call.stream = kernels::streams<Storage>(partition.whole);
   if (!partition.features_kept) return backward_of_varying(call, gradients, scratch, device);
   auto* room = reinterpret_cast<Scalar*>(scratch + GradientTotals<Scalar>::room(sums));
   backward_of_kept(call, gradients, room, device);

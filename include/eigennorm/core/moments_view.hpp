@@ -49,6 +49,14 @@ struct MomentsView {
     }
     for (std::int64_t t = 0; variance != nullptr && t < tile.lanes; ++t) variance[group + t * step] = from.variance[t];
   }
+  /// Of group 0 alone.
+  void put_first(const Statistics<Scalar>& from) const {
+    if (high == nullptr) return;
+    *high = from.high[0];
+    *low = from.low[0];
+    *rstd = from.rstd[0];
+    if (variance != nullptr) *variance = from.variance[0];
+  }
   void get(const Tile& tile, Statistics<Scalar>& to) const {
     const std::int64_t step = tile.lane.group, group = tile.base.group, lanes = tile.lanes;
     if (step == 1 && lanes > 1) {

@@ -82,7 +82,7 @@ template <typename Storage, typename Scalar>
     partition = check_forward(layer, x, y, context).get();
     check_no_valid(layer, context);
     set_kept(partition, x.shape, spread.call);
-    return call = forward_call(layer, partition, x.data, y.data, {});
+    return call = forward_call(layer, partition, x.data, y.data);
   });
   std::optional<Fusion<Storage>> fused;
   if (fuses(layer, context)) fuse(layer, context, fused.emplace(), call);
@@ -129,7 +129,7 @@ template <typename Storage, typename Scalar>
     partition = check_evaluation(layer, x, &y, context).loops.get();
     check_no_valid(layer, context);
     set_kept(partition, x.shape, spread.call);
-    return call = forward_call(layer, partition, x.data, y.data, {});
+    return call = forward_call(layer, partition, x.data, y.data);
   });
   std::optional<Fusion<Storage>> fused;
   if (fuses(layer, context)) fuse(layer, context, fused.emplace(), call);

@@ -212,7 +212,8 @@ template <typename Storage, typename Scalar>
   remember_fused(layer, context, moments);
   moments.source_ = layer.moments_.source_ = Moments<Scalar>::Source::none;
   if (parts.size() > 0) {
-    Forward call = forward_call(layer, whole, x.data, y.data, moments.view());
+    Forward call = forward_call(layer, whole, x.data, y.data);
+    call.moments = moments.view();
     Fusion<Storage> fused;
     if (fuses(layer, context)) fuse(layer, context, fused, call);
     if (frozen) {
@@ -247,7 +248,7 @@ template <typename Storage, typename Scalar>
   ValidParts parts(layer.geometry_, x.shape, order_of(x, y), all_strides_of(x, y, context), *context.valid, whole,
                    room.get());
   if (parts.all()) return evaluate(layer, x, y, without_valid(context));
-  Forward call = forward_call(layer, whole, x.data, y.data, {});
+  Forward call = forward_call(layer, whole, x.data, y.data);
   Fusion<Storage> fused;
   if (fuses(layer, context)) fuse(layer, context, fused, call);
   if (parts.size() > 0) {

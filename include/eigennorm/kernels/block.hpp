@@ -268,6 +268,11 @@ struct BlockKernels {
   /// 1 / sqrt(variance + eps) of n; 0 where that is beyond the range of Scalar
   void (*reciprocal_roots)(const Scalar* variance, std::int64_t n, W eps, Scalar* rstd);
 
+  /// All of it, and y = xhat * scale + shift (null: not wanted), for one row of a block at most. Returns false where
+  /// the group is out of range; then y is not written. Null: there is none
+  bool (*normalize)(const Storage* x, Storage* y, std::int64_t n, bool centred, const Rule<Scalar>& rule,
+                    const Affine<Scalar>& affine, Statistics<Scalar>& to);
+
   // ---- what is done for groups that are out of range
 
   /// Of at most sixteen rows, those that have a bit in `which`: returns bit i where values of row i do not all have the
@@ -329,6 +334,7 @@ struct BlockKernels {
             Functions::summarize,
             Functions::finish,
             Functions::reciprocal_roots,
+            Functions::normalize,
             Functions::ranges,
             Functions::lane_ranges,
             Functions::transform,

@@ -88,6 +88,8 @@ struct Functions {
 
 #include "eigennorm/kernels/results.inl"
 
+#include "eigennorm/kernels/frames.inl"
+
 #include "eigennorm/kernels/packed.inl"
 
 #include "eigennorm/kernels/fused.inl"

@@ -212,6 +212,10 @@ struct Functions {
     for (std::int64_t i = 0; i < n; ++i) rstd[i] = reciprocal_root(static_cast<W>(variance[i]) + eps);
   }
 
+  /// (What it would be made of are the others.)
+  static constexpr bool (*normalize)(const Storage*, Storage*, std::int64_t, bool, const Rule<Scalar>&,
+                                     const Affine<Scalar>&, Statistics<Scalar>&) = nullptr;
+
   // ---- groups that are out of range
 
   /// Values of one group, `value(i)`: whether they differ from the first, be it in sign; then also the largest.

@@ -269,8 +269,10 @@ static void transform(In x, Out y, Extent size, const Normalizers<Scalar>& by, c
   const bool by_row = affine.row != 0 && (affine.scale != nullptr || affine.shift != nullptr);
   if (!by_row && x.step == y.step && are_packed(y, size, own.stream()))
     return transform_packed(x.data, y.data, size, by, affine, own);
+  const auto columns = by_row ? transform_columns<true, In, Out> : transform_columns<false, In, Out>;
+  // (A frame is not cut, and copies of its arguments would take as long as 64 of its values.)
+  if (size.rows == 1) return columns(x, y, size, by, affine, own);
   by_lines(y, size, own.stream(), [&](std::int64_t c, Extent some) {
-    const auto columns = by_row ? transform_columns<true, In, Out> : transform_columns<false, In, Out>;
     columns(from(x, c), from(y, c), some, by.from(c), affine.from(0, c), own);
   });
 }
