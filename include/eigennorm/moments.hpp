@@ -211,7 +211,7 @@ class Moments {
     const core::Axis axis = kept_features_.fastest();
     if (kept_samples_.size == 1 && kept_features_.rank <= 1 && axis.group <= 1 && axis.feature <= 1) {
       const Scalar *high = high_.data(), *low = low_.data();
-      core::by_sixteen(
+      core::by_vectors(
           kept_features_.size, [=](std::int64_t i) __attribute__((always_inline)) {
             mean[i] = static_cast<W>(high[i]) + static_cast<W>(low[i]);
           });

@@ -169,13 +169,16 @@ std::int64_t first_bad(const T* numbers, std::int64_t n, bool sizes) {
   return -1;
 }
 
-/// Calls `f(i)` for all i < n, sixteen at a time: a number that compilers unroll, and make vectors of. (Inlined, so
-/// that they see which pointers have nothing in common.)
+/// Calls `f(i)` for all i < n, sixteen at a time, and what is left by fours: numbers that compilers unroll, and make
+/// vectors of. (Inlined, so that they see which pointers have nothing in common.)
 template <typename F>
-[[gnu::always_inline]] inline void by_sixteen(std::int64_t n, const F& f) {
+[[gnu::always_inline]] inline void by_vectors(std::int64_t n, const F& f) {
   std::int64_t i = 0;
   for (; i + 16 <= n; i += 16) {
     for (int j = 0; j < 16; ++j) f(i + j);
+  }
+  for (; i + 4 <= n; i += 4) {
+    for (int j = 0; j < 4; ++j) f(i + j);
   }
   for (; i < n; ++i) f(i);
 }
@@ -183,7 +186,7 @@ template <typename F>
 template <typename T>
 bool are_finite(const T* numbers, std::int64_t n) {
   Sieve<T> sieve;
-  by_sixteen(
+  by_vectors(
       n, [&](std::int64_t i) __attribute__((always_inline)) { sieve.add(numbers[i]); });
   return !sieve.found();
 }
@@ -327,7 +330,7 @@ class RunningUpdate {
   /// (By pointers of nothing else in common: otherwise compilers make no vectors.)
   static void move(const Scalar* __restrict running, const W* __restrict batch, std::int64_t n, W old, W weight,
                    W correction, Scalar* __restrict to) {
-    core::by_sixteen(
+    core::by_vectors(
         n, [=](std::int64_t i) __attribute__((always_inline)) {
           to[i] = static_cast<Scalar>(old * static_cast<W>(running[i]) + weight * (batch[i] * correction));
         });

@@ -98,23 +98,33 @@ struct Functions {
 
   // ---- wide totals
 
-  /// totals += next(i) for all i < n, by vectors: sixteen at a time, a number that compilers unroll.
-  template <typename Next>
-  EIGENNORM_INLINE void add_wide(std::int64_t n, Wide<Scalar>* totals, Wide<Scalar>* lost, const Next& next) {
-    const auto add = [=](std::int64_t i) __attribute__((always_inline)) {
-      if constexpr (WideSum<Scalar>::compensated) {
-        Wide<Scalar> error;
-        totals[i] = two_sum(totals[i], next(i), error);
-        lost[i] = lost[i] + error;
-      } else {
-        totals[i] = totals[i] + next(i);
-      }
-    };
+  /// Calls `f(i)` for all i < n by vectors: sixteen at a time, a number that compilers unroll, and what is left by
+  /// fours.
+  template <typename F>
+  EIGENNORM_INLINE void by_vectors(std::int64_t n, const F& f) {
     std::int64_t i = 0;
     for (; i + 16 <= n; i += 16) {
-      for (int j = 0; j < 16; ++j) add(i + j);
+      for (int j = 0; j < 16; ++j) f(i + j);
     }
-    for (; i < n; ++i) add(i);
+    for (; i + 4 <= n; i += 4) {
+      for (int j = 0; j < 4; ++j) f(i + j);
+    }
+    for (; i < n; ++i) f(i);
+  }
+
+  /// totals += next(i) for all i < n.
+  template <typename Next>
+  EIGENNORM_INLINE void add_wide(std::int64_t n, Wide<Scalar>* totals, Wide<Scalar>* lost, const Next& next) {
+    by_vectors(
+        n, [=](std::int64_t i) __attribute__((always_inline)) {
+          if constexpr (WideSum<Scalar>::compensated) {
+            Wide<Scalar> error;
+            totals[i] = two_sum(totals[i], next(i), error);
+            lost[i] = lost[i] + error;
+          } else {
+            totals[i] = totals[i] + next(i);
+          }
+        });
   }
 
   static void flush(Scalar* __restrict sums, std::int64_t n, Wide<Scalar>* __restrict totals,
@@ -134,14 +144,11 @@ struct Functions {
     }
   }
 
-  /// to[i] = value(i) for all i < n, by vectors like add_wide.
+  /// to[i] = value(i) for all i < n.
   template <typename Value>
   EIGENNORM_INLINE void round_each(std::int64_t n, Scalar* __restrict to, const Value& value) {
-    std::int64_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-      for (int j = 0; j < 16; ++j) to[i + j] = static_cast<Scalar>(value(i + j));
-    }
-    for (; i < n; ++i) to[i] = static_cast<Scalar>(value(i));
+    by_vectors(
+        n, [=](std::int64_t i) __attribute__((always_inline)) { to[i] = static_cast<Scalar>(value(i)); });
   }
   EIGENNORM_INLINE Wide<Scalar> total_of(const Wide<Scalar>* totals, const Wide<Scalar>* lost, std::int64_t i) {
     return WideSum<Scalar>::compensated ? totals[i] + lost[i] : totals[i];
@@ -171,6 +178,11 @@ struct Functions {
 
   static void quotients(const Wide<Scalar>* __restrict totals, const Wide<Scalar>* __restrict lost, std::int64_t n,
                         Wide<Scalar> divisor, Scalar* __restrict to) {
+    const Wide<Scalar> inverse = exact_inverse(divisor);
+    if (inverse != 0) {
+      return round_each(
+          n, to, [=](std::int64_t i) __attribute__((always_inline)) { return total_of(totals, lost, i) * inverse; });
+    }
     round_each(
         n, to, [=](std::int64_t i) __attribute__((always_inline)) { return total_of(totals, lost, i) / divisor; });
   }

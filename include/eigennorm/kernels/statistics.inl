@@ -79,6 +79,7 @@ EIGENNORM_INLINE typename LS::V reciprocal_root(WV radicand) {
 static unsigned finish(Range groups, const Rule<Scalar>& rule, const Summaries<Scalar>& of, Statistics<Scalar>& to) {
   if (groups.count <= few) return OneByOne::finish(groups, rule, of, to);
   constexpr W largest = (std::numeric_limits<W>::max)();
+  const W inverse = exact_inverse(rule.divisor);
   unsigned out = 0;
   for (std::int64_t g = 0; g < groups.count; g += together) {
     const std::int64_t i = groups.first + g;
@@ -93,9 +94,13 @@ static unsigned finish(Range groups, const Rule<Scalar>& rule, const Summaries<S
     auto good = LW::both(LW::at_most(LW::all(-largest), mean), LW::at_most(mean, LW::all(largest)));
     if (rule.has_sigma) {
       good = LW::both(good, LW::both(LW::at_most(LW::all(rule.smallest), m2), LW::at_most(m2, LW::all(largest))));
-      const WV variance = LW::divide(m2, LW::all(rule.divisor));
-      LW::store(to.variance + i, variance);
-      LS::store(to.rstd + i, reciprocal_root(LW::add(variance, LW::all(rule.eps))));
+      // (Each branch stores its own: a vector of one of two branches would go through memory by parts.)
+      if (inverse != 0) {
+        LW::store(to.variance + i, LW::multiply(m2, LW::all(inverse)));
+      } else {
+        LW::store(to.variance + i, LW::divide(m2, LW::all(rule.divisor)));
+      }
+      LS::store(to.rstd + i, reciprocal_root(LW::add(LW::load(to.variance + i), LW::all(rule.eps))));
     } else {
       LW::store(to.variance + i, LW::all(W(0)));
       LS::store(to.rstd + i, LS::all(Scalar(1)));

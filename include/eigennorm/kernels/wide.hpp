@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <type_traits>
 
 /// \file
@@ -52,6 +53,14 @@ struct WideSum {
     }
   }
 };
+
+/// 1 / divisor, of a whole number, where that is exact: of powers of two. A product by it then is the quotient, in a
+/// quarter of the time. Otherwise 0.
+template <typename T>
+T exact_inverse(T divisor) {
+  const auto number = static_cast<std::int64_t>(divisor);
+  return number > 0 && (number & (number - 1)) == 0 ? 1 / divisor : T(0);
+}
 
 #include "eigennorm/kernels/strict_end.inl"
 
