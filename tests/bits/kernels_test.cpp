@@ -162,6 +162,10 @@ class Comparison {
               }))
             return "gradient by column";
         }
+        if (affine.row == 0 && results_differ([&](const Kernels& k, Storage* y, Sums) {
+              k.gradient_gated(x, dy, Out{y, step}, size, {by, array(3), array(4), affine, false}, traffic);
+            }))
+          return "gradient_gated";
       }
     }
     return "";
@@ -215,6 +219,11 @@ class Comparison {
             Affine{data_.shift.data(), nullptr, 0, 0}}) {
         if (sums_differ([&](const Kernels& k, Sums s) { k.lane_gradient_sums(x_rows, dy_rows, size, by, affine, s); }))
           return irregular ? "lane_gradient_sums at offsets" : "lane_gradient_sums";
+      }
+      for (const Affine& affine : affines_of(data_.scale.data() + 1500 + start_, data_.shift.data() + start_ / 3, 0)) {
+        if (affine.row == 0 && affine.column == 1 &&
+            sums_differ([&](const Kernels& k, Sums s) { k.lane_gated_sums(x_rows, dy_rows, size, by, affine, s); }))
+          return irregular ? "lane_gated_sums at offsets" : "lane_gated_sums";
       }
     }
     return "";

@@ -258,6 +258,11 @@ class BackwardTask {
         {nullptr, 0},
         true};
   }
+  /// Of lanes that are channels one behind the other.
+  Affine<Scalar> affine_of_lanes() const {
+    const std::int64_t feature = tile_->base.feature;
+    return {Affine<Scalar>::at(call_.scale, feature), Affine<Scalar>::at(call_.shift, feature), 0, 1};
+  }
   Affine<Scalar> scales_of_row(std::int64_t feature, Segment part, Scalar* buffer) const {
     const std::int64_t n = part.last - part.first;
     const Loop& reduced = call_.partition->groups.reduced;
@@ -282,6 +287,7 @@ class BackwardTask {
     }
     Normalizers<Scalar> own = statistics_.by();
     own.by_column = true;
+    if (call_.gated) return call_.kernels->lane_gated_sums(x, dy, {n, tile_->lanes}, own, affine_of_lanes(), sums);
     call_.kernels->lane_gradient_sums(x, dy, {n, tile_->lanes}, own, affine, sums);
   }
 
@@ -355,16 +361,17 @@ void gradient_apart(const BackwardCall<Storage, Scalar>& call, const Device& dev
   const Reduction& groups = call.partition->groups;
   const MomentsView<Scalar>& moments = call.moments;
   const kernels::Gradient<Scalar> all{
-      {moments.high, moments.low, moments.rstd, 1, true}, call.mean, call.slope, {call.scale, nullptr, 0, 1}, false};
+      {moments.high, moments.low, moments.rstd, 1, true}, call.mean, call.slope, {call.scale, call.shift, 0, 1}, false};
   if (!call.stream && is_one_slab<Scalar>(*call.partition, 0, 3)) {
     const Axis row = groups.reduced.fastest();
-    return call.kernels->gradient({call.x, row.stride[0]}, {call.dy, row.stride[1]}, {call.dx, row.stride[2]},
-                                  {row.extent, groups.kept.size}, all, {});
+    const auto gradient = call.gated ? call.kernels->gradient_gated : call.kernels->gradient;
+    return gradient({call.x, row.stride[0]}, {call.dy, row.stride[1]}, {call.dx, row.stride[2]},
+                    {row.extent, groups.kept.size}, all, {});
   }
   const auto write = [&](const Tile& tile, Segment part) {
     gradient_columns(call, tile, part, all.from(0, tile.base.group), 0);
   };
-  for_each_band(groups, {(std::min)(groups.kept.size, most_positions<Scalar>), 1}, device, write,
+  for_each_band(groups, {(std::min)(groups.kept.size, Columns<Scalar>::most_columns(call.gated)), 1}, device, write,
                 call.stream ? call.kernels->fence : nullptr);
 }
 

@@ -53,12 +53,13 @@ struct BackwardCall {
   const Scalar* shift = nullptr;
 };
 
-/// Whether dy may pass the gate of an activation where it is used, in L1, and not in a walk of its own: where rows are
-/// runs, each of one scale.
-inline bool gates_rows(const Partition& partition) {
-  return partition.features_kept && !partition.groups.interleaved &&
-         partition.groups.reduced.fastest().extent >= Layout::shortest_run &&
-         partition.groups.reduced.places == nullptr;
+/// Whether dy may pass the gate of an activation where it is used, and not in a walk of its own: where rows are runs,
+/// each of one scale, in L1, and where columns are channels, in registers.
+inline bool gates_in_place(const Partition& partition) {
+  const Reduction& groups = partition.groups;
+  if (groups.reduced.places != nullptr || groups.kept.places != nullptr) return false;
+  if (are_columns_apart(partition)) return groups.kept.size >= most_rows;
+  return partition.features_kept && !groups.interleaved && groups.reduced.fastest().extent >= Layout::shortest_run;
 }
 
 /// Calls `use(dy, r, c, size)` for all parts of rows whose dy has passed the gate: it lies in L1. Rows of up to a block
@@ -94,7 +95,8 @@ template <typename Storage, typename Scalar>
 [[gnu::noinline]] void gradient_columns(const BackwardCall<Storage, Scalar>& call, const Tile& tile, Segment part,
                                         const kernels::Gradient<Scalar>& of_lanes, std::int64_t next) {
   using Own = Columns<Scalar>;
-  Own columns(*call.layout, tile.lanes, call.stream ? most_positions<Scalar> : 256);
+  const std::int64_t most = call.stream ? Own::most_columns(call.gated) : 256;
+  Own columns(*call.layout, tile.lanes, most, call.gated);
   const Normalizers<Scalar> by{columns.fill(Own::high, of_lanes.by.high, 1), columns.fill(Own::low, of_lanes.by.low, 1),
                                columns.fill(Own::rstd, of_lanes.by.rstd, 1), 1, true};
   const kernels::Gradient<Scalar> own{by,
@@ -102,7 +104,8 @@ template <typename Storage, typename Scalar>
                                       columns.fill(Own::slope, of_lanes.slope, 1),
                                       {},
                                       of_lanes.scale_first};
-  for_columns(pass_of(call), *call.layout, tile, part, ScaleAndShift<Scalar>{call.scale, nullptr}, columns,
+  const auto gradient = call.gated ? call.kernels->gradient_gated : call.kernels->gradient;
+  for_columns(pass_of(call), *call.layout, tile, part, {call.scale, call.gated ? call.shift : nullptr}, columns,
               Visitor<Storage, Scalar>([&](const Part<Storage, Scalar>& at) {
                 kernels::Gradient<Scalar> here = own.from(0, at.column);
                 here.affine = at.affine;
@@ -112,7 +115,7 @@ template <typename Storage, typename Scalar>
                   return call.kernels->gradient_listed({at.in[0].data, at.places}, {at.in[1].data, at.places},
                                                        {at.out.data, at.places}, at.size, here, traffic);
                 }
-                call.kernels->gradient(at.in[0], at.in[1], at.out, at.size, here, traffic);
+                gradient(at.in[0], at.in[1], at.out, at.size, here, traffic);
               }));
 }
 

@@ -259,7 +259,7 @@ bool Calls<Storage, Scalar>::gates_within(Layer& layer, const core::Partition& p
                                           const Context<Scalar>& context) {
   Moments<Scalar>& moments = context.moments == nullptr ? layer.moments_ : *context.moments;
   return layer.activation == Activation::relu && (!context.residual || context.added) && !moments.frozen() &&
-         gates_rows(partition) && moments.corrections().neutral(layer.features()) && dy.strides == dx.strides;
+         gates_in_place(partition) && moments.corrections().neutral(layer.features()) && dy.strides == dx.strides;
 }
 
 template <typename Storage, typename Scalar>

@@ -252,16 +252,15 @@ constexpr std::int64_t most_positions = 4096 / static_cast<std::int64_t>(sizeof(
 template <typename Scalar>
 class Columns {
  public:
-  /// (No pass needs both shift and mean.)
-  enum Which { high, low, rstd, slope, scale, shift, mean = shift };
+  enum Which { high, low, rstd, slope, scale, mean, shift };
 
-  /// (Sixteen more than columns, so that arrays are no multiple of 4 KB apart.)
-  static constexpr std::int64_t room = most_positions<Scalar> + 16;
+  /// How many columns there is room for. `both`: a pass needs mean and shift, and each of seven arrays is smaller.
+  static constexpr std::int64_t most_columns(bool both) { return step(both) - 16; }
 
   /// Several rows count as one up to `most` columns: that fills vectors where lanes are few. Their parameters are
   /// copied for it, which must stay little beside the rows.
-  Columns(const Layout& layout, std::int64_t lanes, std::int64_t most)
-      : run_(layout.run()), lanes_(lanes), columns_(lanes * layout.run()) {
+  Columns(const Layout& layout, std::int64_t lanes, std::int64_t most, bool both = false)
+      : run_(layout.run()), lanes_(lanes), columns_(lanes * layout.run()), both_(both) {
     if (layout.rows.rank != 1 || has_features(layout.rows)) return;
     const Axis row = layout.rows.fastest();
     if (layout.side_by_side && Partition::steps_by(row, columns_, layout.first, layout.last))
@@ -272,7 +271,8 @@ class Columns {
 
   /// Array `which` = those of the lanes, a step apart, and a further step along a run. Returns the array.
   const Scalar* fill(Which which, const Scalar* from, std::int64_t lane_step, std::int64_t inside_step = 0) {
-    Scalar* const array = arrays_[which];
+    // (Where no pass needs both, shift lies where mean would.)
+    Scalar* const array = numbers_ + (which == shift && !both_ ? mean : which) * step(both_);
     Scalar* to = array;
     if (run_ == 1 && lane_step == 1) {
       to = std::copy(from, from + lanes_, to);
@@ -307,8 +307,15 @@ class Columns {
   }
 
  private:
+  /// From array to array: whole cache lines, and no multiple of 4 KB.
+  static constexpr std::int64_t step(bool both) {
+    constexpr std::int64_t room = most_positions<Scalar> + 16;
+    return both ? 6 * room / 7 / 16 * 16 : room;
+  }
+
   std::int64_t run_, lanes_, columns_, copies_ = 1;
-  alignas(64) Scalar arrays_[6][room];
+  bool both_;
+  alignas(64) Scalar numbers_[static_cast<std::size_t>(6 * step(false))];
 };
 
 /// Visits contiguous parts that together are values [first, last) of the lanes of a tile, where rows are runs.

@@ -253,6 +253,9 @@ struct BlockKernels {
   /// Here scale is that of a row
   void (*lane_gradient_sums)(const Lanes& x, const Lanes& dy, Extent size, const Normalizers<Scalar>& by,
                              const Affine<Scalar>& affine, Sums<Scalar> sums);
+  /// The same where dy first passes the gate, see `gate`, of the scale and shift of lanes (column is 1)
+  void (*lane_gated_sums)(const Lanes& x, const Lanes& dy, Extent size, const Normalizers<Scalar>& by,
+                          const Affine<Scalar>& affine, Sums<Scalar> sums);
   /// Adds (dy_0 + dy_1) and (dy_0 * xhat_0 + dy_1 * xhat_1) of rows by twos, the last perhaps alone, to the sums of
   /// each column. xhat is by row
   void (*pair_sums)(In x, In dy, Extent size, const Normalizers<Scalar>& by, Sums<Scalar> sums);
@@ -294,6 +297,8 @@ struct BlockKernels {
   /// sum = a + b
   void (*add)(In a, In b, Out sum, Extent size, Traffic traffic);
   void (*gradient)(In x, In dy, Out dx, Extent size, const Gradient<Scalar>& by, Traffic traffic);
+  /// The same by column where dy first passes the gate of those scales and shifts, which do not change from row to row
+  void (*gradient_gated)(In x, In dy, Out dx, Extent size, const Gradient<Scalar>& by, Traffic traffic);
   /// transform and gradient of rows that are listed, by column: parameters are the same for all of them
   void (*transform_listed)(ListedIn x, ListedOut y, Extent size, const Normalizers<Scalar>& by,
                            const Affine<Scalar>& affine, Traffic traffic);
@@ -329,6 +334,7 @@ struct BlockKernels {
             Functions::lane_sweeps,
             Functions::gradient_sums,
             Functions::lane_gradient_sums,
+            Functions::lane_gated_sums,
             Functions::pair_sums,
             Functions::shifts,
             Functions::summarize,
@@ -342,6 +348,7 @@ struct BlockKernels {
             Functions::gate,
             Functions::add,
             Functions::gradient,
+            Functions::gradient_gated,
             Functions::transform_listed,
             Functions::gradient_listed,
             Functions::gradient_pairs,

@@ -134,6 +134,18 @@ struct Functions {
     }
   }
 
+  static void lane_gated_sums(const Lanes& x, const Lanes& dy, Extent size, const By& by, const Affine<Scalar>& affine,
+                              Sums<Scalar> sums) {
+    const Fused<Storage, Scalar> gate{by, affine, {nullptr, 0}, true};
+    for (std::int64_t c = 0; c < size.columns; ++c) {
+      const auto terms = [&](std::int64_t i, Scalar& f, Scalar& g) {
+        f = passed({x(i), 0}, dy(i)[c], 0, c, gate);
+        g = f * normalized(x(i)[c], by, 0, c);
+      };
+      trees(size.rows, terms, sums.plain + c, sums.product + c);
+    }
+  }
+
   static void pair_sums(In x, In dy, Extent size, const By& by, Sums<Scalar> sums) {
     for (std::int64_t r = 0; r < size.rows; r += 2) {
       for (std::int64_t i = 0; i < size.columns; ++i) {
@@ -275,12 +287,13 @@ struct Functions {
     }
   }
 
+  /// dy where y, as it is stored, is above 0.
+  static Scalar passed(In x, Storage dy, std::int64_t r, std::int64_t c, const Fused<Storage, Scalar>& by) {
+    return static_cast<Scalar>(fused(x, r, c, by)) > 0 ? static_cast<Scalar>(dy) : Scalar(0);
+  }
   static void gate(In x, In dy, Out dx, const Extent& size, const Fused<Storage, Scalar>& by, Traffic) {
     for (std::int64_t r = 0; r < size.rows; ++r) {
-      for (std::int64_t c = 0; c < size.columns; ++c) {
-        const bool passes = static_cast<Scalar>(fused(x, r, c, by)) > 0;
-        dx(r)[c] = static_cast<Storage>(passes ? static_cast<Scalar>(dy(r)[c]) : Scalar(0));
-      }
+      for (std::int64_t c = 0; c < size.columns; ++c) dx(r)[c] = static_cast<Storage>(passed(x, dy(r)[c], r, c, by));
     }
   }
 
@@ -295,10 +308,21 @@ struct Functions {
     const Affine<Scalar> none, before = by.scale_first ? by.affine : none, after = by.scale_first ? none : by.affine;
     for (std::int64_t r = 0; r < size.rows; ++r) {
       for (std::int64_t c = 0; c < size.columns; ++c) {
-        const std::int64_t i = by.by.by_column ? c : r * by.by.step;
         const Scalar d = times(static_cast<Scalar>(dy(r)[c]), before, r, c);
-        const Scalar residual = d - (by.mean[i] + normalized(x(r)[c], by.by, r, c) * by.slope[i]);
-        dx(r)[c] = static_cast<Storage>(times(residual * by.by.rstd[i], after, r, c));
+        dx(r)[c] = static_cast<Storage>(times(corrected(x(r)[c], d, r, c, by), after, r, c));
+      }
+    }
+  }
+  static Scalar corrected(Storage x, Scalar d, std::int64_t r, std::int64_t c, const Gradient<Scalar>& by) {
+    const std::int64_t i = by.by.by_column ? c : r * by.by.step;
+    return (d - (by.mean[i] + normalized(x, by.by, r, c) * by.slope[i])) * by.by.rstd[i];
+  }
+  static void gradient_gated(In x, In dy, Out dx, Extent size, const Gradient<Scalar>& by, Traffic) {
+    const Fused<Storage, Scalar> gate{by.by, by.affine, {nullptr, 0}, true};
+    for (std::int64_t r = 0; r < size.rows; ++r) {
+      for (std::int64_t c = 0; c < size.columns; ++c) {
+        const Scalar d = passed(x, dy(r)[c], r, c, gate);
+        dx(r)[c] = static_cast<Storage>(times(corrected(x(r)[c], d, r, c, by), by.affine, r, c));
       }
     }
   }
