@@ -193,10 +193,10 @@ class ForwardTask : public ForwardSums<Storage, Scalar> {
   Statistics<Scalar> statistics_;
 };
 
-/// Whether all groups are rows of one tile, of a block at most each: a frame, or a small batch.
+/// Whether all groups are rows of one tile: a frame, or a small batch.
 template <typename Scalar>
 bool is_one_tile_of_rows(const Partition& partition) {
-  return partition.count <= block_size && partition.size <= 12 * block_size && partition.groups.kept.rank <= 1 &&
+  return partition.size <= 12 * block_size && partition.groups.kept.rank <= 1 &&
          partition.groups.kept.size <= most_lanes<Scalar> && partition.groups.reduced.rank <= 1 && partition.rows(2) &&
          partition.groups.reduced.fastest().feature <= 1;
 }
@@ -211,8 +211,12 @@ void forward_one_tile(const ForwardCall<Storage, Scalar>& call) {
   Summaries<Scalar> summaries;
   Statistics<Scalar> statistics;
   summaries.count = 0;
-  append_block(RowSource<Storage, Scalar>{*call.kernels, x, tile.lanes}, is_centred(call.statistic), partition.count, 0,
-               summaries);
+  for (std::int64_t block = 0; block < blocks_in(partition.count); ++block) {
+    const std::int64_t n = values_in_block(block, partition.count);
+    append_block(RowSource<Storage, Scalar>{*call.kernels, {x(0) + block * block_size, x.step}, tile.lanes},
+                 is_centred(call.statistic), n, 0, summaries);
+    summaries.count = summaries.count + static_cast<Wide<Scalar>>(n);
+  }
   finish_tile(call, tile, summaries, statistics);
   if (call.y == nullptr) return;
   const kernels::Affine<Scalar> affine{call.scale, call.shift, tile.lane.feature,
@@ -221,12 +225,13 @@ void forward_one_tile(const ForwardCall<Storage, Scalar>& call) {
                           statistics.by(), affine, {});
 }
 
-/// Such a tile of one group that begins where its tensors do: one kernel does all. Returns false, and has done nothing,
-/// where there is no such kernel, or the group is out of range.
+/// Such a tile of one group of a block at most that begins where its tensors do: one kernel does all. Returns false,
+/// and has done nothing, where there is no such kernel, or the group is out of range.
 template <typename Storage, typename Scalar>
 bool forward_frame(const ForwardCall<Storage, Scalar>& call) {
   const Partition& partition = *call.partition;
-  if (partition.groups.kept.size != 1 || partition.groups.kept.places != nullptr || call.kernels->normalize == nullptr)
+  if (partition.groups.kept.size != 1 || partition.groups.kept.places != nullptr || partition.count > block_size ||
+      call.kernels->normalize == nullptr)
     return false;
   const kernels::Affine<Scalar> affine{call.scale, call.shift, 0, partition.groups.reduced.fastest().feature};
   const auto rule = rule_of<Scalar>(call.statistic, partition.count, call.eps);
