@@ -225,13 +225,13 @@ void forward_one_tile(const ForwardCall<Storage, Scalar>& call) {
                           statistics.by(), affine, {});
 }
 
-/// Such a tile of one group of a block at most that begins where its tensors do: one kernel does all. Returns false,
-/// and has done nothing, where there is no such kernel, or the group is out of range.
+/// Such a tile of one group, of a block at most: one kernel does all. Returns false, and has done nothing, where there
+/// is no such kernel, or the group is out of range. (The group begins where its tensors do: a loop of places, which
+/// need not, has two axes.)
 template <typename Storage, typename Scalar>
 bool forward_frame(const ForwardCall<Storage, Scalar>& call) {
   const Partition& partition = *call.partition;
-  if (partition.groups.kept.size != 1 || partition.groups.kept.places != nullptr || partition.count > block_size ||
-      call.kernels->normalize == nullptr)
+  if (partition.groups.kept.size != 1 || partition.count > block_size || call.kernels->normalize == nullptr)
     return false;
   const kernels::Affine<Scalar> affine{call.scale, call.shift, 0, partition.groups.reduced.fastest().feature};
   const auto rule = rule_of<Scalar>(call.statistic, partition.count, call.eps);
