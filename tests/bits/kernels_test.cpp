@@ -261,7 +261,7 @@ class Comparison {
       std::vector<Scalar> rounded = data_.scale, quotients = sums;
       k.add_totals(all.sum, all.sum_lost, n, rounded.data() + 3);
       k.add_sums(data_.products.data() + 2, n, rounded.data() + 3 + n);
-      k.quotients(all.sum, all.sum_lost, n, Wide<Scalar>(7), quotients.data() + 1);
+      k.quotients(all.sum, all.sum_lost, n, Wide<Scalar>(n % 2 == 0 ? 7 : 32), quotients.data() + 1);
       for (const auto* of : {&sums, &rounded, &quotients}) {
         for (const Scalar each : *of) totals.push_back(static_cast<Wide<Scalar>>(each));
       }

@@ -212,21 +212,17 @@ static EIGENNORM_OUTLINE void transform_columns(Values x, Results y, Extent size
       });
 }
 
-/// How dx is made of dy, by column.
-enum class Passing {
-  plain,
-  scaled,  ///< as Gradient::scale_first has it; then scale may also change from row to row
-  gated    ///< first through the gate of an activation
-};
+/// What becomes of dy before it is corrected: nothing, as Gradient::scale_first has it, when scale may also change from
+/// row to row, or what passes the gate of an activation.
+enum class DyIs { plain, scaled, gated };
 
-template <Passing How, typename Values, typename Results>
+template <DyIs How, typename Values, typename Results>
 static EIGENNORM_OUTLINE void gradient_columns(Values x, Values dy, Results dx, Extent size, const Gradient<Scalar>& by,
                                                Traffic traffic) {
   const Gradient<Scalar> from = by;
   alignas(64) Scalar no_scale[16], no_shift[16];
   const Each scales = first_row(from.affine.scale, from.affine, Scalar(1), no_scale);
-  const Each shifts =
-      first_row(How == Passing::gated ? from.affine.shift : nullptr, from.affine, Scalar(-0.0), no_shift);
+  const Each shifts = first_row(How == DyIs::gated ? from.affine.shift : nullptr, from.affine, Scalar(-0.0), no_shift);
   for_each_column(
       dx, size, traffic.stream(), [=](auto access, std::int64_t i) __attribute__((always_inline)) {
         const V high = access.template load<L>(access, from.by.high + i);
@@ -236,18 +232,18 @@ static EIGENNORM_OUTLINE void gradient_columns(Values x, Values dy, Results dx, 
         const V slope = access.template load<L>(access, from.slope + i);
         const V scale = access.template load<L>(access, scales.values + (i & scales.mask));
         V shift{};
-        if constexpr (How == Passing::gated) shift = access.template load<L>(access, shifts.values + (i & shifts.mask));
+        if constexpr (How == DyIs::gated) shift = access.template load<L>(access, shifts.values + (i & shifts.mask));
         return [=](std::int64_t r) __attribute__((always_inline)) {
           prefetch<16, 2>(x(r) + i + traffic.next());
           prefetch<16, 2>(dy(r) + i + traffic.next());
           const V value = access.template load<L>(access, x(r) + i);
           const V xhat = L::multiply(L::subtract(L::subtract(value, high), low), rstd);
           V d = access.template load<L>(access, dy(r) + i);
-          if constexpr (How == Passing::gated) d = passed(d, L::add(L::multiply(xhat, scale), shift));
-          if constexpr (How == Passing::scaled)
+          if constexpr (How == DyIs::gated) d = passed(d, L::add(L::multiply(xhat, scale), shift));
+          if constexpr (How == DyIs::scaled)
             d = L::multiply(d, parameter_of(access, from.affine.scale, from.affine, r, i, scale));
           const V residual = L::multiply(L::subtract(d, L::add(mean, L::multiply(xhat, slope))), rstd);
-          if constexpr (How == Passing::scaled) return residual;
+          if constexpr (How == DyIs::scaled) return residual;
           return L::multiply(residual, scale);
         };
       });
@@ -256,8 +252,8 @@ static EIGENNORM_OUTLINE void gradient_columns(Values x, Values dy, Results dx, 
 template <typename Values, typename Results>
 EIGENNORM_INLINE void gradient_by_lines(Values x, Values dy, Results dx, Extent size, const Gradient<Scalar>& by,
                                         Traffic traffic) {
-  const auto columns = by.scale_first && by.affine.scale != nullptr ? gradient_columns<Passing::scaled, Values, Results>
-                                                                    : gradient_columns<Passing::plain, Values, Results>;
+  const auto columns = by.scale_first && by.affine.scale != nullptr ? gradient_columns<DyIs::scaled, Values, Results>
+                                                                    : gradient_columns<DyIs::plain, Values, Results>;
   by_lines(dx, size, traffic.stream(), [&](std::int64_t c, Extent some) {
     columns(from(x, c), from(dy, c), from(dx, c), some, by.from(0, c), traffic);
   });
@@ -300,7 +296,7 @@ static void gradient(In x, In dy, Out dx, Extent size, const Gradient<Scalar>& b
 static void gradient_gated(In x, In dy, Out dx, Extent size, const Gradient<Scalar>& by, Traffic traffic) {
   const Traffic own = allowed(traffic, dx.data);
   by_lines(dx, size, own.stream(), [&](std::int64_t c, Extent some) {
-    gradient_columns<Passing::gated>(from(x, c), from(dy, c), from(dx, c), some, by.from(0, c), own);
+    gradient_columns<DyIs::gated>(from(x, c), from(dy, c), from(dx, c), some, by.from(0, c), own);
   });
 }
 
