@@ -280,12 +280,14 @@ void Calls<Storage, Scalar>::backward(Layer& layer, const In& x, const In& dy, c
     pass_on(layer, x, dy, dx, context);
   }
   const AffineGradients<Scalar> gradients = gradients_of(layer, context);
-  if (!takes_at_once(partition, gradients, context.device)) {
+  if (takes_at_once(partition, gradients, context.device)) {
+    backward_at_once(call, gradients);
+  } else {
     const std::int64_t scratch = gradient_scratch<Scalar>(partition, call.scale != nullptr, call.frozen);
     layer.make_room(scratch);
     correct(layer, context, scratch, call);
+    core::backward(call, gradients, layer.scratch_.data(), context.device);
   }
-  core::backward(call, gradients, layer.scratch_.data(), context.device);
   if (context.added_gradient) add_gradient(layer, x, dx, context);
 }
 

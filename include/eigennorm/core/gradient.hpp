@@ -177,9 +177,10 @@ bool takes_at_once(const Partition& partition, const AffineGradients<Scalar>& gr
          gradients.totals.sum == nullptr && (partition.count < segment_size || device.threads_for(partition.size) == 1);
 }
 
-/// All rows at once. (Not inlined, so that what they need of the stack is there only here.)
+/// Such a call. (Not inlined, so that what it needs of the stack is there only here.)
 template <typename Storage, typename Scalar>
-[[gnu::noinline]] void only_rows(const BackwardCall<Storage, Scalar>& call, const AffineGradients<Scalar>& gradients) {
+[[gnu::noinline]] void backward_at_once(BackwardCall<Storage, Scalar>& call, const AffineGradients<Scalar>& gradients) {
+  call.stream = kernels::streams<Storage>(call.partition->whole);
   FeatureRows<Storage, Scalar>(call, nullptr).only_take(gradients.scale, gradients.shift);
 }
 
@@ -189,10 +190,16 @@ template <typename Storage, typename Scalar>
                                      const FeaturePieces& cut, const AffineGradients<Scalar>& gradients,
                                      const Device& device) {
   using Rows = FeatureRows<Storage, Scalar>;
+  // (The device is asked once: places of parts go with the answer.)
   const bool added = Rows::adds_parts(cut) && device.threads_for(call.partition->size) == 1;
-  device.parallel_for(
-      cut.parts, cut.pieces * call.partition->count / cut.parts,
-      [&](std::int64_t first, std::int64_t last) { Rows(call, positions).parts(cut, first, last, added); });
+  const auto take = [&](std::int64_t first, std::int64_t last) {
+    Rows(call, positions).parts(cut, first, last, added);
+  };
+  if (added) {
+    take(0, cut.parts);
+  } else {
+    device.parallel_for(cut.parts, cut.pieces * call.partition->count / cut.parts, take);
+  }
   merge_parts(call, added ? 1 : cut.parts, gradients, device);
 }
 
@@ -223,15 +230,14 @@ void backward_of_varying(BackwardCall<Storage, Scalar> call, const AffineGradien
   input_gradient(call, device);
 }
 
-/// Runs a backward call: adds to the parameter gradients and writes dx. `scratch`: gradient_scratch() numbers, none
-/// where it takes all at once.
+/// Runs a backward call: adds to the parameter gradients and writes dx. `scratch`: gradient_scratch() numbers.
 template <typename Storage, typename Scalar>
 void backward(BackwardCall<Storage, Scalar>& call, const AffineGradients<Scalar>& gradients, Wide<Scalar>* scratch,
               const Device& device) {
   const Partition& partition = *call.partition;
   call.wants_parameters = gradients.wanted();
   call.stream = kernels::streams<Storage>(partition.whole);
-  if (takes_at_once(partition, gradients, device)) return only_rows(call, gradients);
+  if (takes_at_once(partition, gradients, device)) return backward_at_once(call, gradients);
   const std::int64_t sums = sums_in(partition), accumulators = Accumulators<Scalar>::room(partition, partition);
   if (accumulators > 0) call.accumulators = Accumulators<Scalar>::place(scratch);
   scratch += accumulators;
