@@ -259,7 +259,8 @@ class Writer {
     const float* lanes = filled.fill(core::Columns<float>::high, numbers.data(), 1);
     core::for_columns(
         pass_, layout_, tile, part, parameters(), filled, Visitor([&](const Part& at) {
-          wrong_ += at.column < 0 || at.column + at.size.columns > at.width || at.width > core::Columns<float>::room;
+          wrong_ += at.column < 0 || at.column + at.size.columns > at.width ||
+                    at.width > core::Columns<float>::most_columns(false);
           write(at, [&](std::int64_t, std::int64_t c) { return static_cast<std::int64_t>(lanes[at.column + c]); });
         }));
   }
