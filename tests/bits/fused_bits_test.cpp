@@ -305,6 +305,37 @@ TEST_CASE("In long double, and for one that repeats itself in a batch, there is 
   CHECK(same_bits(dx, plain_dx));
 }
 
+/// N x C through ReLU, and by hand: what forward wrote says what passes.
+template <typename Scalar>
+void check_columns(Eigen::Index rows, Eigen::Index channels, bool shifted) {
+  using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  INFO(rows << " x " << channels << " of " << sizeof(Scalar) << " bytes");
+  const Matrix x = Matrix::Random(rows, channels), dy = Matrix::Random(rows, channels);
+  eigennorm::BatchNorm<Scalar> layer(channels);
+  layer.scale.value.setRandom();
+  layer.shift.value.setRandom();
+  if (!shifted) layer.use_shift(false);
+  auto plain = layer;
+  layer.activation = Activation::relu;
+  const Matrix y = layer.forward(x), dx = layer.backward(x, dy);
+  plain.forward(x);
+  const Matrix passed = (y.array() > 0).select(dy, Matrix::Zero(rows, channels)), plain_dx = plain.backward(x, passed);
+  CHECK(same_bits(dx, plain_dx));
+  CHECK(same_bits(layer.scale.grad, plain.scale.grad));
+  CHECK(same_bits(layer.shift.grad, plain.shift.grad));
+}
+
+TEMPLATE_TEST_CASE("Columns of all widths pass the gate alike", "", float, double, long double) {
+  for (const bool streamed : {false, true}) {
+    const auto before = eigennorm::kernels::streaming_limit().load();
+    if (streamed) eigennorm::stream_results_from(0);
+    for (const Eigen::Index channels : {15, 16, 17, 48, 70, 200, 209, 300, 450, 900}) {
+      for (const Eigen::Index rows : {2, 100, 833}) check_columns<TestType>(rows, channels, rows != 100);
+    }
+    eigennorm::stream_results_from(before);
+  }
+}
+
 TEST_CASE("0 passes no gradient, whatever makes it, and NaN stays NaN") {
   // y is shift + residual where x is constant: 0 from both, or from two that cancel, -0, and less.
   eigennorm::BatchNorm<float> layer(4);

@@ -257,14 +257,15 @@ class Columns {
   /// How many columns there is room for. `both`: a pass needs mean and shift, and each of seven arrays is smaller.
   static constexpr std::int64_t most_columns(bool both) { return step(both) - 16; }
 
-  /// Several rows count as one up to `most` columns: that fills vectors where lanes are few. Their parameters are
-  /// copied for it, which must stay little beside the rows.
+  /// Several rows count as one up to `most` columns, as far as there is room: that fills vectors where lanes are few.
+  /// Their parameters are copied for it, which must stay little beside the rows.
   Columns(const Layout& layout, std::int64_t lanes, std::int64_t most, bool both = false)
       : run_(layout.run()), lanes_(lanes), columns_(lanes * layout.run()), both_(both) {
     if (layout.rows.rank != 1 || has_features(layout.rows)) return;
     const Axis row = layout.rows.fastest();
     if (layout.side_by_side && Partition::steps_by(row, columns_, layout.first, layout.last))
-      copies_ = std::clamp((std::min)(most / columns_, row.extent / 8), std::int64_t{1}, row.extent);
+      copies_ = std::clamp((std::min)((std::min)(most, most_columns(both)) / columns_, row.extent / 8), std::int64_t{1},
+                           row.extent);
   }
 
   std::int64_t columns() const { return columns_; }
