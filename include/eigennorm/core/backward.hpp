@@ -251,17 +251,12 @@ class BackwardTask {
     });
   }
   kernels::Fused<Storage, Scalar> gate_of(std::int64_t lane, const Normalizers<Scalar>& own) const {
-    const std::int64_t feature = tile_->base.feature + lane * tile_->lane.feature;
-    return {
-        own,
-        {Affine<Scalar>::at(call_.scale, feature), Affine<Scalar>::at(call_.shift, feature), tile_->lane.feature, 0},
-        {nullptr, 0},
-        true};
+    return {own, affine_from(lane, tile_->lane.feature, 0), {nullptr, 0}, true};
   }
-  /// Of lanes that are channels one behind the other.
-  Affine<Scalar> affine_of_lanes() const {
-    const std::int64_t feature = tile_->base.feature;
-    return {Affine<Scalar>::at(call_.scale, feature), Affine<Scalar>::at(call_.shift, feature), 0, 1};
+  /// Scale and shift of a lane's feature and those behind it.
+  Affine<Scalar> affine_from(std::int64_t lane, std::int64_t row, std::int64_t column) const {
+    const std::int64_t feature = tile_->base.feature + lane * tile_->lane.feature;
+    return {Affine<Scalar>::at(call_.scale, feature), Affine<Scalar>::at(call_.shift, feature), row, column};
   }
   Affine<Scalar> scales_of_row(std::int64_t feature, Segment part, Scalar* buffer) const {
     const std::int64_t n = part.last - part.first;
@@ -287,7 +282,7 @@ class BackwardTask {
     }
     Normalizers<Scalar> own = statistics_.by();
     own.by_column = true;
-    if (call_.gated) return call_.kernels->lane_gated_sums(x, dy, {n, tile_->lanes}, own, affine_of_lanes(), sums);
+    if (call_.gated) return call_.kernels->lane_gated_sums(x, dy, {n, tile_->lanes}, own, affine_from(0, 0, 1), sums);
     call_.kernels->lane_gradient_sums(x, dy, {n, tile_->lanes}, own, affine, sums);
   }
 

@@ -62,7 +62,8 @@ void Calls<Storage, Scalar>::forward(Layer& layer, const In& x, const Out& y, co
   if (partition.size > 0) check_count(layer, partition.count, x.shape, 1);
   const bool frozen = layer.running && layer.running->use_in_forward, moves = moves_running(layer, partition);
   const bool corrected = renormalizes(layer);
-  // Where fixed statistics are in use while they move: those that y is made by.
+  // Where fixed statistics are in use while they move: those that y is made by. (No optional: all of it would be
+  // cleared in each call.)
   std::unique_ptr<const RunningStatistics<Scalar>> used;
   if (frozen && moves) used = std::make_unique<RunningStatistics<Scalar>>(*layer.running);
   make_forward_room(layer, moves);

@@ -146,7 +146,7 @@ void add_kept(const BackwardCall<Storage, Scalar>& call, const AffineGradients<S
 
 /// Where every feature is kept, and a group's sums are those of its feature. `room`: for two of each feature.
 template <typename Storage, typename Scalar>
-void backward_of_kept(BackwardCall<Storage, Scalar> call, const AffineGradients<Scalar>& gradients, Scalar* room,
+void backward_of_kept(BackwardCall<Storage, Scalar>& call, const AffineGradients<Scalar>& gradients, Scalar* room,
                       const Device& device) {
   if (!call.frozen && are_columns_apart(*call.partition)) {
     call.mean = room;
@@ -177,7 +177,8 @@ bool takes_at_once(const Partition& partition, const AffineGradients<Scalar>& gr
          gradients.totals.sum == nullptr && (partition.count < segment_size || device.threads_for(partition.size) == 1);
 }
 
-/// Such a call. (Not inlined, so that what it needs of the stack is there only here.)
+/// Such a call, which is told whether dx is streamed. (Not inlined, so that what it needs of the stack is there only
+/// here.)
 template <typename Storage, typename Scalar>
 [[gnu::noinline]] void backward_at_once(BackwardCall<Storage, Scalar>& call, const AffineGradients<Scalar>& gradients) {
   call.stream = kernels::streams<Storage>(call.partition->whole);
@@ -210,7 +211,7 @@ inline bool has_tasks(const Partition& partition, const FeaturePieces& cut, int 
 
 /// Where features vary within a group. `scratch`: what is behind the accumulators.
 template <typename Storage, typename Scalar>
-void backward_of_varying(BackwardCall<Storage, Scalar> call, const AffineGradients<Scalar>& gradients,
+void backward_of_varying(BackwardCall<Storage, Scalar>& call, const AffineGradients<Scalar>& gradients,
                          Wide<Scalar>* scratch, const Device& device) {
   using Rows = FeatureRows<Storage, Scalar>;
   const Partition& partition = *call.partition;
@@ -232,7 +233,7 @@ void backward_of_varying(BackwardCall<Storage, Scalar> call, const AffineGradien
 
 /// Runs a backward call: adds to the parameter gradients and writes dx. `scratch`: gradient_scratch() numbers.
 template <typename Storage, typename Scalar>
-void backward(BackwardCall<Storage, Scalar>& call, const AffineGradients<Scalar>& gradients, Wide<Scalar>* scratch,
+void backward(BackwardCall<Storage, Scalar> call, const AffineGradients<Scalar>& gradients, Wide<Scalar>* scratch,
               const Device& device) {
   const Partition& partition = *call.partition;
   call.wants_parameters = gradients.wanted();

@@ -82,6 +82,8 @@ struct Functions {
 
 #include "eigennorm/kernels/sums.inl"
 
+#include "eigennorm/kernels/lane_sums.inl"
+
 #include "eigennorm/kernels/statistics.inl"
 
 #include "eigennorm/kernels/stores.inl"
@@ -98,6 +100,7 @@ struct Functions {
 
   // ---- wide totals
 
+  /// (A twin of core::by_vectors, since the functions of a region are inlined in no others.)
   /// Calls `f(i)` for all i < n by vectors: sixteen at a time, a number that compilers unroll, and what is left by
   /// fours.
   template <typename F>
