@@ -108,7 +108,8 @@ std::vector<ValueWorkload> value_workloads() {
   return {
       {{L::layer_norm, "LayerNorm 256 x 768", {256, 768}, true, train},
        {zeros, constant, rows, tiny, tinier, huge, subnormal}},
-      {{L::rms_norm, "RMSNorm 256 x 768", {256, 768}, true, train}, {zeros}},
+      {{L::layer_norm, "LayerNorm 1 x 512", {1, 512}, true, train}, {zeros, constant, tiny, tinier}},
+      {{L::rms_norm, "RMSNorm 256 x 768", {256, 768}, true, train}, {zeros, tiny}},
       {{L::batch_norm_last, "BatchNorm 256 x 768", {256, 768}, true, all}, {zeros, constant, channels}},
       {{L::batch_norm, "BatchNorm 8 x 32 x 32 x 32", {8, 32, 32, 32}, true, all}, {zeros, constant, channels}},
   };

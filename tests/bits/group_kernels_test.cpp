@@ -338,6 +338,34 @@ TEST_CASE("Whether groups vary, and their largest magnitudes, are those of the r
   SECTION("bfloat16") { check_ranges<Eigen::bfloat16, float>(); }
 }
 
+template <typename Storage, typename Scalar>
+void check_quiet() {
+  const Scalar limit = static_cast<Scalar>(static_cast<Storage>(0.01F)), nan = std::numeric_limits<Scalar>::quiet_NaN();
+  for (const auto& [name, table] : tables<Storage, Scalar>()) {
+    for (std::int64_t n = 1; n <= 150; ++n) {
+      std::vector<Storage> x(static_cast<std::size_t>(n));
+      for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<Storage>(i % 3 == 0 ? -limit : limit);
+      INFO(name << ", " << n << " values");
+      REQUIRE(table.is_quiet(x.data(), n, limit));
+      for (Storage& value : x) {
+        const Storage before = value;
+        for (const Scalar loud : {2 * limit, -2 * limit, nan, std::numeric_limits<Scalar>::infinity()}) {
+          value = static_cast<Storage>(loud);
+          REQUIRE_FALSE(table.is_quiet(x.data(), n, limit));
+        }
+        value = before;
+      }
+    }
+  }
+}
+
+TEST_CASE("Rows are quiet of which no magnitude is above the limit") {
+  SECTION("float") { check_quiet<float, float>(); }
+  SECTION("double") { check_quiet<double, double>(); }
+  SECTION("half") { check_quiet<Eigen::half, float>(); }
+  SECTION("bfloat16") { check_quiet<Eigen::bfloat16, float>(); }
+}
+
 TEST_CASE("Reciprocal roots of any variance are those of the reference") {
   SECTION("float") { check_reciprocal_roots<float>(); }
   SECTION("double") { check_reciprocal_roots<double>(); }

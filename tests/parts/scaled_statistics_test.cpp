@@ -39,6 +39,10 @@ struct Layout {
 const Layout layouts[] = {
     {"rows", 40, 70, false, 1},
     {"one row of a block and more", 3, 1500, false, 1},
+    {"long rows", 20, 700, false, 1},
+    {"a few long rows", 7, 300, false, 1},
+    {"a frame", 1, 50, false, 1},
+    {"a long frame", 1, 300, false, 1},
     {"rows of three", 100, 3, false, 1},
     {"columns", 70, 40, true, 1},
     {"columns of more than a block", 37, 1100, true, 1},
@@ -55,7 +59,11 @@ struct Found {
   int scaled = 0;  ///< how often a kernel made scaled copies
 };
 
-int copies;
+int copies, swept;
+
+/// What the last call is about.
+const void* first_value;
+const void* last_value;
 
 /// The statistics that a forward without results leaves.
 template <typename Scalar>
@@ -67,6 +75,12 @@ Found<Scalar> statistics(const Layout& layout, const std::vector<Scalar>& x, Sta
     ++copies;
     kernels::block_kernels<Scalar, Scalar>().transform(arguments...);
   };
+  used.sweeps = [](kernels::Rows<const Scalar> rows, kernels::Extent size, auto... others) {
+    if (first_value <= rows.data && rows.data < last_value) swept += static_cast<int>(size.rows);
+    kernels::block_kernels<Scalar, Scalar>().sweeps(rows, size, others...);
+  };
+  first_value = x.data();
+  last_value = x.data() + x.size();
   Geometry geometry;
   geometry.averaged = over(layout.down ? 0 : 1);
   geometry.features = over(layout.down ? 1 : 0);
@@ -84,7 +98,7 @@ Found<Scalar> statistics(const Layout& layout, const std::vector<Scalar>& x, Sta
       &partition, statistic, eps,     x.data(),
       nullptr,    nullptr,   nullptr, {found.high.data(), found.low.data(), found.rstd.data(), found.variance.data()},
       &used};
-  copies = 0;
+  copies = swept = 0;
   core::forward(call, Device());
   found.scaled = copies;
   return found;
@@ -228,19 +242,91 @@ TEST_CASE("One value that is another, and one that is none, are found wherever t
       std::vector<float> x(static_cast<std::size_t>(layout.size()), 2e-30F);
       const std::int64_t last = layout.groups - 1;
       x[static_cast<std::size_t>(layout.at(0, place))] = 4e-30F;
-      x[static_cast<std::size_t>(layout.at(last, place))] = std::numeric_limits<float>::quiet_NaN();
+      if (last > 0) x[static_cast<std::size_t>(layout.at(last, place))] = std::numeric_limits<float>::quiet_NaN();
       const Found<float> found = statistics(layout, x, Statistic::mean_variance, 0);
       const double n = static_cast<double>(layout.n);
       CHECK(std::abs(found.high[0] / (2e-30 * (1 + 1 / n)) - 1) < 1e-6);
       CHECK(std::abs(found.variance[0] / (4e-60 * (1 / n - 1 / n / n)) - 1) < 1e-5);
-      CHECK(std::isnan(found.high[static_cast<std::size_t>(last)]));
-      CHECK(std::isnan(found.rstd[static_cast<std::size_t>(last)]));
+      CHECK(std::isnan(found.high[static_cast<std::size_t>(last)]) == (last > 0));
+      CHECK(std::isnan(found.rstd[static_cast<std::size_t>(last)]) == (last > 0));
       if (layout.groups > 2) {
         CHECK(found.high[1] == 2e-30F);
         CHECK(found.variance[1] == 0);
       }
     }
   }
+}
+
+/// Row `group` of rows that are quiet, or are not by one value or by all. Returns whether it is.
+template <typename Scalar>
+bool make_quiet(const Layout& layout, std::int64_t group, std::vector<Scalar>& x) {
+  constexpr Scalar most = core::quiet_up_to<Scalar>(Statistic::mean_variance, 256);
+  const auto fill = [&](const std::function<Scalar(Scalar)>& f) { fill_group<Scalar>(layout, group, f, x); };
+  Scalar& one = x[static_cast<std::size_t>(layout.at(group, (group * 37 + 5) % layout.n))];
+  const Scalar loud = std::nextafter(most, Scalar(1));
+  switch (group % 7) {
+    case 0:
+      fill([=](Scalar a) { return a * most / 8; });
+      return true;
+    case 1:
+      fill([=](Scalar a) { return std::copysign(Scalar(0), a); });
+      return true;
+    case 2:
+      fill([=](Scalar a) { return std::copysign(most, a); });
+      return true;
+    case 3:
+      fill([=](Scalar a) { return a * std::numeric_limits<Scalar>::min() / 64; });
+      return true;
+    case 4:
+      fill([=](Scalar a) { return std::copysign(most, a); }), one = -loud;
+      return false;
+    case 5:
+      fill([=](Scalar a) { return a * most / 8; }), one = loud * loud;
+      return true;
+    default:
+      fill([=](Scalar) { return Scalar(0); }), one = Scalar(-1.5);
+      return false;
+  }
+}
+
+/// Quiet rows are not summed, and those that lie down columns, which always are, have the same bits.
+template <typename Scalar>
+void check_quiet(const Layout& layout) {
+  Layout down = layout;
+  down.down = true;
+  for (const Statistic statistic : {Statistic::mean_variance, Statistic::mean_square, Statistic::mean}) {
+    for (const double eps : {0.0, 1e-5}) {
+      std::vector<Scalar> x = normal_values<Scalar>(layout), columns(x.size());
+      int loud = 0;
+      for (std::int64_t group = 0; group < layout.groups; ++group) loud += make_quiet(layout, group, x) ? 0 : 1;
+      for (std::int64_t group = 0; group < layout.groups; ++group) {
+        for (std::int64_t i = 0; i < layout.n; ++i)
+          columns[static_cast<std::size_t>(down.at(group, i))] = x[static_cast<std::size_t>(layout.at(group, i))];
+      }
+      const Found<Scalar> expected = statistics(down, columns, statistic, eps);
+      const Found<Scalar> found = statistics(layout, x, statistic, eps);
+      INFO(layout.name << ", statistic " << static_cast<int>(statistic) << ", eps " << eps);
+      // (A mean alone wants all; some are summed again.)
+      if (statistic == Statistic::mean) CHECK(swept >= static_cast<int>(layout.groups));
+      if (statistic == Statistic::mean_variance) CHECK(swept == loud);
+      for (std::size_t i = 0; i < found.high.size(); ++i) {
+        INFO("group " << i);
+        REQUIRE(same_bits(found.high[i], expected.high[i]));
+        REQUIRE(same_bits(found.low[i], expected.low[i]));
+        REQUIRE(same_bits(found.rstd[i], expected.rstd[i]));
+        REQUIRE(same_bits(found.variance[i], expected.variance[i]));
+      }
+    }
+  }
+}
+
+TEST_CASE("Quiet rows are not summed, and no bit of their statistics tells") {
+  for (const std::int64_t n : {256, 300, 700, 1001, 1024}) {
+    check_quiet<float>({"rows of many tiles", 60, n, false, 1});
+    check_quiet<double>({"rows of many tiles", 60, n, false, 1});
+  }
+  check_quiet<float>({"rows of one tile", 21, 300, false, 1});
+  check_quiet<double>({"rows of one tile", 21, 300, false, 1});
 }
 
 }  // namespace

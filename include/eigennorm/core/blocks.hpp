@@ -153,13 +153,18 @@ template <typename Storage, typename Scalar>
   return {buffer, n};
 }
 
+/// Whether those values of a tensor follow each other in memory.
+inline bool are_rows(const Loop& values, std::size_t tensor, Segment part) {
+  const std::int64_t n = part.last - part.first;
+  return (n == 1 || Partition::steps_by(values.fastest(), 1, tensor, tensor + 1)) && is_in_place(values, part.first, n);
+}
+
 /// The same: where they are, or copied.
 template <typename Storage, typename Scalar>
 kernels::Rows<const Storage> value_rows(const Input<Storage, Scalar>& from, const Loop& values, const Tile& tile,
                                         Segment part, Storage* buffer) {
   const std::size_t tensor = from.tensor;
-  const std::int64_t n = part.last - part.first;
-  if ((n == 1 || Partition::steps_by(values.fastest(), 1, tensor, tensor + 1)) && is_in_place(values, part.first, n))
+  if (are_rows(values, tensor, part))
     return {from.data + tile.base.tensor[tensor] + values.offset(part.first, tensor), tile.lane.stride[tensor]};
   return copied_rows(from, values, tile, part, buffer);
 }

@@ -128,7 +128,9 @@ class ForwardSums {
                    Summaries<Scalar>& to) const {
     const auto x = value_rows<Storage, Scalar>({*call_.kernels, call_.x, 0}, call_.partition->values, tile,
                                                {first, first + n}, buffer);
-    append_block(RowSource<Storage, Scalar>{*call_.kernels, x, tile.lanes}, centred(), n, at, to);
+    const Scalar quiet =
+        call_.half == Half::both ? quiet_up_to<Scalar>(call_.statistic, call_.partition->count) : Scalar(0);
+    append_block(RowSource<Storage, Scalar>{*call_.kernels, x, tile.lanes, quiet}, centred(), n, at, to);
   }
   // (Not inlined, so that what they need of the stack is there only then.)
   [[gnu::noinline]] void append_lanes(std::int64_t first, std::int64_t n, Summaries<Scalar>& to) const {
@@ -211,10 +213,11 @@ void forward_one_tile(const ForwardCall<Storage, Scalar>& call) {
   Summaries<Scalar> summaries;
   Statistics<Scalar> statistics;
   summaries.count = 0;
+  RowSource<Storage, Scalar> source{*call.kernels, x, tile.lanes, quiet_up_to<Scalar>(call.statistic, partition.count)};
   for (std::int64_t block = 0; block < blocks_in(partition.count); ++block) {
     const std::int64_t n = values_in_block(block, partition.count);
-    append_block(RowSource<Storage, Scalar>{*call.kernels, {x(0) + block * block_size, x.step}, tile.lanes},
-                 is_centred(call.statistic), n, 0, summaries);
+    source.x.data = x(0) + block * block_size;
+    append_block(source, is_centred(call.statistic), n, 0, summaries);
     summaries.count = summaries.count + static_cast<Wide<Scalar>>(n);
   }
   finish_tile(call, tile, summaries, statistics);
@@ -226,18 +229,22 @@ void forward_one_tile(const ForwardCall<Storage, Scalar>& call) {
 }
 
 /// Such a tile of one group, of a block at most: one kernel does all. Returns false, and has done nothing, where there
-/// is no such kernel, or the group is out of range. (The group begins where its tensors do: a loop of places, which
-/// need not, has two axes.)
+/// is no such kernel, or the group is quiet. (The group begins where its tensors do: a loop of places, which need not,
+/// has two axes.)
 template <typename Storage, typename Scalar>
 bool forward_frame(const ForwardCall<Storage, Scalar>& call) {
   const Partition& partition = *call.partition;
-  if (partition.groups.kept.size != 1 || partition.count > block_size || call.kernels->normalize == nullptr)
-    return false;
+  const std::int64_t n = partition.count;
+  if (partition.groups.kept.size != 1 || n > block_size || call.kernels->normalize == nullptr) return false;
+  const Scalar quiet = quiet_up_to<Scalar>(call.statistic, n);
+  if (quiet != 0 && RowSource<Storage, Scalar>{*call.kernels, {call.x, 0}, 1, quiet}.is_quiet(0, n)) return false;
   const kernels::Affine<Scalar> affine{call.scale, call.shift, 0, partition.groups.reduced.fastest().feature};
-  const auto rule = rule_of<Scalar>(call.statistic, partition.count, call.eps);
+  const auto rule = rule_of<Scalar>(call.statistic, n, call.eps);
   Statistics<Scalar> statistics;
-  if (!call.kernels->normalize(call.x, call.y, partition.count, is_centred(call.statistic), rule, affine, statistics))
-    return false;
+  if (!call.kernels->normalize(call.x, call.y, n, is_centred(call.statistic), rule, affine, statistics)) {
+    find_out_of_range(call, partition.groups.tile(0, 1), {0, 1}, 1, statistics);
+    if (call.y != nullptr) call.kernels->transform({call.x, 0}, {call.y, 0}, {1, n}, statistics.by(), affine, {});
+  }
   call.moments.put_first(statistics);
   return true;
 }

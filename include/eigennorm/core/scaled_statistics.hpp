@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <type_traits>
 
@@ -30,6 +31,19 @@ struct Look {
 
   bool is_finite() const { return largest <= (std::numeric_limits<Scalar>::max)(); }
 };
+
+/// value * 2^exponent. (A product where it can be: of double, and not at the ends of its range.)
+template <typename T>
+T times_power(T value, int exponent) {
+  if constexpr (std::is_same_v<T, double>) {
+    constexpr int most = 1000, bias = 1023, digits = 52;
+    const std::int64_t bits = static_cast<std::int64_t>(exponent + bias) << digits;
+    double power;
+    std::memcpy(&power, &bits, sizeof power);
+    if (-most <= exponent && exponent <= most) return value * power;
+  }
+  return std::ldexp(value, exponent);
+}
 
 /// Puts the statistics of a group that need no sums to place i: those of the unscaled values are there, which is right
 /// for zeros. One that holds NaN or infinity has none: all are NaN. Returns whether the group's values have to be
@@ -60,9 +74,9 @@ void finish_scaled(const Summaries<Scalar>& of, std::int64_t r, int exponent, St
   using W = Wide<Scalar>;
   using Reference = kernels::reference::Functions<Scalar, Scalar>;
   const auto number = static_cast<std::int64_t>(of.count);
-  W mean = std::ldexp(of.mean[r], exponent), residual = 0, m2 = of.m2[r];
+  W mean = times_power(of.mean[r], exponent), residual = 0, m2 = of.m2[r];
   if constexpr (Summaries<Scalar>::two_parts) {
-    residual = std::ldexp(of.low[r], exponent);
+    residual = times_power(of.low[r], exponent);
     m2 = m2 + of.lost[r];
   }
   to.high[i] = static_cast<Scalar>(mean);
@@ -71,12 +85,12 @@ void finish_scaled(const Summaries<Scalar>& of, std::int64_t r, int exponent, St
   to.variance[i] = 0;
   if (!has_sigma(statistic)) return;
   const W variance = (std::max)(m2 / rule_of<Scalar>(statistic, number, eps).divisor, W(0));
-  to.variance[i] = std::ldexp(variance, 2 * exponent);
+  to.variance[i] = times_power(variance, 2 * exponent);
   // Where one of the summands leaves the range of W, only the other matters.
-  const W scaled_eps = std::ldexp(eps, -2 * exponent);
+  const W scaled_eps = times_power(eps, -2 * exponent);
   if (variance != 0 && scaled_eps <= (std::numeric_limits<W>::max)()) {
     const W radicand = variance + scaled_eps;
-    to.rstd[i] = radicand == 0 ? Scalar(0) : Reference::rstd_of(std::ldexp(W(1) / std::sqrt(radicand), -exponent));
+    to.rstd[i] = radicand == 0 ? Scalar(0) : Reference::rstd_of(times_power(W(1) / std::sqrt(radicand), -exponent));
   } else {
     to.rstd[i] = Reference::reciprocal_root(to.variance[i] + eps);
   }
@@ -161,12 +175,15 @@ class ScaledStatistics {
   /// Finds the largest magnitude of each group, if it is of several values. Returns bit k where group k is.
   unsigned look_at_rows(const Tile& tile, Range lanes, unsigned which, Scalar* largest) {
     unsigned varied = 0;
-    for (std::int64_t k = 0, some = rows_at_once(); k < lanes.count; k += some) {
-      const std::int64_t rows = (std::min)(some, lanes.count - k);
-      const Tile part = lanes_of(tile, lanes.first + k, rows);
-      for (std::int64_t block = 0; (which >> k & ((1U << rows) - 1)) != 0 && block < blocks_in(values_.size); ++block) {
-        const Extent size{rows, values_in_block(block, values_.size)};
-        varied |= kernels_.ranges(block_of(part, block), size, which >> k, first_ + k, largest + k) << k;
+    for (std::int64_t block = 0; block < blocks_in(values_.size); ++block) {
+      // What has to be copied has little room.
+      const std::int64_t n = values_in_block(block, values_.size),
+                         some = are_rows(values_, 0, block_of(block)) ? lanes.count : rows_at_once();
+      for (std::int64_t k = 0; k < lanes.count; k += some) {
+        const std::int64_t rows = (std::min)(some, lanes.count - k);
+        if ((which >> k & ((1U << rows) - 1)) == 0) continue;
+        const auto x = rows_of(lanes_of(tile, lanes.first + k, rows), block);
+        varied |= kernels_.ranges(x, {rows, n}, which >> k, first_ + k, largest + k) << k;
       }
     }
     return varied;
@@ -196,10 +213,13 @@ class ScaledStatistics {
     return std::clamp(block_size / (std::max)(values_.size, std::int64_t{1}), std::int64_t{1}, most_rows);
   }
 
-  /// A block of some lanes, as rows.
-  Rows<const Storage> block_of(const Tile& some, std::int64_t block) {
-    const std::int64_t first = block * block_size, n = values_in_block(block, values_.size);
-    return value_rows<Storage, Scalar>({kernels_, x_, 0}, values_, some, {first, first + n}, copied());
+  /// Values of a block.
+  Segment block_of(std::int64_t block) const {
+    return {block * block_size, block * block_size + values_in_block(block, values_.size)};
+  }
+  /// Those of some lanes, as rows.
+  Rows<const Storage> rows_of(const Tile& some, std::int64_t block) {
+    return value_rows<Storage, Scalar>({kernels_, x_, 0}, values_, some, block_of(block), copied());
   }
 
   [[gnu::noinline]] void find_scaled(const Tile& tile, Range lanes, unsigned scaled, const int* exponents,
@@ -223,12 +243,12 @@ class ScaledStatistics {
   /// Values of some groups, times 2^-exponent. (Two factors, because 2^-exponent alone may be out of range.)
   void load(const Tile& some, std::int64_t block, const int* exponents) {
     const std::int64_t n = values_in_block(block, values_.size);
-    const Rows<const Storage> x = block_of(some, block);
+    const Rows<const Storage> x = rows_of(some, block);
     const Scalar zeros[most_rows] = {};
     Scalar once[most_rows], again[most_rows];
     for (std::int64_t r = 0; r < some.lanes; ++r) {
-      once[r] = std::ldexp(Scalar(1), -exponents[r] / 2);
-      again[r] = std::ldexp(Scalar(1), -exponents[r] - -exponents[r] / 2);
+      once[r] = static_cast<Scalar>(times_power(W(1), -exponents[r] / 2));
+      again[r] = static_cast<Scalar>(times_power(W(1), -exponents[r] - -exponents[r] / 2));
     }
     if constexpr (plain) {
       kernels_.transform(x, {numbers_, n}, {some.lanes, n}, {zeros, zeros, once}, {again, nullptr, 1, 0}, {});

@@ -69,19 +69,62 @@ void merge(Summaries<Scalar>& to, std::int64_t at, const Summaries<Scalar>& next
   }
 }
 
+/// Groups of so many values whose magnitudes are all at most this are out of range for certain, so that nobody asks for
+/// their sums: a quarter of the root of what squares must reach (see rule_of), since deviations may be twice as large
+/// as values. 0 where there is no such bound, or groups are as soon summed as looked at. (Many squares of quiet values
+/// are subnormal numbers: to sum them takes ten times as long.)
+template <typename Scalar>
+constexpr Scalar quiet_up_to(Statistic statistic, std::int64_t count) {
+  using Limits = std::numeric_limits<Scalar>;
+  constexpr std::int64_t shortest = 256;
+  constexpr Scalar limit = kernels::power_of_two<Scalar>((Limits::min_exponent + Limits::digits) / 2 - 4);
+  return has_sigma(statistic) && shortest <= count && count <= block_size ? limit : Scalar(0);
+}
+
 /// Groups whose values are rows.
 template <typename Storage, typename Scalar>
 struct RowSource {
   const BlockKernels<Storage, Scalar>& kernels;
   Rows<const Storage> x;
   std::int64_t lanes;
+  Scalar quiet = 0;  ///< sums of rows whose magnitudes are all at most it may be 0, see quiet_up_to
   static constexpr bool together = false;  ///< whether sixteen are swept as fast as one
 
   /// tree(v) or tree(v^2) of the first n values of all.
-  void sum(std::int64_t n, bool squares, Scalar* sums) const { kernels.sums(x, {lanes, n}, squares, sums); }
+  void sum(std::int64_t n, bool squares, Scalar* sums) const {
+    if (!squares) return kernels.sums(x, {lanes, n}, false, sums);
+    for_each_loud(0, lanes, n, {sums, sums}, [&](std::int64_t i, std::int64_t rows) {
+      kernels.sums({x(i), x.step}, {rows, n}, true, sums + i);
+    });
+  }
   /// The sums about h of groups [first, first + count).
   void sweep(std::int64_t first, std::int64_t count, std::int64_t n, const Scalar* h, Sums<Scalar> sums) const {
-    kernels.sweeps({x(first), x.step}, {count, n}, h + first, {sums.plain + first, sums.product + first});
+    for_each_loud(first, count, n, sums, [&](std::int64_t i, std::int64_t rows) {
+      kernels.sweeps({x(i), x.step}, {rows, n}, h + i, {sums.plain + i, sums.product + i});
+    });
+  }
+  /// (Three values answer for most rows that are not.)
+  bool is_quiet(std::int64_t row, std::int64_t n) const {
+    const Storage* values = x(row);
+    for (const std::int64_t i : {std::int64_t{0}, n / 2, n - 1}) {
+      if (!((std::abs)(static_cast<Scalar>(values[i])) <= quiet)) return false;
+    }
+    return kernels.is_quiet(values, n, quiet);
+  }
+
+ private:
+  /// Calls `f(i, rows)` for all of rows [first, first + count) that are not quiet; sums of the others are 0.
+  template <typename F>
+  void for_each_loud(std::int64_t first, std::int64_t count, std::int64_t n, Sums<Scalar> sums, const F& f) const {
+    if (quiet == 0) return f(first, count);
+    const std::int64_t last = first + count;
+    for (std::int64_t i = first; i < last; ++i) {
+      std::int64_t next = i;
+      while (next < last && !is_quiet(next, n)) ++next;
+      if (next > i) f(i, next - i);
+      if (next < last) sums.plain[next] = sums.product[next] = 0;
+      i = next;
+    }
   }
 };
 

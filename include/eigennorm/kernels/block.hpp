@@ -272,12 +272,14 @@ struct BlockKernels {
   void (*reciprocal_roots)(const Scalar* variance, std::int64_t n, W eps, Scalar* rstd);
 
   /// All of it, and y = xhat * scale + shift (null: not wanted), for one row of a block at most. Returns false where
-  /// the group is out of range; then y is not written. Null: there is none
+  /// the group is out of range; then y is not written, and the statistics are those of finish. Null: there is none
   bool (*normalize)(const Storage* x, Storage* y, std::int64_t n, bool centred, const Rule<Scalar>& rule,
                     const Affine<Scalar>& affine, Statistics<Scalar>& to);
 
   // ---- what is done for groups that are out of range
 
+  /// Whether the magnitudes of n values are all at most `limit`
+  bool (*is_quiet)(const Storage* x, std::int64_t n, Scalar limit);
   /// Of at most sixteen rows, those that have a bit in `which`: returns bit i where values of row i do not all have the
   /// bits of its `first`, and then makes `largest` the larger of it and their largest magnitude; NaN where one is NaN
   unsigned (*ranges)(In x, Extent size, unsigned which, const Scalar* first, Scalar* largest);
@@ -341,6 +343,7 @@ struct BlockKernels {
             Functions::finish,
             Functions::reciprocal_roots,
             Functions::normalize,
+            Functions::is_quiet,
             Functions::ranges,
             Functions::lane_ranges,
             Functions::transform,

@@ -246,6 +246,12 @@ struct Functions {
     }
     return varies;
   }
+  static bool is_quiet(const Storage* x, std::int64_t n, Scalar limit) {
+    for (std::int64_t i = 0; i < n; ++i) {
+      if (!((std::abs)(static_cast<Scalar>(x[i])) <= limit)) return false;
+    }
+    return true;
+  }
   static unsigned ranges(In x, Extent size, unsigned which, const Scalar* first, Scalar* largest) {
     unsigned varied = 0;
     for (std::int64_t r = 0; r < size.rows; ++r) {

@@ -127,6 +127,25 @@ static void reciprocal_roots(const Scalar* variance, std::int64_t n, W eps, Scal
 
 using M = typename L::M;
 
+/// (Sixty-four at a time: most rows that are not, end soon.)
+static bool is_quiet(const Storage* x, std::int64_t n, Scalar limit) {
+  const V high = L::all(limit), low = L::all(-limit);
+  const auto within = [=](V a) __attribute__((always_inline)) {
+    return L::both(L::at_most(low, a), L::at_most(a, high));
+  };
+  const auto all = [](M good) __attribute__((always_inline)) { return L::bits(good) == 0xffffU; };
+  std::int64_t i = 0;
+  for (; i + 64 <= n; i += 64) {
+    const M first = L::both(within(L::load(x + i)), within(L::load(x + i + 16)));
+    const M second = L::both(within(L::load(x + i + 32)), within(L::load(x + i + 48)));
+    if (!all(L::both(first, second))) return false;
+  }
+  for (; i + 16 <= n; i += 16) {
+    if (!all(within(L::load(x + i)))) return false;
+  }
+  return i == n || all(within(L::load_few(x + i, n - i)));
+}
+
 EIGENNORM_INLINE M no_bits() { return L::magnitude(L::all(Scalar(0))); }
 
 /// Whether all n values have the bits of the one in `same`. (Sixty-four at a time: most rows that are not, end soon.)
@@ -146,12 +165,19 @@ EIGENNORM_INLINE bool are_same(const Storage* x, std::int64_t n, V same) {
 }
 
 EIGENNORM_INLINE Scalar largest_of(const Storage* x, std::int64_t n, Scalar so_far) {
-  M most = L::magnitude(L::all(so_far));
+  // (Two, which do not wait for each other.)
+  M most = L::magnitude(L::all(so_far)), more = most;
   std::int64_t i = 0;
+  for (; i + 32 <= n; i += 32) {
+    most = L::larger(most, L::magnitude(L::load(x + i)));
+    more = L::larger(more, L::magnitude(L::load(x + i + 16)));
+  }
   for (; i + 16 <= n; i += 16) most = L::larger(most, L::magnitude(L::load(x + i)));
   if (i < n) most = L::larger(most, L::magnitude(L::load_few(x + i, n - i)));
+  const M all = L::larger(most, more);
+  if (!L::any(all)) return 0;
   MaskOf<Scalar> bits[16];
-  __builtin_memcpy(bits, &most, sizeof bits);
+  __builtin_memcpy(bits, &all, sizeof bits);
   Scalar largest;
   __builtin_memcpy(&largest, std::max_element(bits, bits + 16), sizeof largest);
   return largest;

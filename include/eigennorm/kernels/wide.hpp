@@ -54,6 +54,14 @@ struct WideSum {
   }
 };
 
+/// 2^exponent, of at most 0.
+template <typename T>
+constexpr T power_of_two(int exponent) {
+  T power = 1;
+  for (; exponent < 0; ++exponent) power /= 2;
+  return power;
+}
+
 /// 1 / divisor, of a whole number, where that is exact: of powers of two. A product by it then is the quotient, in a
 /// quarter of the time. Otherwise 0.
 template <typename T>
