@@ -228,22 +228,37 @@ void forward_one_tile(const ForwardCall<Storage, Scalar>& call) {
                           statistics.by(), affine, {});
 }
 
+/// What finish makes the statistics of a quiet group of: those of zeros are right.
+template <typename Scalar>
+void summarize_quiet(std::int64_t n, Summaries<Scalar>& to) {
+  to.count = static_cast<Wide<Scalar>>(n);
+  to.mean[0] = to.m2[0] = 0;
+  if constexpr (Summaries<Scalar>::two_parts) to.low[0] = to.lost[0] = 0;
+}
+
 /// Such a tile of one group, of a block at most: one kernel does all. Returns false, and has done nothing, where there
-/// is no such kernel, or the group is quiet. (The group begins where its tensors do: a loop of places, which need not,
-/// has two axes.)
+/// is no such kernel. (The group begins where its tensors do: a loop of places, which need not, has two axes.)
 template <typename Storage, typename Scalar>
 bool forward_frame(const ForwardCall<Storage, Scalar>& call) {
   const Partition& partition = *call.partition;
+  const kernels::BlockKernels<Storage, Scalar>& kernels = *call.kernels;
   const std::int64_t n = partition.count;
-  if (partition.groups.kept.size != 1 || n > block_size || call.kernels->normalize == nullptr) return false;
-  const Scalar quiet = quiet_up_to<Scalar>(call.statistic, n);
-  if (quiet != 0 && RowSource<Storage, Scalar>{*call.kernels, {call.x, 0}, 1, quiet}.is_quiet(0, n)) return false;
+  if (partition.groups.kept.size != 1 || n > block_size || kernels.normalize == nullptr) return false;
   const kernels::Affine<Scalar> affine{call.scale, call.shift, 0, partition.groups.reduced.fastest().feature};
   const auto rule = rule_of<Scalar>(call.statistic, n, call.eps);
+  const Scalar quiet = quiet_up_to<Scalar>(call.statistic, n);
   Statistics<Scalar> statistics;
-  if (!call.kernels->normalize(call.x, call.y, n, is_centred(call.statistic), rule, affine, statistics)) {
+  bool done = false;
+  if (quiet != 0 && RowSource<Storage, Scalar>{kernels, {call.x, 0}, 1, quiet}.is_quiet(0, n)) {
+    Summaries<Scalar> summary;
+    summarize_quiet(n, summary);
+    kernels.finish({0, 1}, rule, summary, statistics);
+  } else {
+    done = kernels.normalize(call.x, call.y, n, is_centred(call.statistic), rule, affine, statistics);
+  }
+  if (!done) {
     find_out_of_range(call, partition.groups.tile(0, 1), {0, 1}, 1, statistics);
-    if (call.y != nullptr) call.kernels->transform({call.x, 0}, {call.y, 0}, {1, n}, statistics.by(), affine, {});
+    if (call.y != nullptr) kernels.transform({call.x, 0}, {call.y, 0}, {1, n}, statistics.by(), affine, {});
   }
   call.moments.put_first(statistics);
   return true;

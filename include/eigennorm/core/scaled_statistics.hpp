@@ -35,14 +35,12 @@ struct Look {
 /// value * 2^exponent. (A product where it can be: of double, and not at the ends of its range.)
 template <typename T>
 T times_power(T value, int exponent) {
-  if constexpr (std::is_same_v<T, double>) {
-    constexpr int most = 1000, bias = 1023, digits = 52;
-    const std::int64_t bits = static_cast<std::int64_t>(exponent + bias) << digits;
-    double power;
-    std::memcpy(&power, &bits, sizeof power);
-    if (-most <= exponent && exponent <= most) return value * power;
-  }
-  return std::ldexp(value, exponent);
+  constexpr int most = 1000, bias = 1023, digits = 52;
+  if (!std::is_same_v<T, double> || exponent < -most || exponent > most) return std::ldexp(value, exponent);
+  const std::uint64_t bits = static_cast<std::uint64_t>(exponent + bias) << digits;
+  double power;
+  std::memcpy(&power, &bits, sizeof power);
+  return value * static_cast<T>(power);
 }
 
 /// Puts the statistics of a group that need no sums to place i: those of the unscaled values are there, which is right

@@ -69,10 +69,11 @@ void merge(Summaries<Scalar>& to, std::int64_t at, const Summaries<Scalar>& next
   }
 }
 
-/// Groups of so many values whose magnitudes are all at most this are out of range for certain, so that nobody asks for
-/// their sums: a quarter of the root of what squares must reach (see rule_of), since deviations may be twice as large
-/// as values. 0 where there is no such bound, or groups are as soon summed as looked at. (Many squares of quiet values
-/// are subnormal numbers: to sum them takes ten times as long.)
+/// A group of so many values whose magnitudes are all at most this is out of range for certain, so that nobody asks for
+/// its sums. It is less than a quarter of the root of what squares must reach (see rule_of): deviations may be twice as
+/// large as values, and sums are rounded. 0: none is known to be, since groups have no sigma or several blocks, or it
+/// is not worth a look, since they are short. (Many squares of quiet values are subnormal numbers, so that sums take up
+/// to ten times as long.)
 template <typename Scalar>
 constexpr Scalar quiet_up_to(Statistic statistic, std::int64_t count) {
   using Limits = std::numeric_limits<Scalar>;
@@ -87,7 +88,7 @@ struct RowSource {
   const BlockKernels<Storage, Scalar>& kernels;
   Rows<const Storage> x;
   std::int64_t lanes;
-  Scalar quiet = 0;  ///< sums of rows whose magnitudes are all at most it may be 0, see quiet_up_to
+  Scalar quiet = 0;                        ///< quiet_up_to: sums of quiet rows are said to be 0
   static constexpr bool together = false;  ///< whether sixteen are swept as fast as one
 
   /// tree(v) or tree(v^2) of the first n values of all.
@@ -103,7 +104,7 @@ struct RowSource {
       kernels.sweeps({x(i), x.step}, {rows, n}, h + i, {sums.plain + i, sums.product + i});
     });
   }
-  /// (Three values answer for most rows that are not.)
+  /// Whether no magnitude is above `quiet`. (Where one is, three values mostly tell.)
   bool is_quiet(std::int64_t row, std::int64_t n) const {
     const Storage* values = x(row);
     for (const std::int64_t i : {std::int64_t{0}, n / 2, n - 1}) {

@@ -272,7 +272,8 @@ struct BlockKernels {
   void (*reciprocal_roots)(const Scalar* variance, std::int64_t n, W eps, Scalar* rstd);
 
   /// All of it, and y = xhat * scale + shift (null: not wanted), for one row of a block at most. Returns false where
-  /// the group is out of range; then y is not written, and the statistics are those of finish. Null: there is none
+  /// the group is out of range; then y is not written, and the statistics say nothing unless all values are 0, as after
+  /// finish. Null: there is none
   bool (*normalize)(const Storage* x, Storage* y, std::int64_t n, bool centred, const Rule<Scalar>& rule,
                     const Affine<Scalar>& affine, Statistics<Scalar>& to);
 

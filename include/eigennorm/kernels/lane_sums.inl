@@ -206,7 +206,8 @@ EIGENNORM_INLINE void lane_trees(Extent size, bool ask_behind, const Row& row, c
       }
     }
     fold_residues<T>(partial, vectors, n > step_size);
-    for (std::int64_t w = 0; w < vectors; ++w) put(lane(w), partial[0][0][w]);
+    // (All sums begin with 0, which makes -0 another, and nothing else. It is enough to add it to the last.)
+    for (std::int64_t w = 0; w < vectors; ++w) put(lane(w), T::add(partial[0][0][w], T::zero()));
   }
 }
 

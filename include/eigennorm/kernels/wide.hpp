@@ -54,7 +54,7 @@ struct WideSum {
   }
 };
 
-/// 2^exponent, of at most 0.
+/// 2^exponent, where that is at most 1.
 template <typename T>
 constexpr T power_of_two(int exponent) {
   T power = 1;
