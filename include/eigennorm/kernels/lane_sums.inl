@@ -1,11 +1,10 @@
 // Inside Functions (functions.inl), behind sums.inl: the trees of lanes, whose values go down the rows.
 
-/// Whether lanes are near: what lies in L2, and so does a block of those that are summed together. From memory, too, to
-/// store no sums on the way is worth more than to ask for rows ahead. (Not so with AVX2 and double: a vector is four
-/// registers. With registers of 16 bytes a walk of its own would save a tenth of the time of small batches, and take a
-/// tenth of that of compiling all.)
+/// Whether lanes are near: in L1, or likely to be in L2. A whole block is one of many, which come from memory: there it
+/// is worth more to ask for rows ahead. (With registers of 16 bytes a walk of its own would save a tenth of the time of
+/// small batches, and take a tenth of that of compiling all.)
 EIGENNORM_INLINE bool is_near(Extent size) {
-  constexpr std::int64_t near_lane_bytes = (EIGENNORM_BYTES == 64 || sizeof(Scalar) == 4 ? 256 : 128) * 1024;
+  const std::int64_t near_lane_bytes = (size.rows < block_size ? 128 : 32) * 1024;
   return EIGENNORM_BYTES > 16 &&
          size.rows * size.columns * static_cast<std::int64_t>(sizeof(Storage)) <= near_lane_bytes;
 }
