@@ -153,13 +153,13 @@ template <typename Storage, typename Scalar>
   return {buffer, n};
 }
 
-/// Whether those values of a tensor follow each other in memory.
+/// Whether some values of a group follow each other in memory.
 inline bool are_rows(const Loop& values, std::size_t tensor, Segment part) {
   const std::int64_t n = part.last - part.first;
   return (n == 1 || Partition::steps_by(values.fastest(), 1, tensor, tensor + 1)) && is_in_place(values, part.first, n);
 }
 
-/// The same: where they are, or copied.
+/// Values [first, last) of the lanes of a tile as rows: where they are, or copied to `buffer`.
 template <typename Storage, typename Scalar>
 kernels::Rows<const Storage> value_rows(const Input<Storage, Scalar>& from, const Loop& values, const Tile& tile,
                                         Segment part, Storage* buffer) {

@@ -95,13 +95,12 @@ class ForwardSums {
     const Partition& partition = *call_.partition;
     const Segment part = segment(number, partition.count);
     const bool lanes = are_lanes(partition.groups, *tile_, 0, 1);
-    const bool rows = Partition::steps_by(partition.values.fastest(), 1, 0, 1);
     for (std::int64_t block = part.first; block < part.last; ++block) {
       const std::int64_t first = block * block_size, n = values_in_block(block, partition.count);
       if (call_.adds) add_ahead(block, part);
       if (lanes) {
         append_lanes(first, n, sums.of);
-      } else if (rows && is_in_place(partition.values, first, n)) {
+      } else if (are_rows(partition.values, 0, {first, first + n})) {
         append_rows(*tile_, first, n, 0, nullptr, sums.of);
       } else {
         append_copies(first, n, sums.of);

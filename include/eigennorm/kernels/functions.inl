@@ -100,9 +100,8 @@ struct Functions {
 
   // ---- wide totals
 
-  /// (A twin of core::by_vectors, since the functions of a region are inlined in no others.)
   /// Calls `f(i)` for all i < n by vectors: sixteen at a time, a number that compilers unroll, and what is left by
-  /// fours.
+  /// fours. (A twin of core::by_vectors, since the functions of a region are inlined in no others.)
   template <typename F>
   EIGENNORM_INLINE void by_vectors(std::int64_t n, const F& f) {
     std::int64_t i = 0;

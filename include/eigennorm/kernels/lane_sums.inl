@@ -46,13 +46,13 @@ struct Both {
   EIGENNORM_INLINE Both add(Both a, Both b) { return {T::add(a.first, b.first), T::add(a.second, b.second)}; }
 };
 
-/// Keeps the sum of a residue, that of the first vector of lanes before those of all residues of the second.
+/// Stores the sum of a residue, that of the first vector of lanes before those of all residues of the second.
 template <typename T>
-EIGENNORM_INLINE void keep(T sum, T* sums) {
+EIGENNORM_INLINE void put_sum(T sum, T* sums) {
   sums[0] = sum;
 }
 template <typename T>
-EIGENNORM_INLINE void keep(Both<T> sum, T* sums) {
+EIGENNORM_INLINE void put_sum(Both<T> sum, T* sums) {
   sums[0] = sum.first;
   sums[tree_lanes] = sum.second;
 }
@@ -60,7 +60,7 @@ EIGENNORM_INLINE void keep(Both<T> sum, T* sums) {
 /// The sums of all residues of n rows, more than a step of them.
 template <typename Sum, typename T, typename Terms>
 EIGENNORM_INLINE void many_residues(std::int64_t n, const Terms& terms, T* sums) {
-  for (std::int64_t j = 0; j < tree_lanes; ++j) keep(residue<Sum>(n, j, terms), sums + j);
+  for (std::int64_t j = 0; j < tree_lanes; ++j) put_sum(residue<Sum>(n, j, terms), sums + j);
 }
 
 /// Those of residues [first, last), of `Rows` rows each, where there is one step. (A number that is fixed leaves a loop
@@ -73,7 +73,7 @@ EIGENNORM_INLINE void few_residues(std::int64_t first, std::int64_t last, const 
     if constexpr (Rows == 2) sum = Sum::add(sum, Sum::add(terms(j), terms(j + 16)));
     if constexpr (Rows == 3) sum = Sum::add(sum, Sum::add(Sum::add(terms(j), terms(j + 16)), terms(j + 32)));
     if constexpr (Rows == 4) sum = Sum::add(sum, step(terms(j), terms(j + 16), terms(j + 32), terms(j + 48)));
-    keep(sum, sums + j);
+    put_sum(sum, sums + j);
   }
 }
 /// Those of all residues of n rows, more than 16 * Whole.
@@ -101,8 +101,9 @@ EIGENNORM_INLINE T folded(const T* sums) {
   return T::add(eight(0), eight(1));
 }
 
-/// The trees of lanes of few rows that follow each other: `terms(lane)` gives the function of rows that makes the terms
-/// of sixteen, `put(lane, T)` takes their sums. (Two vectors at a time: to find the rows takes as long as to add one.)
+/// The trees of near lanes whose rows are a step apart: `terms(lane)` gives the function of rows that makes the terms
+/// of sixteen, `put(lane, T)` takes their sums. (Two vectors at a time: to find the rows takes as long as to add one,
+/// and two are a whole line or more.)
 template <typename T, typename Terms, typename Put>
 EIGENNORM_INLINE void near_lane_trees(Extent size, const Terms& terms, const Put& put) {
   const std::int64_t n = size.rows, last = size.columns - 16;
