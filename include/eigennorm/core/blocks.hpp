@@ -136,8 +136,9 @@ template <typename Storage, typename Scalar>
     return packed_rows(from, *values.places, tile, part, buffer);
   if (values.places != nullptr && values.places->offsets != nullptr)
     return gathered_rows(from, *values.places, tile, part, lane_by_lane, buffer);
-  values.for_each_run(part.first, part.last, [&](const Offsets& offsets, std::int64_t position, std::int64_t length) {
-    const Storage* x = from.data + tile.base.tensor[from.tensor] + offsets.tensor[from.tensor];
+  const Storage* const data = from.data + tile.base.tensor[from.tensor];
+  const auto copy = [&](std::int64_t offset, std::int64_t position, std::int64_t length) {
+    const Storage* x = data + offset;
     Storage* to = buffer + (position - part.first);
     if (stride == 1 || length == 1) {
       from.kernels.copy({x, lane_stride}, {to, n}, {tile.lanes, length}, {false, next});
@@ -149,7 +150,14 @@ template <typename Storage, typename Scalar>
     for (std::int64_t i = 0; !lane_by_lane && i < length; ++i) {
       for (std::int64_t t = 0; t < tile.lanes; ++t) to[t * n + i] = x[i * stride + t * lane_stride];
     }
-  });
+  };
+  if (values.places == nullptr) {
+    values.for_each_run_of(from.tensor, part.first, part.last, copy);
+  } else {
+    values.for_each_run(part.first, part.last, [&](const Offsets& at, std::int64_t position, std::int64_t length) {
+      copy(at.tensor[from.tensor], position, length);
+    });
+  }
   return {buffer, n};
 }
 

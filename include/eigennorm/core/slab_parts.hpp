@@ -17,6 +17,7 @@ namespace eigennorm::core {
 using kernels::Affine;
 using kernels::BlockKernels;
 using kernels::Rows;
+using kernels::Traffic;
 
 /// The tensors that a pass reads, up to three, and the one that it writes; `first` is the number of the first.
 template <typename Storage>
@@ -30,6 +31,10 @@ struct Pass {
 
   std::size_t written() const { return result < max_tensors ? result : first + inputs; }
 };
+
+/// How results are written, and how far ahead what is read is asked for. Where results are not streamed, all is likely
+/// to be in some cache, and to ask for it would take up to a fifth of the time.
+inline Traffic traffic_of(bool stream, std::int64_t next) { return stream ? Traffic{true, next} : Traffic{}; }
 
 /// A contiguous part of a slab: what one call of a kernel works on.
 template <typename Storage, typename Scalar>
@@ -64,9 +69,7 @@ struct Part {
   }
 
   /// Copies are near, and are read at once.
-  kernels::Traffic traffic(bool stream, std::int64_t next) const {
-    return copied ? kernels::Traffic{} : kernels::Traffic{stream, next};
-  }
+  Traffic traffic(bool stream, std::int64_t next) const { return traffic_of(stream && !copied, next); }
 };
 
 /// What is done to each part: a reference to a function. (Not a template's parameter, so that walks are compiled once.)

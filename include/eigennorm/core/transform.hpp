@@ -19,7 +19,6 @@
 namespace eigennorm::core {
 
 using kernels::Normalizers;
-using kernels::Traffic;
 
 /// One forward call. Tensor 0 is x, tensor 1 is y, unless something is fused with it.
 template <typename Storage, typename Scalar>
