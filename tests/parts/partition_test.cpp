@@ -280,6 +280,36 @@ TEST_CASE("tiles meet every kept position once") {
   }
 }
 
+/// A loop of three axes that do not merge.
+Loop of_three_axes() {
+  Loop loop;
+  for (const auto& [extent, stride] : {std::pair{2, 100}, {3, 30}, {4, 2}}) {
+    core::Axis axis = core::no_axis();
+    axis.extent = extent;
+    axis.stride[0] = stride;
+    axis.stride[1] = 3 * stride;
+    loop.append(axis);
+  }
+  return loop;
+}
+
+TEST_CASE("runs of one tensor cover any stretch of positions") {
+  const Loop loop = of_three_axes();
+  REQUIRE(loop.rank == 3);
+  for (std::int64_t first = 0; first < loop.size; ++first) {
+    for (std::int64_t last = first; last <= loop.size; ++last) {
+      std::vector<std::array<std::int64_t, 3>> expected, found;
+      loop.for_each_run(first, last, [&](const core::Offsets& at, std::int64_t position, std::int64_t length) {
+        expected.push_back({at.tensor[1], position, length});
+      });
+      loop.for_each_run_of(1, first, last, [&](std::int64_t offset, std::int64_t position, std::int64_t length) {
+        found.push_back({offset, position, length});
+      });
+      CHECK(found == expected);
+    }
+  }
+}
+
 TEST_CASE("runs cover any stretch of positions") {
   const Case& c = table()[14];
   const Loop loop = partition_of(c, same(strides_of(c.shape, c.order, 0))).groups.reduced;

@@ -137,9 +137,10 @@ class BackwardTask {
     const std::int64_t values = tile_->lanes * call_.partition->count;
     if (call_.layout->by_column) {
       gradient_columns(call_, *tile_, {first, last}, gradient({}),
-                       next_after<Storage>(values, 2, tile_->lanes * call_.layout->run()));
+                       next_after<Storage>(values, call_.partition->whole, 2, tile_->lanes * call_.layout->run()));
     } else {
-      write_rows({first, last}, next_after<Storage>(values, 2, tile_->lanes * tile_->lane.stride[0]));
+      write_rows({first, last},
+                 next_after<Storage>(values, call_.partition->whole, 2, tile_->lanes * tile_->lane.stride[0]));
     }
   }
 

@@ -109,8 +109,7 @@ template <typename Storage, typename Scalar>
               Visitor<Storage, Scalar>([&](const Part<Storage, Scalar>& at) {
                 kernels::Gradient<Scalar> here = own.from(0, at.column);
                 here.affine = at.affine;
-                const Traffic traffic =
-                    at.traffic(call.stream, next != 0 ? next : rows_ahead(at.width) * at.in[0].step);
+                const Traffic traffic = at.traffic(call.stream, columns_ahead(at, *call.partition, next));
                 if (at.places != nullptr) {
                   return call.kernels->gradient_listed({at.in[0].data, at.places}, {at.in[1].data, at.places},
                                                        {at.out.data, at.places}, at.size, here, traffic);

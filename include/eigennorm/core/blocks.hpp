@@ -137,7 +137,7 @@ template <typename Storage, typename Scalar>
   if (values.places != nullptr && values.places->offsets != nullptr)
     return gathered_rows(from, *values.places, tile, part, lane_by_lane, buffer);
   const Storage* const data = from.data + tile.base.tensor[from.tensor];
-  const auto copy = [&](std::int64_t offset, std::int64_t position, std::int64_t length) {
+  values.for_each_run_of(from.tensor, part.first, part.last, [&](auto offset, auto position, auto length) {
     const Storage* x = data + offset;
     Storage* to = buffer + (position - part.first);
     if (stride == 1 || length == 1) {
@@ -150,14 +150,7 @@ template <typename Storage, typename Scalar>
     for (std::int64_t i = 0; !lane_by_lane && i < length; ++i) {
       for (std::int64_t t = 0; t < tile.lanes; ++t) to[t * n + i] = x[i * stride + t * lane_stride];
     }
-  };
-  if (values.places == nullptr) {
-    values.for_each_run_of(from.tensor, part.first, part.last, copy);
-  } else {
-    values.for_each_run(part.first, part.last, [&](const Offsets& at, std::int64_t position, std::int64_t length) {
-      copy(at.tensor[from.tensor], position, length);
-    });
-  }
+  });
   return {buffer, n};
 }
 

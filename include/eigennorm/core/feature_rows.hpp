@@ -197,7 +197,8 @@ class FeatureRows {
     const kernels::Gradient<Scalar> gradient{by(row), mean_ + row * step(), slope_ + row * step(),
                                              Affine<Scalar>{call_.scale, nullptr, 0, 1}.from(0, column), true};
     const auto x = rows_of(call_.x, 0, row, column);
-    const Traffic traffic = traffic_of(call_.stream, next_after<Storage>(n_ * size.rows, 2, size.rows * x.step));
+    const Traffic traffic{call_.stream,
+                          next_after<Storage>(n_ * size.rows, call_.partition->whole, 2, size.rows * x.step)};
     call_.kernels->gradient_pairs(x, rows_of(call_.dy, 1, row, column), rows_of(call_.dx, 2, row, column), size,
                                   gradient, sums, traffic);
   }

@@ -177,10 +177,10 @@ class ForwardTask : public ForwardSums<Storage, Scalar> {
     const Partition& partition = *call_.partition;
     const std::int64_t values = tile_->lanes * partition.count;
     if (layout.by_column) {
-      const std::int64_t next = next_after<Storage>(values, 1, tile_->lanes * layout.run());
+      const std::int64_t next = next_after<Storage>(values, partition.whole, 1, tile_->lanes * layout.run());
       transform_columns(call_, {scale_.get(), shift_.get()}, *tile_, {first, last}, statistics_.by(), next);
     } else {
-      const std::int64_t next = next_after<Storage>(values, 1, tile_->lanes * tile_->lane.stride[0]);
+      const std::int64_t next = next_after<Storage>(values, partition.whole, 1, tile_->lanes * tile_->lane.stride[0]);
       transform_rows(call_, {scale_.get(), shift_.get()}, *tile_, {first, last},
                      statistics_.by(tile_->lanes == 1 ? 0 : 1), next);
     }

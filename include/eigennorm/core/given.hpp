@@ -106,7 +106,7 @@ void transform_given(const ForwardCall<Storage, Scalar>& of, const Given<Scalar>
       alone ? (layout.has_places() ? most_rows : std::int64_t{1}) : std::clamp(positions / run, std::int64_t{1}, most);
   // Whole runs, of one lane also parts of them.
   const std::int64_t unit = alone || width == 1 ? 1 : run;
-  constexpr std::int64_t next = 512;
+  const std::int64_t next = is_far<Storage>(partition.size) ? 512 : 0;
   const auto write = [&](const Tile& tile, Segment part) {
     if (call.adds) add_terms(call, tile, part);
     GivenStatistics<Storage, Scalar> statistics;

@@ -23,11 +23,12 @@ using kernels::most_lanes;
 /// forward 1.4 times.)
 constexpr std::int64_t resident_bytes = 900 * 1024;
 
-/// How far ahead to ask for the next of several tiles of `values` in the `tensors` tensors that are read: not at all
-/// where they do not stay in cache.
+/// How far ahead to ask for the next of several tiles of `values` in the `tensors` tensors of `all` values that are
+/// read: not at all where tiles do not stay in cache, or where all is near.
 template <typename Storage>
-std::int64_t next_after(std::int64_t values, std::int64_t tensors, std::int64_t distance) {
-  return values * tensors * static_cast<std::int64_t>(sizeof(Storage)) <= resident_bytes ? distance : 0;
+std::int64_t next_after(std::int64_t values, std::int64_t all, std::int64_t tensors, std::int64_t distance) {
+  const std::int64_t bytes = tensors * static_cast<std::int64_t>(sizeof(Storage));
+  return is_far<Storage>(all) && values * bytes <= resident_bytes ? distance : 0;
 }
 
 /// Whether tasks are whole tiles: where there are enough of them for all threads to have as much to do, and where

@@ -17,7 +17,6 @@ namespace eigennorm::core {
 using kernels::Affine;
 using kernels::BlockKernels;
 using kernels::Rows;
-using kernels::Traffic;
 
 /// The tensors that a pass reads, up to three, and the one that it writes; `first` is the number of the first.
 template <typename Storage>
@@ -32,9 +31,13 @@ struct Pass {
   std::size_t written() const { return result < max_tensors ? result : first + inputs; }
 };
 
-/// How results are written, and how far ahead what is read is asked for. Where results are not streamed, all is likely
-/// to be in some cache, and to ask for it would take up to a fifth of the time.
-inline Traffic traffic_of(bool stream, std::int64_t next) { return stream ? Traffic{true, next} : Traffic{}; }
+/// Whether tensors of so many values are likely to come from memory, so that passes of results ask for what they read
+/// next. From some cache, to ask would take up to a fifth of the time.
+template <typename Storage>
+bool is_far(std::int64_t values) {
+  constexpr std::int64_t near_bytes = 4000000;
+  return values >= near_bytes / static_cast<std::int64_t>(sizeof(Storage));
+}
 
 /// A contiguous part of a slab: what one call of a kernel works on.
 template <typename Storage, typename Scalar>
@@ -69,7 +72,9 @@ struct Part {
   }
 
   /// Copies are near, and are read at once.
-  Traffic traffic(bool stream, std::int64_t next) const { return traffic_of(stream && !copied, next); }
+  kernels::Traffic traffic(bool stream, std::int64_t next) const {
+    return copied ? kernels::Traffic{} : kernels::Traffic{stream, next};
+  }
 };
 
 /// What is done to each part: a reference to a function. (Not a template's parameter, so that walks are compiled once.)

@@ -19,6 +19,7 @@
 namespace eigennorm::core {
 
 using kernels::Normalizers;
+using kernels::Traffic;
 
 /// One forward call. Tensor 0 is x, tensor 1 is y, unless something is fused with it.
 template <typename Storage, typename Scalar>
@@ -72,8 +73,13 @@ inline std::int64_t copied_parameters(const Partition& partition, const Layout& 
   return again && !partition.features_kept ? partition.features.kept.size : 0;
 }
 
-/// What passes of results ask for where columns are lanes: rows that are four kilobytes of float ahead.
-inline std::int64_t rows_ahead(std::int64_t width) { return (std::max)(block_size / width, std::int64_t{4}); }
+/// How far ahead passes of results ask where columns are lanes, unless others say `next`: by the rows that four
+/// kilobytes of float are, or not at all.
+template <typename Storage, typename Scalar>
+std::int64_t columns_ahead(const Part<Storage, Scalar>& at, const Partition& partition, std::int64_t next) {
+  if (next != 0 || !is_far<Storage>(partition.size)) return next;
+  return (std::max)(block_size / at.width, std::int64_t{4}) * at.in[0].step;
+}
 
 /// Writes y of values of the lanes of a tile, where rows are runs: of one lane, all of them (`by` has step 0).
 template <typename Storage, typename Scalar>
@@ -95,11 +101,11 @@ template <typename Storage, typename Scalar>
   const Normalizers<Scalar> of{columns.fill(Columns<Scalar>::high, by.high, 1),
                                columns.fill(Columns<Scalar>::low, by.low, 1),
                                columns.fill(Columns<Scalar>::rstd, by.rstd, 1), 1, true};
-  for_columns(
-      pass, *call.layout, tile, part, affine, columns, Visitor<Storage, Scalar>([&](const Part<Storage, Scalar>& at) {
-        const Traffic traffic = at.traffic(call.stream, next != 0 ? next : rows_ahead(at.width) * at.in[0].step);
-        write_part(call, at, of.from(at.column), traffic);
-      }));
+  for_columns(pass, *call.layout, tile, part, affine, columns,
+              Visitor<Storage, Scalar>([&](const Part<Storage, Scalar>& at) {
+                const Traffic traffic = at.traffic(call.stream, columns_ahead(at, *call.partition, next));
+                write_part(call, at, of.from(at.column), traffic);
+              }));
 }
 
 }  // namespace eigennorm::core

@@ -1,8 +1,8 @@
 // Inside Functions (functions.inl), behind results.inl: y with a residual or an activation, where plain y cannot lose
 // time by it, and what backward needs to go back through them.
 
-// What lies `next` values behind is asked for of x alone, which is near already for it was summed. A residual comes
-// from memory: a little ahead of where it is needed.
+// What lies `next` values behind is asked for of x alone, which is near already for it was summed. A residual nobody
+// has read yet, so it is asked for always, a little ahead of where it is needed.
 
 /// What is done behind shift. What is missing changes nothing: -0 is added, and no bit is dropped. (No branch is in the
 /// loop, and there is no further copy of it.)

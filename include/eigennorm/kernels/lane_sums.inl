@@ -57,8 +57,8 @@ EIGENNORM_INLINE void put_sum(Both<T> sum, T* sums) {
   sums[tree_lanes] = sum.second;
 }
 
-/// The sums of all residues of n rows, more than a step of them. Before a residue is summed, `ask(i)` prefetches what
-/// comes behind those of its rows that are below `asked`.
+/// The sums of all residues of n rows, more than a step of them. Before a residue is summed, `ask(i)` is called for all
+/// of its rows i below `asked`.
 template <typename Sum, typename T, typename Terms, typename Ask>
 EIGENNORM_INLINE void many_residues(std::int64_t n, std::int64_t asked, const Terms& terms, const Ask& ask, T* sums) {
   for (std::int64_t j = 0; j < tree_lanes; ++j) {
@@ -105,8 +105,8 @@ EIGENNORM_INLINE T folded(const T* sums) {
   return T::add(eight(0), eight(1));
 }
 
-/// Whether lanes of rows that are `apart` are asked for. In L1 that takes a seventh of the time for nothing, and whole
-/// rows, one behind the other, the processor asks for itself.
+/// Whether lanes of rows that are `apart` are asked for: not where x is in L1 (to ask took up to a seventh of the
+/// time), nor where rows are whole, one behind the other, which the processor asks for itself.
 EIGENNORM_INLINE bool is_asked_for(Extent size, std::int64_t apart) {
   constexpr std::int64_t l1_bytes = 32 * 1024;
   return apart > size.columns && size.rows * size.columns * static_cast<std::int64_t>(sizeof(Storage)) > l1_bytes;
@@ -123,6 +123,7 @@ EIGENNORM_INLINE void near_lane_trees(Extent size, std::int64_t apart, const Ter
   for (std::int64_t first = 0; first < size.columns; first += 32) {
     // The last vectors may overlap those before them, or be one: each lane is for itself.
     const std::int64_t lane = (std::min)(first, last), next = (std::min)(first + 16, last);
+    // (Behind the last lanes are those of the next tile, which is summed next.)
     const auto ask_behind = [=](std::int64_t i) __attribute__((always_inline)) {
       ask(i, lane + 32);
       ask(i, lane + 48);
@@ -172,15 +173,17 @@ EIGENNORM_INLINE auto to_lanes(Sums<Scalar> sums) {
     L::store(sums.product + lane, sum.second);
   };
 }
-/// Asks for lanes of rows, or of rows a step apart.
+/// Asks for lanes of rows.
 EIGENNORM_INLINE auto ask_for(const Lanes& x) {
   return [=](std::int64_t i, std::int64_t lane) __attribute__((always_inline)) { prefetch<16, 2>(x(i) + lane); };
 }
+/// The same where rows are a step apart.
 EIGENNORM_INLINE auto ask_near(const Lanes& x) {
   return [=](std::int64_t i, std::int64_t lane) __attribute__((always_inline)) {
     prefetch<16, 2>(x.data + i * x.step + lane);
   };
 }
+/// Asks for lanes of rows of both tensors.
 EIGENNORM_INLINE auto ask_for(const Lanes& x, const Lanes& dy) {
   return [=](std::int64_t i, std::int64_t lane) __attribute__((always_inline)) {
     prefetch<16, 2>(x(i) + lane);
@@ -191,8 +194,8 @@ EIGENNORM_INLINE auto ask_for(const Lanes& x, const Lanes& dy) {
 /// The trees of all lanes, sixteen lanes at a time: `row(i)` gives the function of lanes that makes the terms
 /// of row i, `ask(i, lane)` prefetches it, and `put(lane, T)` takes the sums.
 template <typename T, typename Row, typename Ask, typename Put>
-EIGENNORM_INLINE void lane_trees(Extent size, bool ask_behind, const Row& row, const Ask& ask, const Put& put) {
-  const std::int64_t n = size.rows, lanes = size.columns, asked = ask_behind ? n + 2 * step_size : n;
+EIGENNORM_INLINE void lane_trees(Extent size, bool past_end, const Row& row, const Ask& ask, const Put& put) {
+  const std::int64_t n = size.rows, lanes = size.columns, asked = past_end ? n + 2 * step_size : n;
   Residues<T> partial[2];
   for (std::int64_t first = 0; first < lanes; first += most_vectors * 16) {
     const std::int64_t vectors = (std::min)(most_vectors, (lanes - first + 15) / 16);
@@ -250,7 +253,8 @@ static void lane_sums(const Lanes& rows, Extent size, Scalar* sums) {
         const Storage* from = x.data + lane;
         return [=](std::int64_t i) __attribute__((always_inline)) { return One{L::load(from + i * x.step)}; };
       },
-      ask_for(x), [=](std::int64_t lane, One sum) __attribute__((always_inline)) { L::store(sums + lane, sum.first); });
+      ask_near(x),
+      [=](std::int64_t lane, One sum) __attribute__((always_inline)) { L::store(sums + lane, sum.first); });
 }
 
 static void lane_sweeps(const Lanes& rows, Extent size, const Scalar* h, Sums<Scalar> sums) {

@@ -1,5 +1,6 @@
 namespace eigennorm {
 
+template bool core::is_far<float>(std::int64_t);
 template class core::Columns<float>;
 template class core::Columns<double>;
 inline void use(const core::Pass<float>& pass, const core::Layout& layout, const core::Tile& tile, core::Segment part,
