@@ -369,7 +369,7 @@ TEST_CASE("Rows are quiet of which no magnitude is above the limit") {
   SECTION("bfloat16") { check_quiet<Eigen::bfloat16, float>(); }
 }
 
-/// Sums of -0 alone, which begin with +0 as all others do.
+/// Sums of lanes, and of rows, of -0 alone, which begin with +0 as all others do.
 template <typename Storage, typename Scalar>
 void check_signs_of_zero() {
   using Numbers = std::array<Scalar, 48>;
@@ -377,7 +377,7 @@ void check_signs_of_zero() {
   const Scalar zero = 0;
   for (const auto& [name, table] : tables<Storage, Scalar>()) {
     for (const std::int64_t n : {1, 15, 16, 17, 63, 64, 65, 100, 128, 130, 192, 500}) {
-      for (const std::int64_t lanes : {16, 48}) {
+      for (const std::int64_t lanes : {16, 32, 48}) {
         INFO(name << ", " << n << " rows of " << lanes << " lanes");
         const auto size = static_cast<std::size_t>(n * lanes);
         const std::vector<Storage> ones(size, static_cast<Storage>(1.0F)), zeros(size, static_cast<Storage>(-0.0F));
@@ -397,9 +397,10 @@ void check_signs_of_zero() {
           if (which == 1) some.lane_gradient_sums(x, dy, {n, lanes}, by, {}, sums);
           if (which == 2) some.lane_sums(listed, {n, lanes}, sums.plain);
           if (which == 3) some.lane_sweeps(listed, {n, lanes}, others.data(), sums);
+          if (which == 4) some.sums({zeros.data(), lanes}, {(std::min)(n, lanes), lanes}, false, sums.plain);
           return std::make_pair(plain, product);
         };
-        for (int which = 0; which < 4; ++which) {
+        for (int which = 0; which < 5; ++which) {
           CAPTURE(which);
           const auto expected = sums_of(reference, which), found = sums_of(table, which);
           REQUIRE(same_bits(expected.first[0], zero));
@@ -411,7 +412,7 @@ void check_signs_of_zero() {
   }
 }
 
-TEST_CASE("Sums of lanes have the signs of the reference where they are 0") {
+TEST_CASE("Sums have the signs of the reference where they are 0") {
   SECTION("float") { check_signs_of_zero<float, float>(); }
   SECTION("double") { check_signs_of_zero<double, double>(); }
 }

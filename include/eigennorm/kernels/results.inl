@@ -20,6 +20,36 @@ struct Each {
   inline __attribute__((always_inline)) const Scalar* row(std::int64_t r) const { return values + r * step; }
 };
 
+/// Whether rows are one or two whole vectors, and whole lines where they are streamed.
+EIGENNORM_INLINE bool are_short(Out y, Extent size, bool stream) {
+  const bool lines = past_line(y.data) == 0 && y.step % line == 0 && size.columns % line == 0;
+  return (size.columns == 16 || size.columns == 32) && (!stream || lines);
+}
+
+/// Such rows, of `Vectors` vectors. (What has to be found out for each of other rows takes longer than these do: rows
+/// of 16 and 32 take 0.65 of the time in evaluation.)
+template <int Vectors>
+EIGENNORM_INLINE void transform_short_rows(In x, Out y, std::int64_t rows, const Normalizers<Scalar>& by,
+                                           const Each& scales, const Each& shifts, Traffic traffic) {
+  const std::int64_t next = traffic.next();
+  const bool stream = traffic.stream();
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const auto deviation = Functions::deviation(by, r);
+    const V rstd = L::all(by.rstd[r * by.step]);
+    const Storage* from = x(r);
+    const Scalar* scale = scales.row(r);
+    const Scalar* shift = shifts.row(r);
+    Storage* to = y(r);
+    const auto write = [=](std::int64_t i) __attribute__((always_inline)) {
+      prefetch<16, 2>(from + i + next);
+      const V scaled = L::multiply(L::multiply(deviation(Whole{}, from, i), rstd), L::load(scale + (i & scales.mask)));
+      put(to + i, L::add(scaled, L::load(shift + (i & shifts.mask))), stream);
+    };
+    write(0);
+    if constexpr (Vectors == 2) write(16);
+  }
+}
+
 /// `OfEach`: values have scales and shifts of their own; otherwise a row has one of each.
 template <bool OfEach>
 static EIGENNORM_OUTLINE void transform_rows(In x, Out y, Extent size, const Normalizers<Scalar>& by,
@@ -27,6 +57,10 @@ static EIGENNORM_OUTLINE void transform_rows(In x, Out y, Extent size, const Nor
   alignas(64) Scalar no_scale[16], no_shift[16];
   const Each scales(affine.scale, affine.row, Scalar(1), no_scale);
   const Each shifts(affine.shift, affine.row, Scalar(-0.0), no_shift);
+  if (OfEach && are_short(y, size, traffic.stream())) {
+    return size.columns == 16 ? transform_short_rows<1>(x, y, size.rows, by, scales, shifts, traffic)
+                              : transform_short_rows<2>(x, y, size.rows, by, scales, shifts, traffic);
+  }
   const std::int64_t next = traffic.next(), scale_mask = scales.mask, shift_mask = shifts.mask;
   for_each_row(
       y, size, traffic.stream(), [&](std::int64_t r, Storage * to, Store store) __attribute__((always_inline)) {

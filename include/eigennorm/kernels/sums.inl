@@ -74,6 +74,18 @@ EIGENNORM_INLINE T tree(std::int64_t n, const Terms& terms) {
   return T::add(this_sum, that_sum);
 }
 
+/// The trees of rows of `Vectors` whole vectors, before they are folded. (0 is not added: that only makes -0 another.)
+template <int Vectors, typename T, typename Row>
+EIGENNORM_INLINE void short_trees(std::int64_t rows, const Row& row, V (&partial)[T::sums][16]) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const auto terms = row(r);
+    T sum = terms(Whole{}, 0);
+    if constexpr (Vectors == 2) sum = T::add(sum, terms(Whole{}, 16));
+    if constexpr (Vectors == 4) sum = step(sum, terms(Whole{}, 16), terms(Whole{}, 32), terms(Whole{}, 48));
+    sum.split(partial, r);
+  }
+}
+
 /// The trees of rows: `row(r)` gives the terms of row r. Sixteen rows are folded together; fewer than eight one by one
 /// sooner.
 template <typename T, typename Row>
@@ -83,7 +95,13 @@ EIGENNORM_INLINE void row_trees(Extent size, const Row& row, Sums<Scalar> to) {
   for (std::int64_t first = 0; first < size.rows; first += 16) {
     const std::int64_t rows = (std::min)(size.rows - first, std::int64_t{16});
     const bool one_by_one = rows < worth_transposing;
-    for (std::int64_t r = 0; r < rows; ++r) {
+    const auto next = [&](std::int64_t r) __attribute__((always_inline)) { return row(first + r); };
+    const std::int64_t vectors = one_by_one || size.columns % 16 != 0 ? 0 : size.columns / 16;
+    if (vectors == 1) short_trees<1, T>(rows, next, partial);
+    if (vectors == 2) short_trees<2, T>(rows, next, partial);
+    if (vectors == 4) short_trees<4, T>(rows, next, partial);
+    const bool done = vectors == 1 || vectors == 2 || vectors == 4;
+    for (std::int64_t r = 0; !done && r < rows; ++r) {
       const T result = tree<T>(size.columns, row(first + r));
       if (one_by_one) {
         result.fold(to, first + r);
@@ -93,7 +111,8 @@ EIGENNORM_INLINE void row_trees(Extent size, const Row& row, Sums<Scalar> to) {
     }
     for (int k = 0; !one_by_one && k < T::sums; ++k) {
       for (std::int64_t r = rows; r < 16; ++r) partial[k][r] = L::all(Scalar(0));
-      L::store_few((k == 0 ? to.plain : to.product) + first, L::fold_rows(partial[k]), rows);
+      const V sums = L::add(L::fold_rows(partial[k]), L::all(Scalar(0)));
+      L::store_few((k == 0 ? to.plain : to.product) + first, sums, rows);
     }
   }
 }
